@@ -1,0 +1,76 @@
+"""Words that several commands share: the project, the device, and how a shell completes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit.device import Device
+    from edgekit.project import Project
+
+__all__ = ["app_option", "device_argument", "open_project", "project_option", "resolve_device", "root_option", "target_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def project_option(function: F) -> F:
+    """Add ``--project FILE``."""
+    text = "The project's file [default: ./edgekit.toml, or pyproject.toml with a tool.edgekit table]."
+    return click.option("--project", "project_path", type=click.Path(path_type=Path), metavar="FILE", help=text)(function)
+
+
+def device_argument(function: F) -> F:
+    """Add the optional ``DEVICE`` argument."""
+    return click.argument("device", required=False, shell_complete=_complete_device)(function)
+
+
+def root_option(function: F) -> F:
+    """Add ``--root FOLDER``: edgekit's folder on the device."""
+    return click.option("--root", metavar="FOLDER", help="edgekit's folder on the device [default: ~/.edgekit].")(function)
+
+
+def app_option(function: F) -> F:
+    """Add ``--app NAME``."""
+    return click.option("--app", metavar="NAME", help="The application [default: the project's, or the only one there].")(function)
+
+
+def target_option(function: F) -> F:
+    """Add ``--target NAME``."""
+    return click.option("--target", metavar="NAME", shell_complete=_complete_target, help="The kind of board (edgekit targets list).")(
+        function
+    )
+
+
+def open_project(path: Path | None) -> tuple[Project, Path]:
+    """Read the project a command works on; returns it with the folder its paths start from."""
+    from edgekit.project import find_project, load_project, project_folder
+
+    found = path or find_project(Path.cwd())
+    return load_project(found), project_folder(found)
+
+
+def resolve_device(project: Project, word: str | None, root: str | None) -> Device:
+    """Find the board a word means."""
+    from edgekit.inventory import find_device
+
+    return find_device(project, word, root=root)
+
+
+def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from edgekit.target import target_names
+
+    return [name for name in target_names() if name.startswith(incomplete)]
+
+
+def _complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from edgekit.errors import EdgekitError
+
+    try:
+        names = [*open_project(None)[0].devices, "local"]
+    except EdgekitError:
+        names = ["local"]
+    return [name for name in names if name.startswith(incomplete)]

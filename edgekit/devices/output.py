@@ -1,0 +1,56 @@
+"""What a command prints, taken in piece by piece and kept within bounds. Used by every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgekit.devices import OUTPUT_BYTES_MAX, STDERR_BYTES_MAX, Completed
+from edgekit.errors import DeviceError
+
+__all__ = ["Output"]
+
+
+class Output:
+    """Collects stdout and the tail of stderr, or hands stdout on line by line.
+
+    Parameters
+    ----------
+    where
+        The device's address, for messages.
+    """
+
+    def __init__(self, where: str, on_line: Callable[[bytes], None] | None) -> None:
+        self._where = where
+        self._on_line = on_line
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+
+    def take(self, data: bytes) -> None:
+        """Take in a piece of stdout.
+
+        Raises
+        ------
+        DeviceError
+            The device prints more than anything edgekit asks for could need.
+        """
+        self._stdout += data
+        if self._on_line:
+            *lines, rest = self._stdout.split(b"\n") if b"\n" in data else (self._stdout,)
+            self._stdout = bytearray(rest)
+            for line in lines:
+                self._on_line(bytes(line))
+        if len(self._stdout) > OUTPUT_BYTES_MAX:
+            span = " in one line" if self._on_line else ""
+            raise DeviceError(f"{self._where}: the command printed more than {OUTPUT_BYTES_MAX >> 20} MiB{span}")
+
+    def take_error(self, data: bytes) -> None:
+        """Take in a piece of stderr; only the tail is kept."""
+        self._stderr += data
+        del self._stderr[:-STDERR_BYTES_MAX]
+
+    def completed(self, rc: int) -> Completed:
+        """Close the books: a last line without its end counts as a line."""
+        if self._on_line and self._stdout:
+            self._on_line(bytes(self._stdout))
+            self._stdout.clear()
+        return Completed(rc=rc, stdout=bytes(self._stdout), stderr=bytes(self._stderr))

@@ -1,0 +1,113 @@
+"""The device's Python and the agent file beside it. Called by `edgekit.devices.session`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from edgekit.device import Device
+from edgekit.devices import Connection
+from edgekit.digest import sha256_bytes
+from edgekit.errors import DeviceError
+
+__all__ = ["DevicePython", "find_python", "install_agent"]
+
+_OLDEST = (3, 8)
+_TIMEOUT_S = 30.0
+
+# Runs in whatever Python is there, so that a too old one can still say its version.
+_LOOK = """
+import hashlib, json, os, sys
+root, name = [os.path.expanduser(word) for word in sys.argv[1:3]]
+found, path = None, os.path.join(root, "agent", name)
+for folder in (root, os.path.join(root, "agent"), os.path.join(root, "incoming")):
+    if not os.path.isdir(folder):
+        os.makedirs(folder, 0o700)
+if os.path.exists(path):
+    with open(path, "rb") as file:
+        found = hashlib.sha256(file.read()).hexdigest()
+print(json.dumps({"version": list(sys.version_info[:3]), "agent": found}))
+"""
+_INSTALL = """
+import hashlib, os, sys
+part, path, digest = [os.path.expanduser(word) for word in sys.argv[1:4]]
+with open(part, "r+b") as file:
+    if hashlib.sha256(file.read()).hexdigest() != digest:
+        sys.exit("the agent arrived damaged")
+    os.fsync(file.fileno())
+os.chmod(part, 0o600)
+os.rename(part, path)
+folder = os.open(os.path.dirname(path), os.O_RDONLY)
+os.fsync(folder)
+os.close(folder)
+"""
+
+
+@dataclass(frozen=True)
+class DevicePython:
+    """The interpreter that runs the agent; ``has_agent`` when the agent file is already whole on the device."""
+
+    path: str
+    version: tuple[int, int, int]
+    has_agent: bool
+
+
+class _Look(msgspec.Struct, frozen=True):
+    version: tuple[int, int, int]
+    agent: Annotated[str, msgspec.Meta(max_length=64)] | None
+
+
+def find_python(connection: Connection, device: Device, agent: str, data: bytes) -> DevicePython:
+    """Find the interpreter, make edgekit's folders and look for the agent: one round trip.
+
+    Raises
+    ------
+    DeviceError
+        There is no Python, it is too old, or the folders cannot be made.
+    """
+    where = str(device.address)
+    path = device.python or (sys.executable if device.address.is_local else "python3")
+    done = connection.run([path, "-c", _LOOK, device.root, agent], timeout_s=_TIMEOUT_S)
+    if done.rc in (126, 127):
+        if device.python:
+            raise DeviceError(
+                f"{where}: there is no Python at {path}",
+                fix=f"correct python = ... of device {device.name}, or leave it out to use python3",
+            )
+        raise DeviceError(f"{where}: there is no python3", fix="on the board: sudo apt install python3")
+    if done.rc != 0:
+        text = done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise DeviceError(
+            f"{where}: {path} cannot prepare {device.root}: {text or f'status {done.rc}'}",
+            fix="name another folder: root = ... of the device",
+        )
+    try:
+        look = msgspec.json.decode(done.stdout, type=_Look)
+    except msgspec.DecodeError as error:
+        raise DeviceError(
+            f"{where}: {path} did not answer as a Python does: {done.stdout[:200]!r}",
+            fix="if a start-up file of the login shell prints something, make it silent for sessions that are not interactive",
+        ) from error
+    if look.version[:2] < _OLDEST:
+        raise DeviceError(
+            f"{where}: Python {'.'.join(map(str, look.version))} is too old; the agent needs {_OLDEST[0]}.{_OLDEST[1]} or newer",
+            fix=f"install a newer one and name it: python = ... of device {device.name}",
+        )
+    return DevicePython(path=path, version=look.version, has_agent=look.agent == sha256_bytes(data))
+
+
+def install_agent(connection: Connection, device: Device, python: DevicePython, part: str, path: str, data: bytes) -> None:
+    """Make the file that was sent the agent: digest compared, private, synced, renamed.
+
+    Raises
+    ------
+    DeviceError
+        What arrived is not what was sent.
+    """
+    done = connection.run([python.path, "-c", _INSTALL, part, path, sha256_bytes(data)], timeout_s=_TIMEOUT_S)
+    if done.rc != 0:
+        text = done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise DeviceError(f"{device.address}: the agent could not be installed: {text}", fix="run the same command again")

@@ -1,0 +1,306 @@
+"""A board over SSH, by paramiko: its ways of failing are many, here they become LinkError, DeployError and DeadlineError.
+
+Nothing here may hang: each operation runs under a watch that closes the session when its time is up, because
+paramiko itself waits for ever in several places when the link is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import posixpath
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import paramiko
+
+from edgekit.device import Device
+from edgekit.devices import Completed, Moved, unmoved
+from edgekit.devices.login import link_error, open_transport
+from edgekit.devices.output import Output
+from edgekit.devices.shell import command
+from edgekit.digest import fsync_folder
+from edgekit.errors import DeadlineError, DeployError, DeviceError, LinkError
+
+__all__ = ["SshConnection"]
+
+_PACKET_BYTES = 1 << 15
+_BLOCK_BYTES = 1 << 18
+# Every so often an upload waits until the board has acknowledged all of it, so that what it
+# reports as sent has arrived: one round trip per 4 MiB.
+_BARRIER_BYTES = 4 << 20
+_REQUESTS_MAX = 64
+# Output wakes the loop by itself; an opening send window and an exit status do not.
+_READ_WAIT_MS, _SEND_WAIT_MS, _STATUS_WAIT_S = 200, 20, 0.002
+# How long the session's thread may need to notice that its socket has closed.
+_NOTICE_S = 0.25
+
+
+class _Watch:
+    """Closes a session when an operation has outlived its time; `extend` puts the end off."""
+
+    def __init__(self, transport: paramiko.Transport, limit_s: float) -> None:
+        self._transport = transport
+        self._done = threading.Event()
+        self._end_s = time.monotonic() + limit_s
+        self.limit_s = limit_s
+        self.expired = False
+        self._thread = threading.Thread(target=self._run, name="edgekit-link-watch", daemon=True)
+        self._thread.start()
+
+    def extend(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._end_s = time.monotonic() + limit_s
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(min(0.2, max(0.01, self._end_s - time.monotonic()))):
+            if time.monotonic() >= self._end_s:
+                self.expired = True
+                self._transport.close()
+                return
+
+
+class SshConnection:
+    """See `edgekit.devices.Connection`."""
+
+    def __init__(self, device: Device, *, timeout_s: float) -> None:
+        self._where = str(device.address)
+        self._timeout_s = timeout_s
+        self._sftp: paramiko.SFTPClient | None = None
+        self._without_sftp = False
+        with ExitStack() as stack:
+            self._transport = open_transport(device.address, timeout_s=timeout_s, closing=stack)
+            self._closing = stack.pop_all()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        on_line: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """See `edgekit.devices.Connection.run`. The login shell of the board reads the command line."""
+        output = Output(self._where, on_line)
+        try:
+            with self._watched() as watch:
+                return self._execute(command(argv), io.BytesIO(stdin), output, watch, deadline_s=time.monotonic() + timeout_s)
+        except TimeoutError as error:
+            raise DeadlineError(f"{self._where}: {posixpath.basename(argv[0])} did not end within {timeout_s:g} s") from error
+
+    def put(self, local: Path, remote: str, *, offset: int = 0, progress: Moved = unmoved) -> None:
+        """See `edgekit.devices.Connection.put`. The file is not yet synced to the board's disk: who renames it syncs it."""
+        total = local.stat().st_size
+        with self._watched() as watch, local.open("rb") as source:
+            source.seek(offset)
+            progress(offset, total)
+            sftp = self._open_sftp()
+            if sftp is None:
+                self._put_by_shell(source, remote, offset, total, watch, progress)
+                return
+            try:
+                with sftp.open(_sftp_path(remote), "r+b" if offset else "wb") as target:
+                    if offset:
+                        target.truncate(offset)
+                        target.seek(offset)
+                    target.set_pipelined(True)
+                    self._send(source, target, offset, total, watch, progress)
+                arrived = sftp.stat(_sftp_path(remote)).st_size
+            except OSError as error:
+                raise self._explain(error, remote, total - offset, watch) from error
+            if arrived != total:
+                raise self._explain(OSError("Failure"), remote, total - (arrived or 0), watch)
+
+    def get(self, remote: str, local: Path) -> None:
+        """See `edgekit.devices.Connection.get`."""
+        part = local.with_name(f".{local.name}.part")
+        try:
+            with self._watched() as watch, part.open("wb") as target:
+                sftp = self._open_sftp()
+                if sftp is None:
+                    self._get_by_shell(remote, target, watch)
+                else:
+                    try:
+                        self._receive(sftp, remote, target, watch)
+                    except OSError as error:
+                        raise self._explain(error, remote, 0, watch) from error
+                target.flush()
+                os.fsync(target.fileno())
+            part.replace(local)
+            fsync_folder(local.parent)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the session and those of the hops before it."""
+        self._closing.close()
+
+    def __enter__(self) -> SshConnection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[_Watch]:
+        """Bound an operation in time and turn a lost connection, however it shows, into LinkError."""
+        watch = _Watch(self._transport, self._timeout_s)
+        try:
+            yield watch
+        except TimeoutError as error:
+            if self._transport.is_active() and not watch.expired:
+                raise
+            raise self._lost(error, watch) from error
+        except (paramiko.SSHException, EOFError) as error:
+            raise self._lost(error, watch) from error
+        except OSError as error:
+            if error.errno is None or not self._transport.is_active():
+                raise self._lost(error, watch) from error
+            raise
+        finally:
+            watch.stop()
+
+    def _lost(self, error: BaseException, watch: _Watch) -> LinkError:
+        if watch.expired:
+            return LinkError(
+                f"{self._where}: the board has not answered for {watch.limit_s:g} s; the connection is dead",
+                fix="run the same command again: it goes on where it stopped",
+            )
+        return link_error(self._where, error)
+
+    def _execute(
+        self, line: str, source: BinaryIO, output: Output, watch: _Watch, *, deadline_s: float | None, sent: Moved = unmoved
+    ) -> Completed:
+        with closing(self._transport.open_session(timeout=self._timeout_s)) as channel:
+            channel.exec_command(line)
+            if deadline_s is not None:
+                watch.extend(max(0.0, deadline_s - time.monotonic()) + self._timeout_s)
+            ready = select.poll()
+            ready.register(channel.fileno(), select.POLLIN)
+            chunk, done = source.read(_PACKET_BYTES), 0
+            if not chunk:
+                channel.shutdown_write()
+            while True:
+                ended = channel.eof_received or channel.closed
+                while channel.recv_ready():
+                    output.take(channel.recv(_BLOCK_BYTES))
+                while channel.recv_stderr_ready():
+                    output.take_error(channel.recv_stderr(_BLOCK_BYTES))
+                if deadline_s is not None and time.monotonic() >= deadline_s:
+                    raise TimeoutError
+                if ended and (channel.closed or channel.exit_status_ready()):
+                    return output.completed(self._exit_status(channel))
+                if chunk and channel.send_ready() and not ended:
+                    count = channel.send(chunk)
+                    done += count
+                    sent(done, 0)
+                    chunk = chunk[count:] or source.read(_PACKET_BYTES)
+                    if not chunk:
+                        channel.shutdown_write()
+                    continue
+                if ended:
+                    time.sleep(_STATUS_WAIT_S)
+                else:
+                    ready.poll(_SEND_WAIT_MS if chunk else _READ_WAIT_MS)
+
+    def _exit_status(self, channel: paramiko.Channel) -> int:
+        """Return the exit status; paramiko says -1 both for a command killed by a signal and for a lost connection."""
+        rc = channel.recv_exit_status()
+        if rc == -1:
+            self._transport.join(_NOTICE_S)
+            if not self._transport.is_active():
+                raise EOFError
+        return rc
+
+    def _open_sftp(self) -> paramiko.SFTPClient | None:
+        if self._sftp is None and not self._without_sftp:
+            try:
+                self._sftp = paramiko.SFTPClient.from_transport(self._transport)
+            except (paramiko.SSHException, EOFError):
+                self._transport.join(_NOTICE_S)
+                if not self._transport.is_active():
+                    raise
+                self._without_sftp = True
+        return self._sftp
+
+    def _send(self, source: BinaryIO, target: paramiko.SFTPFile, offset: int, total: int, watch: _Watch, progress: Moved) -> None:
+        done = acknowledged = offset
+        while block := source.read(_BLOCK_BYTES):
+            target.write(block)
+            done += len(block)
+            watch.extend(self._timeout_s)
+            if done - acknowledged >= _BARRIER_BYTES:
+                if target.stat().st_size != done:
+                    raise OSError("Failure")
+                acknowledged = done
+                watch.extend(self._timeout_s)
+            progress(done, total)
+
+    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: _Watch) -> None:
+        with sftp.open(_sftp_path(remote), "rb") as source:
+            size = source.stat().st_size
+            source.prefetch(size, max_concurrent_requests=_REQUESTS_MAX)
+            while block := source.read(_BLOCK_BYTES):
+                target.write(block)
+                watch.extend(self._timeout_s)
+
+    def _put_by_shell(self, source: BinaryIO, remote: str, offset: int, total: int, watch: _Watch, progress: Moved) -> None:
+        """Send a file to a board that has no SFTP server."""
+
+        def sent(done: int, _: int) -> None:
+            watch.extend(self._timeout_s)
+            progress(offset + done, total)
+
+        script = 'truncate -s "$2" "$1" && cat >> "$1"' if offset else 'cat > "$1"'
+        line = command(["sh", "-c", f"umask 077; {script}", "put", remote, str(offset)])
+        done = self._execute(line, source, Output(self._where, None), watch, deadline_s=None, sent=sent)
+        if done.rc != 0:
+            text = done.stderr.decode(errors="replace").strip()
+            full = "No space left" in text
+            raise self._explain(OSError(errno.ENOSPC if full else errno.EIO, text), remote, total - offset, watch)
+
+    def _get_by_shell(self, remote: str, target: BinaryIO, watch: _Watch) -> None:
+        done = self._execute(command(["cat", remote]), io.BytesIO(), Output(self._where, None), watch, deadline_s=None)
+        if done.rc != 0:
+            raise DeviceError(f"{self._where}: {remote}: {done.stderr.decode(errors='replace').strip()}")
+        target.write(done.stdout)
+
+    def _explain(self, error: OSError, remote: str, need_bytes: int, watch: _Watch) -> Exception:
+        """Find out what an SFTP error means: a full disk is a bare 'Failure' without a number."""
+        if isinstance(error, TimeoutError) or watch.expired or not self._transport.is_active():
+            return self._lost(error, watch)
+        if error.errno in (None, errno.ENOSPC) and str(error) != "Socket is closed":
+            free = self._free_bytes(posixpath.dirname(remote) or ".", watch)
+            if free is not None and (free < need_bytes or error.errno == errno.ENOSPC):
+                return DeployError(
+                    f"{self._where}: no room for {remote}: {free >> 10} KiB free, {need_bytes >> 10} KiB still to send",
+                    fix=f"free some space: {command(['ssh', self._where, 'df', '-h'])}",
+                )
+            return DeviceError(f"{self._where}: the board could not write {remote}: {error}", fix="look at its disk: dmesg | tail")
+        if error.errno is None:
+            return self._lost(error, watch)
+        return DeviceError(f"{self._where}: {remote}: {error.strerror or error}")
+
+    def _free_bytes(self, folder: str, watch: _Watch) -> int | None:
+        """Ask for the free space of the file system that holds a folder (POSIX df -P: the fourth column, in KiB)."""
+        watch.extend(self._timeout_s)
+        line = command(["df", "-Pk", folder])
+        done = self._execute(line, io.BytesIO(), Output(self._where, None), watch, deadline_s=time.monotonic() + self._timeout_s)
+        words = done.stdout.decode(errors="replace").strip().rpartition("\n")[2].split()
+        return int(words[3]) << 10 if done.rc == 0 and len(words) > 5 and words[3].isdigit() else None
+
+
+def _sftp_path(remote: str) -> str:
+    """Name a file for SFTP, whose working folder is the home folder."""
+    return remote[2:] if remote.startswith("~/") else remote

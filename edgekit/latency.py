@@ -1,0 +1,252 @@
+"""From the agent's answer to ``probe.latency`` to measurements, and whether they may be believed.
+
+The pipeline calls ``latency_measurements`` with what the board sent. The answer is not trusted: it
+is parsed strictly and within bounds before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from edgekit.errors import DeviceError
+from edgekit.measurement import Findings, Measurement, Verdict
+from edgekit.statistics import LatencySummary, summary
+
+__all__ = ["latency_measurements"]
+
+_NS_PER_MS = 1e6
+_DRIFT_MAX = 0.03
+_LOAD_PER_CORE_MAX = 0.5
+_THROTTLED_NOW = 0xF
+_THROTTLED_SINCE_BOOT = 0xF0000
+
+_Word = Annotated[str, msgspec.Meta(max_length=200)]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
+_Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
+_Celsius = Annotated[float, msgspec.Meta(ge=-300, le=1000)]  # a switched-off zone of a Jetson says -256
+_Megahertz = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+_Few = msgspec.Meta(max_length=1024)
+
+
+class _Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state of the board at one moment; None where it cannot say."""
+
+    time: _Word | float
+    temperature_c: Annotated[dict[_Word, _Celsius], _Few]
+    cpu_mhz: Annotated[list[_Megahertz], _Few]
+    governor: Annotated[list[_Word], _Few]
+    throttled: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{1,8}$")] | None
+    load1: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None
+    power_mode: _Word | None
+
+
+class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+    steady: bool
+
+
+class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: _Word
+    version: _Word | None
+
+
+class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole answer.
+
+    ``invoke_ns`` is the runtime alone, ``end_to_end_ns`` from raw sample to output; ``capped`` says
+    that a series ended at the most the agent keeps, before its minimum time or count.
+    """
+
+    load_ns: _Nanoseconds
+    first_invoke_ns: _Nanoseconds
+    warmup: _Warmup
+    invoke_ns: _Series
+    end_to_end_ns: _Series
+    capped: bool
+    peak_rss_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    affinity: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], _Few] | None
+    runtime: _Runtime
+    delegate: _Word | None
+    before: _Board
+    after: _Board
+
+
+class _Evidence(msgspec.Struct, frozen=True):
+    """What the rules look at."""
+
+    run: _Run
+    series: dict[str, LatencySummary]
+    cores: int
+    simulated: bool
+
+
+# The rules. Each says why the run is invalid, or None; its name goes into the report.
+
+
+def simulated(evidence: _Evidence) -> str | None:
+    """An emulator's clock says nothing about the board."""
+    return "the board is simulated" if evidence.simulated else None
+
+
+def throttled(evidence: _Evidence) -> str | None:
+    """Raspberry Pi documentation, ``vcgencmd get_throttled``: bits 0-3 now, 16-19 since boot.
+
+    Under-voltage, capped frequency, throttling, soft temperature limit, in this order. A bit of
+    the upper four counts when it was set during the run.
+    """
+    before, after = (int(board.throttled or "0x0", 16) for board in (evidence.run.before, evidence.run.after))
+    bits = ((before | after) & _THROTTLED_NOW) | ((after & ~before & _THROTTLED_SINCE_BOOT) >> 16)
+    causes = ("under-voltage", "capped frequency", "throttling", "soft temperature limit")
+    seen = [cause for bit, cause in enumerate(causes) if bits >> bit & 1]
+    return f"the board slowed itself down: {', '.join(seen)}" if seen else None
+
+
+def busy(evidence: _Evidence) -> str | None:
+    """Other work shared the cores: a one-minute load before the run over half of them.
+
+    Load counts tasks that run or wait (proc_loadavg(5)); the half is our own choice, as a
+    freshly booted or just provisioned board idles well under it.
+    """
+    load = evidence.run.before.load1
+    if load is None or load <= _LOAD_PER_CORE_MAX * evidence.cores:
+        return None
+    return f"the board was busy before the run: load {load:.2f} on {evidence.cores} cores"
+
+
+def unsteady(evidence: _Evidence) -> str | None:
+    """The agent's warm-up ended by its cap, not because two windows had medians within 1 %."""
+    warmup = evidence.run.warmup
+    return None if warmup.steady else f"not steady after {warmup.runs} warm-up runs in {warmup.seconds:.0f} s"
+
+
+def drifting(evidence: _Evidence) -> str | None:
+    """The run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %).
+
+    The 3 % is our own choice: three times the window within which the warm-up calls a run steady.
+    """
+    for name, series in evidence.series.items():
+        if abs(series.drift) > _DRIFT_MAX and (series.drift_low > 0 or series.drift_high < 0):
+            return f"{name} drifted by {series.drift:+.1%} during the run"
+    return None
+
+
+_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, busy, unsteady, drifting)
+
+
+def latency_measurements(
+    data: Mapping[str, Any], *, address: str, cores: int, simulated: bool, p99_budget_ms: float | None = None
+) -> Findings:
+    """Turn a latency run into measurements, with a verdict when it is invalid or there is a budget.
+
+    Parameters
+    ----------
+    data
+        The agent's answer, as decoded from JSON.
+    address
+        The device, for the error.
+    cores
+        Cores of the board, by its facts.
+    p99_budget_ms
+        The most the 99th percentile of ``invoke`` may be; preprocessing is not counted. Passed
+        when the percentile's upper bound is within it, failed when its lower bound is over it,
+        both at 99 %.
+
+    Raises
+    ------
+    DeviceError
+        The answer is not what this agent's should be.
+    """
+    try:
+        run = msgspec.convert(data, _Run)
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{address}: the answer to probe.latency is malformed: {error}", fix=f"edgekit deploy {address}") from error
+    series = {"invoke": summary(run.invoke_ns), "end_to_end": summary(run.end_to_end_ns)}
+    evidence = _Evidence(run, series, cores, simulated)
+    broken = {rule.__name__: reason for rule in _RULES if (reason := rule(evidence))}
+    rule = next(iter(broken), None)
+    times = [
+        Measurement("load", run.load_ns / _NS_PER_MS, "ms", 1, not broken, rule),
+        Measurement("first_invoke", run.first_invoke_ns / _NS_PER_MS, "ms", 1, not broken, rule),
+    ]
+    for name, one in series.items():
+        times += _series_measurements(name, one, rule)
+    verdicts = []
+    if broken:
+        verdicts.append(Verdict("latency", "invalid", "; ".join(broken.values()), broken))
+    elif p99_budget_ms is not None:
+        verdicts.append(_p99_verdict(series["invoke"], p99_budget_ms))
+    state = [Measurement("peak_rss", run.peak_rss_bytes / (1 << 20), "MiB", 1)]
+    for moment, board in (("before", run.before), ("after", run.after)):
+        if board.temperature_c:
+            state.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
+        if board.cpu_mhz:
+            state.append(Measurement(f"clock_{moment}", max(board.cpu_mhz), "MHz", 1, details={"lowest": min(board.cpu_mhz)}))
+    return Findings(
+        measurements=(*times, *state),
+        verdicts=tuple(verdicts),
+        samples={"invoke_ns": tuple(run.invoke_ns), "end_to_end_ns": tuple(run.end_to_end_ns)},
+        environment=_environment(run),
+    )
+
+
+def _series_measurements(name: str, one: LatencySummary, rule: str | None) -> list[Measurement]:
+    """Return the figures of one series; a percentile carries its bounds."""
+
+    def ms(value: float | None) -> float | None:
+        return None if value is None else value / _NS_PER_MS
+
+    def measured(suffix: str, value: float | None, unit: str, **details: float | None) -> Measurement:
+        return Measurement(f"{name}_{suffix}", value, unit, one.n, rule is None, rule, details)
+
+    ratios = {"cov": one.cov, "lag1": one.lag1, "n_eff": one.n_eff}
+    drift = {"drift": one.drift, "drift_low": one.drift_low, "drift_high": one.drift_high}
+    return [
+        measured("min", ms(one.min_ns), "ms"),
+        *(
+            measured(key, ms(bound.estimate_ns), "ms", lower_ms=ms(bound.lower_ns), upper_ms=ms(bound.upper_ns), needs=bound.needs)
+            for key, bound in one.percentiles.items()
+        ),
+        measured("max", ms(one.max_ns), "ms"),
+        measured("mean", ms(one.mean_ns), "ms", **ratios, **drift),
+    ]
+
+
+def _p99_verdict(invoke: LatencySummary, budget_ms: float) -> Verdict:
+    """Judge the 99th percentile of the bare invocation against a budget."""
+    bound = invoke.percentiles["p99"]
+    figures = {
+        "p99_ms": bound.estimate_ns / _NS_PER_MS,
+        "lower_ms": None if bound.lower_ns is None else bound.lower_ns / _NS_PER_MS,
+        "upper_ms": None if bound.upper_ns is None else bound.upper_ns / _NS_PER_MS,
+        "budget_ms": budget_ms,
+        "n": invoke.n,
+        "needs": bound.needs,
+    }
+    upper, lower = figures["upper_ms"], figures["lower_ms"]
+    if upper is not None and upper <= budget_ms:
+        return Verdict("latency_p99", "pass", f"p99 of invoke is at most {upper:.3f} ms, budget {budget_ms:g} ms", figures)
+    if lower is not None and lower > budget_ms:
+        return Verdict("latency_p99", "fail", f"p99 of invoke is at least {lower:.3f} ms, budget {budget_ms:g} ms", figures)
+    why = (
+        f"{bound.needs} more samples are needed for a bound" if upper is None else f"its 99 % bounds lie on both sides of {budget_ms:g} ms"
+    )
+    return Verdict("latency_p99", "inconclusive", f"p99 of invoke is near {figures['p99_ms']:.3f} ms, but {why}", figures)
+
+
+def _environment(run: _Run) -> dict[str, str]:
+    """Return what the figures were measured with, in words."""
+    words = {
+        "runtime": f"{run.runtime.name} {run.runtime.version or 'of unknown version'}",
+        "delegate": run.delegate or "none",
+        "threads": str(run.threads),
+        "governor": ", ".join(sorted(set(run.before.governor + run.after.governor))),
+        "power_mode": run.before.power_mode or "",
+        "affinity": ",".join(map(str, run.affinity or [])),
+        "capped": "a series ended at the most samples kept" if run.capped else "",
+    }
+    return {key: word for key, word in words.items() if word}

@@ -1,0 +1,106 @@
+"""The agent: one job in on stdin, JSON lines out on stdout, one exit code. The only file that knows all jobs.
+
+stdout belongs to the protocol: its descriptor is kept aside at the start and 1 becomes 2, so that a chatty runtime cannot break a line.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import Any, BinaryIO
+
+from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
+
+__all__ = ["JOBS", "main"]
+
+JOBS = {
+    "facts": "facts:facts",
+    "store.missing": "store:missing",
+    "store.receive": "store:receive",
+    "store.stage": "store:stage",
+    "store.activate": "releases:activate",
+    "store.rollback": "releases:rollback",
+    "store.status": "releases:status",
+    "runtime.install": "wheels:install",
+    "golden": "accuracy:golden",
+    "infer": "accuracy:infer",
+    "probe.accuracy": "accuracy:probe",
+    "probe.latency": "latency:probe",
+}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Stopped(BaseException):
+    """A signal told us to end; not an Exception, so that no job swallows it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
+    wire = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    code = 1
+    try:
+        try:
+            if sys.argv[1:] if argv is None else argv:
+                raise AgentError("usage", "the agent takes no arguments: one job as a line on stdin")
+            _send(wire, {"event": "result", "data": _run(wire)})
+            code = 0
+        except AgentError as error:
+            _send(wire, {"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix})
+        except Stopped as stopped:
+            code = 128 + stopped.args[0]
+            _send(wire, {"event": "error", "kind": "stopped", "message": "stopped by signal %d" % stopped.args[0], "fix": None})
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the one boundary: a bug, too, is an answer
+            traceback.print_exc()
+            _send(wire, {"event": "error", **_explain(error), "fix": None})
+        wire.close()
+    except BrokenPipeError:
+        os.dup2(2, wire.fileno())  # nobody reads any more: let the buffer empty itself elsewhere
+        sys.stderr.write("the host has gone\n")
+        code = 1
+    return code
+
+
+def _stop(number: int, _frame: object) -> None:
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # once is enough: cleaning up is not interrupted
+    raise Stopped(number)
+
+
+def _explain(error: Exception) -> dict[str, str]:
+    text = "%s: %s" % (type(error).__name__, error)
+    if isinstance(error, OSError):
+        return {"kind": "no-space" if error.errno in FULL else "state", "message": text}
+    if isinstance(error, MemoryError):
+        return {"kind": "runtime-failed", "message": "the board's memory is full"}
+    return {"kind": "bug", "message": text}
+
+
+def _send(wire: BinaryIO, event: dict[str, Any]) -> None:
+    wire.write(encode_event(event))
+    wire.flush()
+
+
+def _run(wire: BinaryIO) -> dict[str, Any]:
+    line = sys.stdin.buffer.readline(MAX_JOB_BYTES + 2)
+    job = decode_job(line)
+    if job["job"] not in JOBS:
+        raise AgentError("usage", "no job is called %.100r" % job["job"], "use one of: %s" % ", ".join(sorted(JOBS)))
+    root = os.path.expanduser(job["root"])
+    if not os.path.isabs(root):
+        raise AgentError("usage", "root must be absolute or begin with ~: %.200r" % job["root"])
+
+    def progress(stage: str, done: int, total: int) -> None:
+        _send(wire, {"event": "progress", "stage": stage, "done": done, "total": total})
+
+    module, _, function = JOBS[job["job"]].partition(":")
+    result: dict[str, Any] = getattr(importlib.import_module("." + module, __package__), function)(job, os.path.normpath(root), progress)
+    return result

@@ -1,0 +1,104 @@
+"""Folders and files that survive a power cut: where things stand under the root, digests, fsync, atomic links, one worker at a time.
+
+Used by `store`, `releases` and `wheels`. The order is always: the file's bytes, the rename, the folder's names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+from typing import Iterator
+
+from .wire import AgentError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def blob_path(root: str, digest: str) -> str:
+    """Return where the bytes of a digest stand."""
+    return os.path.join(root, "blobs", "sha256", digest)
+
+
+def make_folder(path: str) -> str:
+    """Make a folder and its missing parents, private to the user, each name durable."""
+    if not os.path.isdir(path):
+        parent = make_folder(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        fsync_path(parent)
+    return path
+
+
+def existing_parent(path: str) -> str:
+    """Return the path itself or its nearest parent that exists."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def free_bytes(path: str) -> int:
+    """Return what a user without privileges may still write there."""
+    status = os.statvfs(existing_parent(path))
+    return status.f_bavail * status.f_frsize
+
+
+def regular_bytes(path: str) -> int | None:
+    """Return the size of a regular file, no link followed; None when there is none."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def sha256_file(path: str) -> str:
+    """Return a file's SHA-256 in hex, read in blocks; a link is refused."""
+    digest = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fsync_path(path: str) -> None:
+    """Bring a file's bytes or a folder's names to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def switch_link(link: str, target: str) -> None:
+    """Let ``link`` point to ``target`` (relative to its folder): the old one or the new one at every instant, durable on return."""
+    folder, name = os.path.split(link)
+    temporary = os.path.join(folder, ".%s.new" % name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+    fsync_path(folder)
+
+
+@contextlib.contextmanager
+def locked(root: str) -> Iterator[None]:
+    """Hold the root for a job that changes it; the kernel lets go when the process ends, however it ends.
+
+    Raises
+    ------
+    AgentError
+        Kind ``state``: another agent is at work.
+    """
+    make_folder(root)
+    handle = os.open(os.path.join(root, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,205 @@
+"""The deployment store: blobs named by their digest, and releases made of them.
+
+Jobs `store.missing`, `store.receive`, `store.stage`; `releases` reads what is staged here. Nothing is believed because of its name: sizes
+and digests are checked when bytes arrive and again when a release is made of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, Tuple
+
+from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
+from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, strict_json
+
+Files = Dict[str, Tuple[str, int]]
+
+MANIFEST = "manifest.json"
+BUNDLE_SCHEMA = "edgekit.bundle/1"
+MANIFEST_MAX_BYTES = 4 << 20
+BLOB_MAX_BYTES = 1 << 40
+FILES_MAX = 1000
+# What a file system says that has no hard links, or has given out all it can.
+NO_LINK = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
+    """Say which blobs still have to come and how much of each is here; make the folders they come into."""
+    blobs = job.get("blobs")
+    if not isinstance(blobs, dict):
+        raise AgentError("usage", "blobs must map digests to sizes")
+    incoming = make_folder(os.path.join(root, "incoming"))
+    make_folder(os.path.dirname(blob_path(root, "")))
+    wanted = []
+    for digest in sorted(blobs):
+        size = integer(blobs, matching(digest, DIGEST, "a blob's digest"), 0, BLOB_MAX_BYTES)
+        if regular_bytes(blob_path(root, digest)) == size:
+            continue
+        part = os.path.join(incoming, digest + ".part")
+        have = regular_bytes(part) or 0
+        if have > size:
+            os.unlink(part)
+            have = 0
+        wanted.append({"sha256": digest, "have_bytes": have})
+    return {"missing": wanted, "free_bytes": free_bytes(root)}
+
+
+def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
+    """Take an uploaded part as a blob once its size and digest are right. Asked again, it says yes again."""
+    digest, size = matching(job.get("sha256"), DIGEST, "sha256"), integer(job, "bytes", 0, BLOB_MAX_BYTES)
+    part, blob = os.path.join(root, "incoming", digest + ".part"), blob_path(root, digest)
+    have = regular_bytes(part)
+    if have is None and regular_bytes(blob) == size and sha256_file(blob) == digest:
+        return {"sha256": digest, "bytes": size}
+    if have is None:
+        raise AgentError("state", "nothing has come for %s" % digest, "upload it to %s" % part)
+    if have < size:
+        raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size), "upload the rest")
+    if have > size or sha256_file(part) != digest:
+        os.unlink(part)
+        raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest, "upload it again")
+    make_folder(os.path.dirname(blob))
+    os.chmod(part, 0o444)  # releases share the blob by hard links: nobody should write through one
+    fsync_path(part)
+    os.replace(part, blob)
+    fsync_path(os.path.dirname(blob))
+    fsync_path(os.path.dirname(part))
+    return {"sha256": digest, "bytes": size}
+
+
+def file_list(value: object, kind: str) -> Files:
+    """Return path -> (digest, size) of a ``files`` list whose paths are plain, unique and do not run through each other."""
+    if not isinstance(value, list) or not 1 <= len(value) <= FILES_MAX:
+        raise AgentError(kind, "files must be a list of 1 to %d" % FILES_MAX)
+    files: Files = {}
+    try:
+        for entry in value:
+            if not isinstance(entry, dict):
+                raise AgentError(kind, "a file must say path, sha256 and bytes")
+            path = matching(entry.get("path"), PATH, "a file's path")
+            if path in files:
+                raise AgentError(kind, "files: %s stands twice" % path)
+            files[path] = (matching(entry.get("sha256"), DIGEST, "%s: sha256" % path), integer(entry, "bytes", 0, BLOB_MAX_BYTES))
+    except AgentError as error:
+        error.kind = kind
+        raise
+    for path in files:
+        folder = os.path.dirname(path)
+        while folder:
+            if folder in files:
+                raise AgentError(kind, "files: %s is a file and a folder" % folder)
+            folder = os.path.dirname(folder)
+    return files
+
+
+def release_path(root: str, app: str, release: str) -> str:
+    """Return a release's folder."""
+    return os.path.join(root, "apps", app, "releases", release)
+
+
+def read_manifest(path: str) -> dict[str, Any]:
+    """Return a manifest with ``files`` checked; the jobs that use other keys check those."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        manifest = strict_json(file.read(MANIFEST_MAX_BYTES + 1), "the manifest", MANIFEST_MAX_BYTES)
+    if not isinstance(manifest, dict) or manifest.get("schema") != BUNDLE_SCHEMA:
+        raise AgentError("input", "the manifest is not of schema %s" % BUNDLE_SCHEMA)
+    if MANIFEST in file_list(manifest.get("files"), "input"):
+        raise AgentError("input", "the manifest must not list itself")
+    return manifest
+
+
+def whole(root: str, app: str, release: str, digests: bool) -> str | None:
+    """Return what is wrong with a staged release, or None: every file there with its size and, if asked, its digest."""
+    folder = release_path(root, app, release)
+    manifest = os.path.join(folder, MANIFEST)
+    if not regular_bytes(manifest):
+        return "it is not staged" if not os.path.isdir(folder) else "it has no manifest"
+    if digests and sha256_file(manifest) != release:
+        return "its manifest is damaged"
+    try:
+        files = file_list(read_manifest(manifest)["files"], "input")
+    except AgentError as error:
+        return error.message
+    for path in sorted(files):
+        digest, size = files[path]
+        have = regular_bytes(os.path.join(folder, path))
+        if have != size:
+            return "%s is missing" % path if have is None else "%s has %d of %d bytes" % (path, have, size)
+        if digests and sha256_file(os.path.join(folder, path)) != digest:
+            return "%s is damaged" % path
+    return None
+
+
+def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
+    """Make a release folder out of blobs, whole or not at all; a whole one that is there already stays."""
+    app, release = matching(job.get("app"), NAME, "app"), matching(job.get("release"), DIGEST, "release")
+    files = file_list(job.get("files"), "usage")
+    if files.get(MANIFEST, ("", 0))[0] != release:
+        raise AgentError("mismatch", "the release's name is not the digest of its %s" % MANIFEST)
+    with locked(root):
+        if whole(root, app, release, digests=True) is None:
+            return {"app": app, "release": release, "staged": False}
+        for done, (path, (digest, size)) in enumerate(sorted(files.items())):
+            progress("stage", done, len(files))
+            _check_blob(root, path, digest, size)
+        listed = file_list(read_manifest(blob_path(root, release))["files"], "input")
+        if {path: entry for path, entry in files.items() if path != MANIFEST} != listed:
+            raise AgentError("mismatch", "the manifest lists other files than the job")
+        _assemble(root, app, release, files)
+    return {"app": app, "release": release, "staged": True}
+
+
+def _check_blob(root: str, path: str, digest: str, size: int) -> None:
+    blob = blob_path(root, digest)
+    have = regular_bytes(blob)
+    if have is None:
+        raise AgentError("state", "%s is not here: blob %s" % (path, digest), "deploy again")
+    if have != size or sha256_file(blob) != digest:
+        os.unlink(blob)  # so that it is asked for again
+        raise AgentError("mismatch", "the stored bytes of %s are damaged and now deleted" % path, "deploy again")
+
+
+def _assemble(root: str, app: str, release: str, files: Files) -> None:
+    final = release_path(root, app, release)
+    releases = make_folder(os.path.dirname(final))
+    for name in os.listdir(releases):
+        if name.startswith(".stage-"):  # a power cut left it
+            shutil.rmtree(os.path.join(releases, name))
+    temporary = tempfile.mkdtemp(dir=releases, prefix=".stage-")
+    try:
+        folders = {temporary}
+        for path, (digest, size) in sorted(files.items()):
+            copy = os.path.join(temporary, path)
+            os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+            _link_or_copy(blob_path(root, digest), copy, size)
+            folder = os.path.dirname(copy)
+            while folder not in folders:
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        for folder in sorted(folders, reverse=True):  # the deepest first
+            fsync_path(folder)
+        if os.path.lexists(final):  # damaged, or whole() had said so
+            os.rename(final, tempfile.mkdtemp(dir=releases, prefix=".stage-"))
+        os.rename(temporary, final)
+        fsync_path(releases)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(temporary)
+        raise
+
+
+def _link_or_copy(blob: str, copy: str, size: int) -> None:
+    try:
+        os.link(blob, copy, follow_symlinks=False)
+        return
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+    if free_bytes(os.path.dirname(copy)) < size:
+        raise AgentError("no-space", "%d bytes are needed for %s" % (size, copy))
+    shutil.copyfile(blob, copy)
+    fsync_path(copy)

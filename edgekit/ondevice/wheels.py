@@ -1,0 +1,92 @@
+"""A runtime for a board without internet: wheels, already received as blobs, unpacked into a folder of their own. Job `runtime.install`.
+
+``runtimes/<lock>`` is used through the import path; nothing of the system's Python is touched. A wheel is a zip whose top is the library
+(PEP 427); of its ``.data`` folder the two library parts are merged in, the rest has no use here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+from typing import Any
+
+from .disk import blob_path, existing_parent, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file, switch_link
+from .runner import runtimes_in
+from .wire import DIGEST, NAME, WHEEL, AgentError, Progress, integer, matching
+
+UNPACKED_MAX_BYTES = 2 << 30
+MEMBERS_MAX = 50_000
+
+
+def install(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
+    """Unpack wheels as the runtime ``lock``, prove that it imports, and make it the current one."""
+    lock, wheels = matching(job.get("lock"), NAME, "lock"), job.get("wheels")
+    if lock == "current" or lock.endswith(".tmp") or not isinstance(wheels, list) or not 1 <= len(wheels) <= 64:
+        raise AgentError("usage", "runtime.install needs a lock's name and 1 to 64 wheels")
+    with locked(root):
+        folder = os.path.join(make_folder(os.path.join(root, "runtimes")), lock)
+        found = runtimes_in(folder) if os.path.isdir(folder) else []
+        installed = not found or found[0]["error"] is not None
+        if installed:
+            _unpack_all(root, folder, wheels, progress)
+            found = runtimes_in(folder)
+            if not found or found[0]["error"] is not None:
+                shutil.rmtree(folder)
+                reason = found[0]["error"] if found else "there is no TFLite runtime among the wheels"
+                raise AgentError("runtime-failed", "the runtime %s does not import on this board: %s" % (lock, reason))
+        switch_link(os.path.join(root, "runtimes", "current"), lock)
+    return {"lock": lock, "installed": installed, "runtime": found[0]}
+
+
+def _unpack_all(root: str, folder: str, wheels: list[Any], progress: Progress) -> None:
+    temporary = folder + ".tmp"
+    for leftover in (temporary, folder):
+        if os.path.lexists(leftover):
+            shutil.rmtree(leftover)
+    os.mkdir(temporary, 0o700)
+    try:
+        for done, wheel in enumerate(wheels):
+            if not isinstance(wheel, dict):
+                raise AgentError("usage", "a wheel must say name, sha256 and bytes")
+            name, digest = matching(wheel.get("name"), WHEEL, "a wheel's name"), matching(wheel.get("sha256"), DIGEST, "a wheel's sha256")
+            progress("install", done, len(wheels))
+            blob = blob_path(root, digest)
+            if regular_bytes(blob) != integer(wheel, "bytes", 0, UNPACKED_MAX_BYTES) or sha256_file(blob) != digest:
+                raise AgentError("mismatch", "%s is not here as promised: blob %s" % (name, digest), "send it again")
+            try:
+                with zipfile.ZipFile(blob) as archive:
+                    _unpack(archive, name, temporary)
+            except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, RuntimeError) as error:
+                raise AgentError("input", "%s is no wheel: %s" % (name, error)) from error
+        os.sync()  # thousands of small files: once for all is many times faster on a card than one by one
+        os.rename(temporary, folder)
+        fsync_path(os.path.dirname(folder))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _unpack(archive: zipfile.ZipFile, wheel: str, folder: str) -> None:
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    total = sum(info.file_size for info in infos)
+    if len(infos) > MEMBERS_MAX or total > UNPACKED_MAX_BYTES:
+        raise AgentError("input", "%s would unpack to %d files and %d bytes" % (wheel, len(infos), total))
+    if total > free_bytes(existing_parent(folder)):
+        raise AgentError("no-space", "%s needs %d bytes" % (wheel, total))
+    for info in infos:
+        parts = info.filename.split("/")
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        plain = "\\" not in info.filename and not any(part in ("", ".", "..") for part in parts)
+        if not plain or kind not in (0, stat.S_IFREG):
+            raise AgentError("input", "%s: the member %.200r is refused" % (wheel, info.filename))
+        if parts[0].endswith(".data"):
+            if len(parts) < 3 or parts[1] not in ("purelib", "platlib"):
+                continue
+            parts = parts[2:]
+        path = os.path.join(folder, *parts)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        # The stream ends at the size that the directory declares, and its checksum is verified at the end.
+        with archive.open(info) as source, open(path, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)

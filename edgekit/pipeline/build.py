@@ -1,0 +1,263 @@
+"""``edgekit build``: a float model becomes a bundle that carries its own proof."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgekit import lazy
+from edgekit._version import __version__
+from edgekit.accuracy import accuracy_measurements
+from edgekit.bundle import list_files, write_bundle
+from edgekit.dataset import Dataset, open_dataset, refuse_overlap
+from edgekit.errors import BuildError, InputError
+from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.graph import Graph
+from edgekit.manifest import Golden, Manifest, Origin, Requires
+from edgekit.ondevice import samples
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.verify import Proof, check_preprocess, prove, wire_layout
+from edgekit.project import Project
+from edgekit.quantize.calibrate import DEFAULT_METHOD, calibrate
+from edgekit.quantize.normalise import normalise
+from edgekit.report import BundleName, Measurement, Report, encode_report
+from edgekit.runtimes import RUNTIMES, Artifact
+from edgekit.sources import source_for
+from edgekit.target import Budget, Target
+
+__all__ = ["Built", "build"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+GOLDEN_COUNT = 8
+# Two steps: kernels of other CPUs may round a half the other way, once in a layer and once in the next.
+GOLDEN_TOLERANCE = 2
+_RANDOM_SAMPLES = 32
+_BATCH_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: where the bundle is, and what it proved."""
+
+    path: Path
+    manifest: Manifest
+    report: Report
+
+
+def build(
+    project: Project,
+    folder: Path,
+    target: Target,
+    *,
+    model_path: Path,
+    output: Path,
+    allow_random: bool = False,
+    progress: Progress = silent,
+) -> Built:
+    """Quantize a model for a target, prove it on the evaluation set, and write its bundle.
+
+    Parameters
+    ----------
+    project, folder
+        What ``edgekit.toml`` says, and the folder its paths start from.
+    model_path
+        The float model.
+    output
+        The bundle is written in this folder.
+    allow_random
+        Calibrate on random data when no calibration set is declared; taints the bundle.
+
+    Raises
+    ------
+    InputError
+        Model, datasets or preprocessing are missing or do not fit each other.
+    BuildError
+        The model cannot be made to run on the target, or the artifact does not run here. The work
+        folder is kept, and named.
+    """
+    source = source_for(model_path)
+    model = source.read(model_path)
+    calibration, evaluation = _datasets(project, folder, allow_random=allow_random)
+    progress("read the model", 0, 1)
+    proto = source.load(model)
+    graph = normalise(proto, shapes=project.model.shapes)
+    progress("read the model", 1, 1)
+    check_preprocess(graph, project.preprocess, evaluation)
+    if calibration:
+        check_preprocess(graph, project.preprocess, calibration)
+        refuse_overlap(calibration, evaluation)
+    plan = calibrate(
+        graph,
+        _batches(graph, project, calibration),
+        total=len(calibration) if calibration else _RANDOM_SAMPLES,
+        method=project.calibration.method or DEFAULT_METHOD,
+        dataset_sha256=calibration.sha256 if calibration else None,
+        progress=progress,
+    )
+    runtime = lazy.load(RUNTIMES[target.runtime])()
+    artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
+    scratch = Path(tempfile.mkdtemp(prefix="edgekit-build-"))
+    try:
+        proof = prove(artifact, proto, evaluation, project.preprocess, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress)
+        golden = _golden_files(evaluation, proof, scratch)
+    except BuildError as error:
+        raise BuildError(f"{error.message}\nthe work folder is kept: {scratch}", fix=error.fix) from error
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
+    shutil.rmtree(scratch)
+    name = project.model.name or _name_from(model_path)
+    budget = _budget(project.budget, target.budget)
+    tools = _tools()
+    report = _report(
+        name, target.name, proof, budget, tools, {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
+    )
+    files = {
+        runtime.artifact_name: artifact.data,
+        "plan.json": _json(plan),
+        "report.json": encode_report(report),
+        EVALUATION: _json(
+            Evaluation(
+                dataset_sha256=evaluation.sha256,
+                labels=proof.labels,
+                float_predictions=proof.float_predictions,
+                artifact_predictions=proof.artifact_predictions,
+            )
+        ),
+        **golden,
+    }
+    manifest = Manifest(
+        name=name,
+        target=target.name,
+        runtime=target.runtime,
+        artifact=runtime.artifact_name,
+        threads=target.threads,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        layouts=artifact.layouts,
+        preprocess=project.preprocess.to_wire(layout=wire_layout(artifact, project.preprocess)),
+        requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
+        golden=Golden("golden/samples.npz", "golden/outputs.npz", len(proof.outputs), GOLDEN_TOLERANCE),
+        budget=budget,
+        origin=Origin(
+            model_sha256=model.sha256,
+            graph_sha256=graph.sha256,
+            calibration_sha256=plan.dataset_sha256,
+            calibration_samples=plan.samples,
+            calibration_method=plan.method,
+            evaluation_sha256=evaluation.sha256,
+            tools=tools,
+        ),
+        taints=() if calibration else ("calibrated on random data",),
+        files=list_files(files),
+    )
+    return Built(write_bundle(manifest, files, output), manifest, report)
+
+
+def _datasets(project: Project, folder: Path, *, allow_random: bool) -> tuple[Dataset | None, Dataset]:
+    wanted, proof = project.calibration, project.evaluation
+    if wanted.dataset is None and not allow_random:
+        raise InputError(
+            "no calibration set: INT8 ranges come from real samples",
+            fix='write [calibration] dataset = "..." in edgekit.toml, or --allow-random for a throw-away build',
+        )
+    if proof.dataset is None:
+        raise InputError(
+            "no evaluation set: a build proves itself on samples that calibration never saw",
+            fix='write [evaluation] dataset = "..." in edgekit.toml; skip and samples split one set in two',
+        )
+    calibration = open_dataset(wanted.dataset, folder, skip=wanted.skip, samples=wanted.samples) if wanted.dataset else None
+    return calibration, open_dataset(proof.dataset, folder, skip=proof.skip, samples=proof.samples)
+
+
+def _batches(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
+    (entry,) = graph.inputs
+    if calibration is None:
+        source: Iterator[Array] = _random_inputs(entry.shape)
+    else:
+        source = (project.preprocess.apply(sample.x) for sample in calibration)
+    # Every activation of a batch is in memory at once, so its size follows the largest of them.
+    largest = max(4 * int(np.prod(graph.shapes[name])) for name in graph.activations)
+    size = max(1, min(16, _BATCH_BYTES // largest))
+    batch: list[Array] = []
+    for x in source:
+        batch.append(x)
+        if len(batch) == size:
+            yield {entry.name: np.concatenate(batch)}
+            batch = []
+    if batch:
+        yield {entry.name: np.concatenate(batch)}
+
+
+def _random_inputs(shape: tuple[int, ...]) -> Iterator[Array]:
+    generator = np.random.default_rng(0)
+    for _ in range(_RANDOM_SAMPLES):
+        yield generator.standard_normal(shape, dtype=np.float32)
+
+
+def _golden_files(evaluation: Dataset, proof: Proof, scratch: Path) -> dict[str, bytes]:
+    first = (sample.x for sample in itertools.islice(evaluation, len(proof.outputs)))
+    contents = {"golden/samples.npz": first, "golden/outputs.npz": iter(proof.outputs)}
+    files = {}
+    for path, arrays in contents.items():
+        container = scratch / path.replace("/", "-")
+        samples.write(container, arrays)
+        files[path] = container.read_bytes()
+    return files
+
+
+def _report(name: str, target: str, proof: Proof, budget: Budget, tools: dict[str, str], sizes: dict[str, int]) -> Report:
+    """Say what the host found. No time and no digest in it: it is part of what the bundle's digest covers."""
+    findings = accuracy_measurements(
+        proof.labels, proof.float_predictions, proof.artifact_predictions, accuracy_drop_max=budget.accuracy_drop_max
+    )
+    count = len(proof.artifact_predictions)
+    sqnr = Measurement("output_sqnr", proof.sqnr_db if math.isfinite(proof.sqnr_db) else None, "dB", count)
+    return Report(
+        bundle=BundleName(name, target, None),
+        device=None,
+        simulated=False,
+        measurements=(*findings.measurements, sqnr, *(Measurement(key, size / 1e6, "MB", 1) for key, size in sizes.items())),
+        verdicts=findings.verdicts,
+        samples=findings.samples,
+        environment={**tools, **findings.environment},
+    )
+
+
+def _json(noun: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(noun, order="sorted"), indent=1) + b"\n"
+
+
+def _budget(project: Budget, target: Budget) -> Budget:
+    """Lay the project's promises over the target's."""
+    own = {field: value for field, value in msgspec.structs.asdict(project).items() if value is not None}
+    return msgspec.structs.replace(target, **own)
+
+
+def _tools() -> dict[str, str]:
+    """Return the versions that take part in making the bytes of a bundle."""
+    found = {"edgekit": __version__}
+    for package in ("ai-edge-litert", "numpy", "onnx", "onnxruntime"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _name_from(path: Path) -> str:
+    """Make an application name of a file's: ``My Net.onnx`` is ``my-net``."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")
+    return name[:64] or "model"

@@ -1,0 +1,191 @@
+"""``edgekit deploy``, ``status`` and ``rollback``: a bundle becomes the release a board runs.
+
+Order: facts are checked before the first byte; blobs arrive and are verified; the release is staged
+beside the running one; golden samples run on the board; only then one atomic rename makes it current.
+Whatever breaks on the way, ``current`` is the old release or the new one, whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.bundle import Bundle, damage
+from edgekit.device import Device, Facts
+from edgekit.devices import connect
+from edgekit.devices.session import AgentSession
+from edgekit.errors import DeployError, DeviceError, InputError
+from edgekit.manifest import Requires
+from edgekit.pipeline import Progress, silent
+
+__all__ = ["Deployed", "deploy", "misfits", "rollback", "stands_in", "status"]
+
+_STEP_TIMEOUT_S = 300.0
+# Room left after the release: a full disk breaks more than a deployment.
+_SPARE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deployment did.
+
+    Attributes
+    ----------
+    release, previous
+        Digests of the release now current and of the one before; they are equal when nothing changed.
+    bytes_total, bytes_sent
+        Size of the bundle, and what had to travel.
+    stand_in
+        The board is not of the kind the bundle was built for.
+    """
+
+    device: str
+    app: str
+    release: str
+    previous: str | None
+    bytes_total: int
+    bytes_sent: int
+    golden: dict[str, Any]
+    stand_in: bool
+    facts: Facts
+
+
+def stands_in(requires: Requires, facts: Facts) -> bool:
+    """Tell whether a device is not the kind of board a bundle was built for.
+
+    Figures from such a device say nothing about the board; every report from it is marked.
+    """
+    other_machine = facts.machine not in requires.machines
+    other_board = bool(requires.boards) and not (facts.board or "").startswith(requires.boards)
+    return other_machine or other_board or facts.simulated
+
+
+def misfits(requires: Requires, facts: Facts, *, stand_in: bool) -> list[tuple[str, str]]:
+    """Return what keeps a bundle from running on a device, each with its fix; empty when nothing does."""
+    found = []
+    if facts.machine not in requires.machines and not stand_in:
+        found.append(
+            (
+                f"it is a {facts.machine}, the bundle is for {' or '.join(requires.machines)}",
+                "build for this board (edgekit targets list), or --stand-in to try the bundle here with every figure marked simulated",
+            )
+        )
+    if _version(facts.python) < _version(requires.python):
+        found.append(
+            (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")
+        )
+    if not any(runtime.error is None for runtime in facts.runtimes):
+        broken = "; ".join(f"{r.name} {r.version}: {r.error}" for r in facts.runtimes)
+        found.append((f"no {requires.runtime} runtime runs there" + (f" ({broken})" if broken else ""), "edgekit device setup DEVICE"))
+    return found
+
+
+def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: bool = False, progress: Progress = silent) -> Deployed:
+    """Make a bundle the current release on a board.
+
+    Parameters
+    ----------
+    stand_in
+        Accept a board of another machine type; everything measured there is marked.
+    dry_run
+        Stop after the checks: nothing is sent.
+
+    Raises
+    ------
+    InputError
+        The bundle's bytes are not those its manifest names.
+    DeviceError
+        The board cannot be reached, or the connection broke; the next deployment goes on from there.
+    DeployError
+        The board does not fit, has no room, or the golden samples answer wrongly; nothing changed.
+    """
+    if broken := damage(bundle):
+        raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
+    manifest = bundle.manifest
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        facts = session.facts()
+        if found := misfits(manifest.requires, facts, stand_in=stand_in):
+            text, fix = found[0]
+            raise DeployError(f"{device.address}: {text}; nothing was sent", fix=fix.replace("DEVICE", device.name))
+        blobs = {entry.sha256: entry for entry in bundle.entries}
+        need = session.job("store.missing", timeout_s=_STEP_TIMEOUT_S, blobs={sha: entry.bytes for sha, entry in blobs.items()})
+        missing = {item["sha256"]: int(item["have_bytes"]) for item in need["missing"] if item["sha256"] in blobs}
+        to_send = sum(blobs[sha].bytes - min(have, blobs[sha].bytes) for sha, have in missing.items())
+        room, wanted = need["free_bytes"] >> 20, (to_send + _SPARE_BYTES) >> 20
+        if room < wanted:
+            raise DeployError(
+                f"{device.address}: {room} MiB free, the release needs {wanted} MiB; nothing was sent",
+                fix="free some space on the board",
+            )
+        before = _current(session, manifest.name)
+        golden: dict[str, Any] = {}
+        if not dry_run:
+            for sha in sorted(missing):
+                session.push_blob(bundle.folder / blobs[sha].path, sha, progress=progress)
+            golden = _switch(bundle, session, str(device.address), progress)
+        return Deployed(
+            device=str(device.address),
+            app=manifest.name,
+            release=bundle.digest,
+            previous=before,
+            bytes_total=sum(entry.bytes for entry in bundle.entries),
+            bytes_sent=0 if dry_run else to_send,
+            golden=golden,
+            stand_in=stands_in(manifest.requires, facts),
+            facts=facts,
+        )
+
+
+def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progress) -> dict[str, Any]:
+    app, release = bundle.manifest.name, bundle.digest
+    files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
+    progress("stage", 0, 3)
+    session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=app, release=release, files=files)
+    progress("golden check", 1, 3)
+    try:
+        golden: dict[str, Any] = session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
+    except DeviceError as error:
+        raise DeployError(
+            f"{address}: the golden samples do not run there: {error.message}; the current release is unchanged", fix=error.fix
+        ) from error
+    if not golden["ok"]:
+        raise DeployError(
+            f"{address}: the golden samples differ by {golden['max_diff']} steps, {golden['tolerance']} are allowed; "
+            "the current release is unchanged",
+            fix="compare runtimes with: edgekit device facts",
+        )
+    progress("switch", 2, 3)
+    session.job("store.activate", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
+    progress("switch", 3, 3)
+    return golden
+
+
+def _current(session: AgentSession, app: str) -> str | None:
+    for found in session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=app)["apps"]:
+        current: str | None = found["current"]
+        return current
+    return None
+
+
+def status(device: Device) -> dict[str, Any]:
+    """Ask a board which applications it holds, which release is current, and whether it is whole."""
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        answer: dict[str, Any] = session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=None)
+        return answer
+
+
+def rollback(device: Device, app: str) -> dict[str, Any]:
+    """Make the previous release current again, once it has been found whole.
+
+    Raises
+    ------
+    DeployError
+        There is no previous release, or it is damaged; nothing changed.
+    """
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        answer: dict[str, Any] = session.job("store.rollback", timeout_s=_STEP_TIMEOUT_S, app=app)
+        return answer
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())

@@ -1,0 +1,222 @@
+"""``edgekit probe``: measure the release a board runs, on the board, and judge what came back.
+
+The bundle need not be at hand: manifest and evaluation are fetched from the board and checked
+against the release's digest, which is the manifest's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from edgekit._version import __version__
+from edgekit.accuracy import accuracy_measurements
+from edgekit.dataset import Dataset
+from edgekit.device import Device, Facts
+from edgekit.devices import Connection, connect
+from edgekit.devices.session import AgentSession
+from edgekit.digest import sha256_bytes, sha256_file
+from edgekit.errors import DeviceError, InputError, UsageError
+from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.latency import latency_measurements
+from edgekit.manifest import MANIFEST, Manifest
+from edgekit.ondevice import samples
+from edgekit.parse import from_json
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.deploy import stands_in
+from edgekit.report import BundleName, DeviceName, Findings, Report
+
+__all__ = ["probe_accuracy", "probe_latency"]
+
+_STEP_TIMEOUT_S = 300.0
+_PROBE_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class _Release:
+    """The release under test, with the board it runs on."""
+
+    connection: Connection
+    session: AgentSession
+    device: Device
+    facts: Facts
+    digest: str
+    manifest: Manifest
+
+    def fetch(self, path: str, sha256: str) -> bytes:
+        return _fetch(self.connection, self.device, f"apps/{self.manifest.name}/releases/{self.digest}/{path}", sha256)
+
+    @property
+    def simulated(self) -> bool:
+        return stands_in(self.manifest.requires, self.facts)
+
+
+def probe_latency(
+    device: Device,
+    *,
+    app: str | None = None,
+    threads: int | None = None,
+    min_time_s: float = 3.0,
+    min_count: int = 700,
+    progress: Progress = silent,
+) -> Report:
+    """Measure how long the current release takes, once the board runs steadily.
+
+    Parameters
+    ----------
+    app
+        None takes the only application on the board.
+    threads
+        None takes the manifest's.
+    min_time_s, min_count
+        Measure until both are reached; 662 is the fewest that bounds a 99th percentile.
+
+    Raises
+    ------
+    UsageError
+        The board holds several applications and none was named, or not that one.
+    DeviceError
+        The board cannot be reached, or the run failed there.
+    """
+    with _release(device, app) as release:
+        answer = release.session.job(
+            "probe.latency",
+            timeout_s=_PROBE_TIMEOUT_S,
+            progress=progress,
+            app=release.manifest.name,
+            release=release.digest,
+            threads=threads or release.manifest.threads,
+            min_time_s=min_time_s,
+            min_count=min_count,
+        )
+        findings = latency_measurements(
+            answer,
+            address=str(device.address),
+            cores=release.facts.cores,
+            simulated=release.simulated,
+            p99_budget_ms=release.manifest.budget.latency_p99_ms,
+        )
+        return _report(release, findings)
+
+
+def probe_accuracy(
+    device: Device,
+    evaluation: Dataset,
+    *,
+    app: str | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Run the evaluation set on the board and compare it, sample by sample, with the float network.
+
+    Parameters
+    ----------
+    evaluation
+        The set the bundle was built with; its digest is checked.
+
+    Raises
+    ------
+    InputError
+        It is another set than the bundle's.
+    """
+    with _release(device, app) as release:
+        entry = next((e for e in release.manifest.files if e.path == EVALUATION), None)
+        if entry is None:
+            raise InputError(f"the bundle {release.manifest.name} holds no {EVALUATION}", fix="edgekit build, then deploy again")
+        record = from_json(release.fetch(EVALUATION, entry.sha256), Evaluation, EVALUATION)
+        if record.dataset_sha256 != evaluation.sha256:
+            raise InputError(
+                f"{evaluation.name} is not the evaluation set that the release {release.digest[:12]} was built with",
+                fix="edgekit build, then deploy again; or take back the old [evaluation] set",
+            )
+        with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
+            container = Path(scratch) / "samples.npz"
+            samples.write(container, (sample.x for sample in evaluation), record.labels)
+            sha256 = sha256_file(container)
+            release.session.push_blob(container, sha256, progress=progress)
+        answer = release.session.job(
+            "probe.accuracy",
+            timeout_s=_PROBE_TIMEOUT_S,
+            progress=progress,
+            app=release.manifest.name,
+            release=release.digest,
+            samples=sha256,
+            threads=threads or release.manifest.threads,
+        )
+        predictions = _predictions(answer, len(record.float_predictions), str(device.address))
+        findings = accuracy_measurements(
+            record.labels, record.float_predictions, predictions, accuracy_drop_max=release.manifest.budget.accuracy_drop_max
+        )
+        return _report(release, findings)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    predictions: tuple[int, ...]
+
+
+def _predictions(answer: object, count: int, address: str) -> tuple[int, ...]:
+    try:
+        predictions = msgspec.convert(answer, _Answer).predictions
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{address}: the answer to probe.accuracy is malformed: {error}") from error
+    if len(predictions) != count:
+        raise DeviceError(f"{address}: {len(predictions)} predictions came back for {count} samples")
+    return predictions
+
+
+@contextmanager
+def _release(device: Device, app: str | None) -> Iterator[_Release]:
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        digest, name = _current(session, device, app)
+        facts = session.facts()
+        data = _fetch(connection, device, f"apps/{name}/releases/{digest}/{MANIFEST}", digest)
+        manifest = from_json(data, Manifest, f"{device.address}:{name}/{MANIFEST}")
+        yield _Release(connection, session, device, facts, digest, manifest)
+
+
+def _current(session: AgentSession, device: Device, app: str | None) -> tuple[str, str]:
+    found = {a["name"]: a["current"] for a in session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=None)["apps"]}
+    if not found:
+        raise UsageError(f"{device.address}: nothing is deployed there", fix=f"edgekit deploy {device.name}")
+    if app is None and len(found) > 1:
+        raise UsageError(f"{device.address}: which application? There are {', '.join(sorted(found))}", fix="name it with --app")
+    name = app or next(iter(found))
+    digest = found.get(name)
+    if digest is None:
+        raise UsageError(f"{device.address}: no current release of {name!r}", fix=f"known there: {', '.join(sorted(found))}")
+    return digest, name
+
+
+def _fetch(connection: Connection, device: Device, path: str, sha256: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgekit-fetch-") as scratch:
+        local = Path(scratch) / "file"
+        connection.get(f"{device.root}/{path}", local)
+        data = local.read_bytes()
+    if sha256_bytes(data) != sha256:
+        raise DeviceError(f"{device.address}: {path} is damaged there", fix=f"edgekit deploy {device.name}")
+    return data
+
+
+def _report(release: _Release, findings: Findings) -> Report:
+    facts = msgspec.json.encode(release.facts, order="sorted")
+    return Report(
+        bundle=BundleName(release.manifest.name, release.manifest.target, release.digest),
+        device=DeviceName(release.device.name, str(release.device.address), sha256_bytes(facts)),
+        simulated=release.simulated,
+        measurements=findings.measurements,
+        verdicts=findings.verdicts,
+        samples=findings.samples,
+        environment={
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "edgekit": __version__,
+            "board": release.facts.board or release.facts.cpu or release.facts.machine,
+            "machine": release.facts.machine,
+            **findings.environment,
+        },
+    )

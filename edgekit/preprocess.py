@@ -1,0 +1,57 @@
+"""``Preprocess``: how a raw sample becomes the network's input, declared once.
+
+The arithmetic is `edgekit.ondevice.preprocess`, the same file on host and device; this is the noun.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from edgekit.ondevice import preprocess as arithmetic
+
+__all__ = ["Preprocess"]
+
+Side = Annotated[int, msgspec.Meta(ge=1, le=16384)]
+# Not tuple[Side, Side]: beside an annotated int in a union that crashes msgspec up to 0.22 in the garbage collector.
+Size = Annotated[tuple[Side, ...], msgspec.Meta(min_length=2, max_length=2)]
+
+
+class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Steps in their order: resize, crop, colour, float32, ``(x * scale - mean) / std``, layout.
+
+    A sample that is no image (not three-dimensional) skips the image steps.
+
+    Attributes
+    ----------
+    resize
+        ``[height, width]``, or one number for the shorter side; byte for byte what Pillow does.
+    crop
+        ``[height, width]`` out of the centre.
+    color
+        What the network wants; samples are RGB.
+    layout
+        The network's own: ``nchw`` or ``nhwc``.
+    """
+
+    resize: Side | Size | None = None
+    filter: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop: Size | None = None
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+    def to_wire(self, *, layout: str | None = None) -> dict[str, Any]:
+        """Return the plain form that the manifest carries and the device reads."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain = {key: value for key, value in plain.items() if value is not None}
+        return {**plain, "layout": layout or self.layout}
+
+    def apply(self, sample: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Turn one raw sample into the network's float32 input, with a leading batch axis of 1."""
+        result: np.ndarray[Any, np.dtype[np.float32]] = arithmetic.apply(self.to_wire(), sample)
+        return result

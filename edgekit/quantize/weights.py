@@ -1,0 +1,58 @@
+"""Symmetric int8 scales of the constants that convolutions and matrix products multiply by.
+
+``calibrate`` calls it. Largest absolute value per output channel: LiteRT 8-bit quantization
+specification, "Symmetric vs asymmetric" and "Per-axis vs per-tensor" (weights in -127..127, zero
+point 0), and what TensorRT asks of explicit quantization.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekit.graph import Array, Graph, Node
+from edgekit.plan import WeightScale
+
+__all__ = ["channel_axis", "weight_scales"]
+
+_LARGEST_Q = 127.0
+
+
+def channel_axis(graph: Graph, node: Node) -> tuple[str, int] | None:
+    """Return the constant a node multiplies its input by and that constant's output-channel axis.
+
+    None for other operators and for products of two computed tensors. ConvTranspose holds
+    [in, out / group, ...], so one scale there serves the same output of every group.
+    """
+    if len(node.inputs) < 2 or node.inputs[1] not in graph.weights:
+        return None
+    name = node.inputs[1]
+    if node.op == "Conv":
+        return name, 0
+    if node.op == "ConvTranspose":
+        return name, 1
+    if node.op == "Gemm":
+        return name, 0 if node.attrs.get("transB", 0) else 1
+    if node.op == "MatMul" and graph.weights[name].ndim >= 2:
+        return name, graph.weights[name].ndim - 1
+    return None
+
+
+def weight_scales(graph: Graph) -> dict[str, WeightScale]:
+    """Return the scales of every such constant, by its name.
+
+    A constant that two nodes read along different axes gets one scale for the whole tensor.
+    """
+    axes: dict[str, set[int]] = {}
+    for node in graph.nodes:
+        found = channel_axis(graph, node)
+        if found is not None:
+            axes.setdefault(found[0], set()).add(found[1])
+    return {name: _scale(graph.weights[name], found.pop() if len(found) == 1 else None) for name, found in sorted(axes.items())}
+
+
+def _scale(weight: Array, axis: int | None) -> WeightScale:
+    rest = tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.abs(weight).max(axis=rest, initial=0.0).astype(np.float64).reshape(-1)
+    # A channel of zeros needs some positive scale; a subnormal one would not survive float32.
+    scales = np.where(largest > np.finfo(np.float32).tiny * _LARGEST_Q, largest / _LARGEST_Q, 1.0 / _LARGEST_Q)
+    return WeightScale(axis=axis, scales=tuple(scales.tolist()))

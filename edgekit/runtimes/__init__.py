@@ -1,0 +1,70 @@
+"""Runtimes: each turns a float graph and its quantization plan into the file one kind of runtime loads.
+
+Here live the table of runtimes, the contract they keep and what they hand back. The pipeline loads
+one by its name with ``edgekit.lazy.load``; listing them imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from edgekit.graph import Graph
+from edgekit.model import TensorSpec
+from edgekit.plan import QuantPlan
+
+__all__ = ["RUNTIMES", "Artifact", "Runtime"]
+
+RUNTIMES: Mapping[str, str] = MappingProxyType({"tflite": "edgekit.runtimes.tflite:TfliteRuntime"})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file for a runtime, and how to feed it.
+
+    Attributes
+    ----------
+    data
+        The whole file.
+    inputs, outputs
+        In the model's order, with the shapes and dtypes of the file.
+    layouts
+        Input name -> ``"nhwc"``, ``"nchw"`` or, for what is not an image, ``"as-is"``.
+    fallback
+        Node name -> why it stayed float. Empty when everything is int8.
+    """
+
+    data: bytes
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layouts: dict[str, str]
+    fallback: dict[str, str] = field(default_factory=dict)
+
+
+class Runtime(Protocol):
+    """What the pipeline needs of a runtime on the host."""
+
+    artifact_name: str
+    """File name of the artifact in a bundle."""
+
+    def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
+        """Write the artifact.
+
+        Parameters
+        ----------
+        graph
+            The normalised float graph, NCHW.
+        plan
+            Ranges of its tensors and scales of its weights.
+        io_dtype
+            ``"int8"``, ``"uint8"`` or ``"float32"``: of the artifact's inputs and outputs.
+        layout
+            ``"nhwc"`` or ``"nchw"``: of its 4-D inputs and outputs.
+
+        Raises
+        ------
+        BuildError
+            Nodes that the runtime cannot compute, all of them named.
+        """

@@ -1,0 +1,118 @@
+"""Rewrites that shape a float graph to what TFLite operators can say: plain functions ``Graph -> Graph``.
+
+- Every mean over the whole image becomes ``ReduceMean``.
+- ``Relu`` and ``Clip`` become the attribute ``clip`` = (lo, hi) of the node in front when it is alone
+  in reading it, else a ``Clip`` node with that attribute.
+- A constant added behind a ``MatMul`` becomes its bias (third input).
+
+The result is for ``params`` and the lowering alone: it is not valid ONNX. Called by ``emit``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgekit.graph import Graph, Node
+
+__all__ = ["conv_padding", "fuse"]
+
+# TFLite operators with a `fused_activation_function` that we write.
+_WITH_ACTIVATION = frozenset({"Add", "Conv", "Gemm", "MatMul", "Mul", "Sub"})
+
+
+def fuse(graph: Graph) -> Graph:
+    """Apply all rewrites; node names and the names of remaining tensors stay."""
+    for rewrite in (_canonical_means, _canonical_clips, _fuse_bias, _fuse_clips):
+        graph = rewrite(graph)
+    return graph
+
+
+def conv_padding(node: Node, rank: int = 2) -> list[int]:
+    """Return the explicit pads of a convolution or pooling node: all begins, then all ends."""
+    return [int(p) for p in node.attrs.get("pads", [0] * (2 * rank))]
+
+
+def _canonical_means(graph: Graph) -> Graph:
+    def rewritten(node: Node) -> Node:
+        shape = graph.shapes.get(node.inputs[0], ()) if node.inputs else ()
+        spatial = list(range(2, len(shape)))
+        if node.op == "GlobalAveragePool":
+            return _mean(node, spatial, keep=1)
+        if node.op == "AveragePool" and list(node.attrs["kernel_shape"]) == list(shape[2:]) and not any(conv_padding(node)):
+            return _mean(node, spatial, keep=1)
+        if node.op == "ReduceMean":
+            axes = node.attrs.get("axes")
+            if len(node.inputs) > 1 and node.inputs[1] in graph.weights:
+                axes = graph.weights[node.inputs[1]].tolist()
+            if not axes and node.attrs.get("noop_with_empty_axes"):
+                return replace(node, op="Identity", inputs=node.inputs[:1], attrs={})
+            chosen = sorted(axis % len(shape) for axis in axes) if axes else list(range(len(shape)))
+            return _mean(node, chosen, keep=int(node.attrs.get("keepdims", 1)))
+        return node
+
+    return graph.with_nodes(map(rewritten, graph.nodes))
+
+
+def _mean(node: Node, axes: list[int], *, keep: int) -> Node:
+    return replace(node, op="ReduceMean", inputs=node.inputs[:1], attrs={"axes": axes, "keepdims": keep})
+
+
+def _canonical_clips(graph: Graph) -> Graph:
+    def bound(node: Node, index: int, default: float) -> float | None:
+        if len(node.inputs) > index and node.inputs[index]:
+            value = graph.weights.get(node.inputs[index])
+            return None if value is None else float(value.reshape(()))
+        return default
+
+    def rewritten(node: Node) -> Node:
+        if node.op == "Relu":
+            return replace(node, op="Clip", attrs={"clip": (0.0, np.inf)})
+        if node.op == "Clip":
+            lo, hi = bound(node, 1, -np.inf), bound(node, 2, np.inf)
+            # Bounds that are not constants stay as they are, for the lowering to refuse.
+            if lo is not None and hi is not None:
+                return replace(node, inputs=node.inputs[:1], attrs={"clip": (lo, hi)})
+        return node
+
+    return graph.with_nodes(map(rewritten, graph.nodes))
+
+
+def _sole_reader(graph: Graph, name: str) -> Node | None:
+    """Return the one node that reads a tensor; None when others, or the graph's outputs, need it too."""
+    readers = graph.consumers.get(name, ())
+    if len(readers) != 1 or name in {spec.name for spec in graph.outputs}:
+        return None
+    return readers[0]
+
+
+def _fuse_bias(graph: Graph) -> Graph:
+    gone: set[str] = set()
+    kept = []
+    for node in graph.nodes:
+        if node.name in gone:
+            continue
+        reader = _sole_reader(graph, node.outputs[0]) if node.op == "MatMul" and len(node.inputs) == 2 else None
+        if reader and reader.op == "Add" and node.inputs[1] in graph.weights:
+            other = next((name for name in reader.inputs if name != node.outputs[0]), "")
+            width = graph.weights[node.inputs[1]].shape[-1]
+            if other in graph.weights and graph.weights[other].shape == (width,):
+                node = replace(node, inputs=(*node.inputs, other), outputs=reader.outputs)
+                gone.add(reader.name)
+        kept.append(node)
+    return graph.with_nodes(kept)
+
+
+def _fuse_clips(graph: Graph) -> Graph:
+    gone: set[str] = set()
+    kept = []
+    for node in graph.nodes:
+        if node.name in gone:
+            continue
+        reader = _sole_reader(graph, node.outputs[0]) if node.op in _WITH_ACTIVATION else None
+        if reader and reader.op == "Clip" and "clip" in reader.attrs:
+            node = replace(node, outputs=reader.outputs, attrs={**node.attrs, "clip": reader.attrs["clip"]})
+            gone.add(reader.name)
+        kept.append(node)
+    return graph.with_nodes(kept)

@@ -1,0 +1,152 @@
+"""Operators that work value by value: sums, products, activation functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from edgekit.graph import Node
+from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported, permuted
+from edgekit.runtimes.tflite.params import Params, params_of
+
+__all__ = ["OPERATORS"]
+
+# The only output parameters of these kernels: LiteRT 8-bit quantization specification.
+_PROBABILITY = Params(1.0 / 256.0, -128)
+_SIGNED_UNIT = Params(1.0 / 128.0, 0)
+
+
+def _binary(code: str, options: str) -> Callable[[Emission, Node], None]:
+    def lower(e: Emission, node: Node) -> None:
+        layout, inputs = _operands(e, node)
+        e.clipped(node, layout, lambda target, fused: e.op(code, inputs, [target], options, fusedActivationFunction=fused))
+
+    return lower
+
+
+def _operands(e: Emission, node: Node) -> tuple[Layout, list[int]]:
+    """Return the layout to work in and both operands, with the rank of the result."""
+    shape = e.graph.shapes[node.outputs[0]]
+    if len(shape) > 4 and any(e.graph.shapes[name] != shape for name in node.inputs):
+        raise Unsupported(f"it broadcasts over {len(shape)} dimensions", fix="reshape to at most 4 dimensions before it")
+    moving = [name for name in node.inputs if name not in e.graph.weights]
+    images = [name for name in moving if len(e.graph.shapes[name]) == 4]
+    layout: Layout = "nhwc" if any(e.layout(name) == "nhwc" for name in images) else "onnx"
+    return layout, [_operand(e, name, len(shape), layout) for name in node.inputs]
+
+
+def _operand(e: Emission, name: str, rank: int, layout: Layout) -> int:
+    shape = e.graph.shapes[name]
+    full = (1,) * (rank - len(shape)) + tuple(shape)
+    if name in e.graph.weights:
+        values = e.graph.weights[name].reshape(full)
+        return e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values)
+    if len(shape) == rank:
+        return e.read(name, layout)
+    widened = e.temporary(f"{name}/widened", full, e.params[name])
+    e.reshape(e.read(name, "onnx"), widened, full)
+    if layout == "onnx":
+        return widened
+    target = e.temporary(f"{name}/widened/nhwc", permuted(full, TO_NHWC), e.params[name])
+    e.transpose(widened, target, TO_NHWC)
+    return target
+
+
+def _divide(e: Emission, node: Node) -> None:
+    divisor = node.inputs[1]
+    if divisor not in e.graph.weights:
+        raise Unsupported("TFLite's int8 DIV is not safe to run", fix="replace it by a product, or keep this node in float")
+    layout: Layout = e.layout(node.inputs[0])
+    rank = len(e.graph.shapes[node.outputs[0]])
+    shape = e.graph.shapes[divisor]
+    values = (1.0 / e.graph.weights[divisor].astype(np.float64)).reshape((1,) * (rank - len(shape)) + tuple(shape))
+    factor = e.constant(f"{divisor}/reciprocal", values.transpose(TO_NHWC) if layout == "nhwc" else values)
+    inputs = [_operand(e, node.inputs[0], rank, layout), factor]
+    e.clipped(node, layout, lambda target, fused: e.op("MUL", inputs, [target], "MulOptions", fusedActivationFunction=fused))
+
+
+def _clip(e: Emission, node: Node) -> None:
+    """A Relu or Clip that could not join the node in front: RELU, RELU6, or requantize and clip."""
+    bounds = node.attrs.get("clip")
+    if bounds is None:
+        raise Unsupported("its bounds are not constants", fix="export the model with fixed Clip bounds")
+    name = node.inputs[0]
+    source, layout = e.read(name), e.layout(name)
+    code = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6"}.get(bounds)
+    if code:
+        e.op(code, [source], [e.declare(node.outputs[0], layout)])
+    else:
+        e.clipped(node, layout, lambda target, _: e.op("QUANTIZE", [source], [target], "QuantizeOptions"), fuses=False)
+
+
+def _unary(code: str, options: str = "") -> Callable[[Emission, Node], None]:
+    def lower(e: Emission, node: Node) -> None:
+        source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
+        e.op(code, [source], [e.declare(node.outputs[0], layout)], options)
+
+    return lower
+
+
+def _fixed(e: Emission, node: Node, layout: Layout, code: str, params: Params, options: str = "", **fields: float) -> None:
+    """Write an operator whose output parameters are given, and requantize where the tensor has others."""
+    name = node.outputs[0]
+    source = e.read(node.inputs[0], layout)
+    target = e.declare(name, layout)
+    if e.params[name] == params:
+        e.op(code, [source], [target], options, **fields)
+        return
+    own = e.temporary(f"{name}/{code.lower()}", e.shape(name, layout), params)
+    e.op(code, [source], [own], options, **fields)
+    e.op("QUANTIZE", [own], [target], "QuantizeOptions")
+
+
+def _sigmoid(e: Emission, node: Node) -> None:
+    _fixed(e, node, e.layout(node.inputs[0]), "LOGISTIC", _PROBABILITY)
+
+
+def _tanh(e: Emission, node: Node) -> None:
+    _fixed(e, node, e.layout(node.inputs[0]), "TANH", _SIGNED_UNIT)
+
+
+def _softmax(e: Emission, node: Node) -> None:
+    name = node.inputs[0]
+    rank = len(e.graph.shapes[name])
+    axis = int(node.attrs.get("axis", -1)) % rank
+    layout: Layout | None = "onnx" if axis == rank - 1 else "nhwc" if rank == 4 and axis == 1 else None
+    if layout is None:
+        raise Unsupported(f"softmax over axis {axis} of {rank}", fix="take the softmax over the last axis, or over the channels of an image")
+    _fixed(e, node, layout, "SOFTMAX", _PROBABILITY, "SoftmaxOptions", beta=1.0)
+
+
+def _hard_sigmoid(e: Emission, node: Node) -> None:
+    """clip(alpha x + beta, 0, 1) = alpha clip(x + beta / alpha, 0, 1 / alpha): ADD, then MUL.
+
+    The sum keeps only the range that matters, and saturation is its clip.
+    """
+    alpha, beta = float(node.attrs.get("alpha", 0.2)), float(node.attrs.get("beta", 0.5))
+    if alpha <= 0:
+        raise Unsupported(f"alpha is {alpha}", fix="export the model with a positive alpha")
+    name = node.outputs[0]
+    source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
+    ones = [1] * len(e.graph.shapes[name])
+    ramp = e.temporary(f"{name}/ramp", e.shape(name, layout), params_of(0.0, 1.0 / alpha))
+    e.op("ADD", [source, e.constant(f"{name}/offset", np.full(ones, beta / alpha))], [ramp], "AddOptions")
+    e.op("MUL", [ramp, e.constant(f"{name}/slope", np.full(ones, alpha))], [e.declare(name, layout)], "MulOptions")
+
+
+OPERATORS: Mapping[str, Operator] = MappingProxyType(
+    {
+        "Add": Operator(_binary("ADD", "AddOptions")),
+        "Clip": Operator(_clip),
+        "Div": Operator(_divide),
+        "HardSigmoid": Operator(_hard_sigmoid),
+        "HardSwish": Operator(_unary("HARD_SWISH", "HardSwishOptions")),
+        "Mul": Operator(_binary("MUL", "MulOptions")),
+        "Sigmoid": Operator(_sigmoid, fixed=_PROBABILITY),
+        "Softmax": Operator(_softmax, fixed=_PROBABILITY),
+        "Sub": Operator(_binary("SUB", "SubOptions")),
+        "Tanh": Operator(_tanh, fixed=_SIGNED_UNIT),
+    }
+)

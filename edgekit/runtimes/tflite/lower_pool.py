@@ -1,0 +1,83 @@
+"""Pooling and means: MAX_POOL_2D, AVERAGE_POOL_2D, MEAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edgekit.graph import Node
+from edgekit.plan import INT8_MIN
+from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported
+from edgekit.runtimes.tflite.fuse import conv_padding
+from edgekit.runtimes.tflite.lower_conv import SAME, VALID, pad_image, window_padding
+
+__all__ = ["OPERATORS"]
+
+
+def _mean(e: Emission, node: Node) -> None:
+    name, out = node.inputs[0], node.outputs[0]
+    axes, keep = set(node.attrs["axes"]), bool(node.attrs["keepdims"])
+    layout = e.layout(name)
+    if layout == "nhwc" and not keep:
+        # Without the reduced axes the others must already stand in ONNX order.
+        left = [axis for axis in TO_NHWC if axis not in axes]
+        layout = "nhwc" if left == sorted(left) else "onnx"
+    places = [TO_NHWC.index(axis) for axis in axes] if layout == "nhwc" else list(axes)
+    result: Layout = layout if keep else "onnx"
+    inputs = [e.read(name, layout), e.integers("axes", sorted(places))]
+    e.op("MEAN", inputs, [e.declare(out, result)], "ReducerOptions", keepDims=keep)
+
+
+def _max_pool(e: Emission, node: Node) -> None:
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise Unsupported("its indices are used", fix="export the model without return_indices")
+    _check_window(e, node)
+    kernel = e.graph.shapes[node.inputs[0]][2:] if node.op == "GlobalMaxPool" else node.attrs["kernel_shape"]
+    strides = node.attrs.get("strides", [1, 1])
+    padding, pads = window_padding(e, node, kernel, strides, (1, 1))
+    source = e.read(node.inputs[0], "nhwc")
+    if any(pads):
+        # The least value there is never wins.
+        source = pad_image(e, node, source, pads, INT8_MIN)
+    _pool(e, node, "MAX_POOL_2D", source, padding, kernel, strides)
+
+
+def _average_pool(e: Emission, node: Node) -> None:
+    _check_window(e, node)
+    kernel, strides = node.attrs["kernel_shape"], node.attrs.get("strides", [1, 1])
+    padding, pads = window_padding(e, node, kernel, strides, (1, 1))
+    source = e.read(node.inputs[0], "nhwc")
+    fix = "use the padding of TFLite's SAME, or none"
+    if node.attrs.get("count_include_pad"):
+        declared = conv_padding(node)
+        if padding == SAME and node.attrs.get("auto_pad", "NOTSET") != "NOTSET" or any(pads) and pads != declared:
+            raise Unsupported("it counts padding that its window rounds up to", fix=fix)
+        if any(declared):
+            source, padding = pad_image(e, node, source, declared), VALID
+    elif any(pads):
+        raise Unsupported(f"it averages around the pads {pads} without counting them", fix=fix)
+    _pool(e, node, "AVERAGE_POOL_2D", source, padding, kernel, strides)
+
+
+def _check_window(e: Emission, node: Node) -> None:
+    rank = len(e.graph.shapes[node.inputs[0]])
+    if rank != 4:
+        raise Unsupported(f"pooling over {rank - 2} dimensions", fix="use 2-D pooling")
+    if any(d != 1 for d in node.attrs.get("dilations", [1, 1])):
+        raise Unsupported("its window is dilated", fix="use pooling without dilation")
+
+
+def _pool(e: Emission, node: Node, code: str, source: int, padding: int, kernel: list[int], strides: list[int]) -> None:
+    fields = {"padding": padding, "strideH": strides[0], "strideW": strides[1], "filterHeight": kernel[0], "filterWidth": kernel[1]}
+    e.op(code, [source], [e.declare(node.outputs[0], "nhwc")], "Pool2DOptions", **fields)
+
+
+OPERATORS: Mapping[str, Operator] = MappingProxyType(
+    {
+        # The pooling kernels do not rescale; MEAN does.
+        "AveragePool": Operator(_average_pool, same_scale=True),
+        "GlobalMaxPool": Operator(_max_pool, same_scale=True),
+        "MaxPool": Operator(_max_pool, same_scale=True),
+        "ReduceMean": Operator(_mean),
+    }
+)

@@ -1,0 +1,174 @@
+"""Operators that move values without computing: reshapes, transpositions, slices, concatenations, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from edgekit.graph import Node
+from edgekit.runtimes.tflite.emission import TO_NHWC, TO_ONNX, Emission, Layout, Operator, Unsupported
+
+__all__ = ["OPERATORS"]
+
+# Nodes that read their first input as an NHWC image.
+_IMAGE_READERS = frozenset({"AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalMaxPool", "MaxPool", "Resize"})
+
+
+def _reshape(e: Emission, node: Node) -> None:
+    """Reshape, Flatten, Squeeze, Unsqueeze (and an Identity that makes an output): RESHAPE, the values in ONNX order."""
+    name, out = node.inputs[0], node.outputs[0]
+    image = len(e.graph.shapes[name]) == 4 and e.layout(name) == "nhwc" and not e.same_order(name)
+    if image and node.op in ("Identity", "Dropout"):
+        e.reshape(e.read(name), e.declare(out, "nhwc"), e.shape(out, "nhwc"))
+        return
+    if image and _feeds_matrices(e, node):
+        source = e.read(name)
+        channels, height, width = e.graph.shapes[name][1:]
+        e.flat[out] = (channels, height, width)
+    else:
+        source = e.read(name, "onnx" if image else None)
+    layout: Layout = "nhwc" if len(e.graph.shapes[out]) == 4 and e.same_order(out) else "onnx"
+    e.reshape(source, e.declare(out, layout), e.shape(out, layout))
+
+
+def _feeds_matrices(e: Emission, node: Node) -> bool:
+    """Tell whether a node flattens an image for constant matrices alone: those can be reordered instead."""
+    before, out = e.graph.shapes[node.inputs[0]], node.outputs[0]
+    readers = e.graph.consumers.get(out, ())
+    return (
+        e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
+        and out not in {spec.name for spec in e.graph.outputs}
+        and all(
+            reader.op in ("Gemm", "MatMul") and reader.inputs[0] == out and reader.inputs[1] in e.graph.weights and not reader.attrs.get("transA")
+            for reader in readers
+        )
+    )
+
+
+def _transpose(e: Emission, node: Node) -> None:
+    name, out = node.inputs[0], node.outputs[0]
+    rank = len(e.graph.shapes[name])
+    wanted: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
+    # From the input's order in the file to ONNX order, through the node's own permutation, to the output's order in the file.
+    if e.layout(name) == "nhwc":
+        wanted = [TO_ONNX[axis] for axis in wanted]
+    layout: Layout = "onnx"
+    if rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ())):
+        layout = "nhwc"
+        wanted = [wanted[axis] for axis in TO_NHWC]
+    source, target = e.read(name), e.declare(out, layout)
+    if list(wanted) == sorted(wanted):
+        e.reshape(source, target, e.shape(out, layout))
+    elif rank > 6:
+        raise Unsupported(f"a transposition of {rank} dimensions", fix="reshape to at most 6 dimensions before it")
+    else:
+        e.transpose(source, target, wanted)
+
+
+def _in_layout(values: Sequence[int], layout: Layout) -> list[int]:
+    """Reorder one number per ONNX axis as the axes stand in the file."""
+    return [values[axis] for axis in TO_NHWC] if layout == "nhwc" else list(values)
+
+
+def _strided_slice(e: Emission, source: int, target: int, begin: Sequence[int], end: Sequence[int], step: Sequence[int]) -> None:
+    inputs = [source, e.integers("begin", begin), e.integers("end", end), e.integers("step", step)]
+    e.op("STRIDED_SLICE", inputs, [target], "StridedSliceOptions")
+
+
+def _slice(e: Emission, node: Node) -> None:
+    name, out = node.inputs[0], node.outputs[0]
+    shape = e.graph.shapes[name]
+    if len(shape) > 5:
+        raise Unsupported(f"a slice of {len(shape)} dimensions", fix="reshape to at most 5 dimensions before it")
+    given = [e.weight(i).tolist() if i else None for i in node.inputs[1:]]
+    starts, _, axes, steps = (given + [None, None])[:4]
+    axes = axes if axes is not None else range(len(starts))
+    begin, step = [0] * len(shape), [1] * len(shape)
+    for axis, start, stride in zip(axes, starts, steps or [1] * len(starts), strict=True):
+        if stride < 0:
+            raise Unsupported("it walks backwards (a negative step)", fix="export the model without reversed slices")
+        size = shape[axis]
+        begin[axis] = min(max(start + size if start < 0 else start, 0), size)
+        step[axis] = stride
+    # The output's shape says the same as `ends`, without its special values.
+    end = [min(b + s * n, d) for b, s, n, d in zip(begin, step, e.graph.shapes[out], shape, strict=True)]
+    layout = e.layout(name)
+    _strided_slice(e, e.read(name), e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+
+
+def _split(e: Emission, node: Node) -> None:
+    name = node.inputs[0]
+    shape, layout = e.graph.shapes[name], e.layout(name)
+    axis = int(node.attrs.get("axis", 0)) % len(shape)
+    if len(shape) > 5:
+        raise Unsupported(f"a split of {len(shape)} dimensions", fix="reshape to at most 5 dimensions before it")
+    source, begin, step = e.read(name), [0] * len(shape), [1] * len(shape)
+    for out in node.outputs:
+        end = list(shape)
+        end[axis] = begin[axis] + e.graph.shapes[out][axis]
+        _strided_slice(e, source, e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+        begin[axis] = end[axis]
+
+
+def _concat(e: Emission, node: Node) -> None:
+    out = node.outputs[0]
+    rank = len(e.graph.shapes[out])
+    axis = int(node.attrs["axis"]) % rank
+    moving = [name for name in node.inputs if name not in e.graph.weights]
+    layout: Layout = "nhwc" if any(e.layout(name) == "nhwc" for name in moving) else "onnx"
+    sources = []
+    for name in node.inputs:
+        if name in e.graph.weights:
+            values = e.graph.weights[name]
+            sources.append(e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params[out]))
+        else:
+            sources.append(e.read(name, layout))
+    place = TO_NHWC.index(axis) if layout == "nhwc" else axis
+    e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=place)
+
+
+def _pad(e: Emission, node: Node) -> None:
+    name, out = node.inputs[0], node.outputs[0]
+    rank, layout = len(e.graph.shapes[name]), e.layout(name)
+    amounts = [int(p) for p in (e.weight(node.inputs[1]).tolist())]
+    axes = [int(a) % rank for a in e.weight(node.inputs[3]).tolist()] if len(node.inputs) > 3 and node.inputs[3] else list(range(rank))
+    pairs = [[0, 0] for _ in range(rank)]
+    for axis, before, after in zip(axes, amounts[: len(axes)], amounts[len(axes) :], strict=True):
+        pairs[axis] = [before, after]
+    if min(amounts, default=0) < 0:
+        raise Unsupported("it crops (a negative pad)", fix="export the model with a slice instead")
+    if rank > 5:
+        raise Unsupported(f"a padding of {rank} dimensions", fix="reshape to at most 5 dimensions before it")
+    inputs = [e.read(name), e.integers("pads", [pairs[axis] for axis in TO_NHWC] if layout == "nhwc" else pairs)]
+    mode = node.attrs.get("mode", "constant")
+    value = e.weight(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.float32(0)
+    if mode == "reflect":
+        e.op("MIRROR_PAD", inputs, [e.declare(out, layout)], "MirrorPadOptions", mode=0)
+    elif mode != "constant":
+        raise Unsupported(f"its mode is {mode!r}", fix="pad with a constant or by reflection")
+    elif float(value) == 0.0:
+        e.op("PAD", inputs, [e.declare(out, layout)], "PadOptions")
+    else:
+        # An infinite value saturates: the end of int8 is the least, or greatest, there is.
+        params = e.params[out]
+        real = np.clip(np.full([1], value, np.float64), params.lo, params.hi)
+        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, params)], [e.declare(out, layout)], "PadV2Options")
+
+
+OPERATORS: Mapping[str, Operator] = MappingProxyType(
+    {
+        "Concat": Operator(_concat, same_scale=True),
+        "Flatten": Operator(_reshape, same_scale=True),
+        "Identity": Operator(_reshape, same_scale=True),
+        "Dropout": Operator(_reshape, same_scale=True),
+        "Pad": Operator(_pad, same_scale=True),
+        "Reshape": Operator(_reshape, same_scale=True),
+        "Slice": Operator(_slice, same_scale=True),
+        "Split": Operator(_split, same_scale=True),
+        "Squeeze": Operator(_reshape, same_scale=True),
+        "Transpose": Operator(_transpose, same_scale=True),
+        "Unsqueeze": Operator(_reshape, same_scale=True),
+    }
+)

@@ -1,0 +1,115 @@
+"""Which scale and zero point each activation gets, once the kernels' demands are met.
+
+A plan gives every tensor its own range. TFLite's int8 kernels ask for more: some need one scale on
+both sides, some write one fixed scale (LiteRT 8-bit quantization specification, "int8 quantized
+operator specifications"). Called by ``emit`` between ``fuse`` and the lowering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.errors import BuildError
+from edgekit.graph import Graph, Node
+from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, asymmetric_int8
+
+__all__ = ["Params", "params_of", "resolve"]
+
+
+@dataclass(frozen=True)
+class Params:
+    """``real = scale * (q - zero_point)``; the scale is exactly a float32, as the file stores it."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def lo(self) -> float:
+        """The least real value that int8 can say."""
+        return self.scale * (INT8_MIN - self.zero_point)
+
+    @property
+    def hi(self) -> float:
+        """The greatest real value that int8 can say."""
+        return self.scale * (INT8_MAX - self.zero_point)
+
+
+def params_of(lo: float, hi: float) -> Params:
+    """Return the asymmetric int8 parameters that cover lo..hi."""
+    scale, zero_point = asymmetric_int8(lo, hi)
+    return Params(float(np.float32(scale)), zero_point)
+
+
+def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: Mapping[str, Params]) -> dict[str, Params]:
+    """Return the parameters of every activation of a fused graph.
+
+    Tensors joined by operators of ``same_scale`` form a group with one range, the union of theirs.
+    A group fed only by operators of ``fixed`` that write the same parameters takes these; in a mixed
+    group the operator's lowering requantizes.
+
+    Raises
+    ------
+    BuildError
+        The plan lacks the range of a tensor.
+    """
+    lacking = sorted({name for name in graph.activations if name not in plan.ranges})
+    if lacking:
+        shown = ", ".join(repr(name) for name in lacking[:5])
+        raise BuildError(
+            f"the plan has no range for {len(lacking)} tensor(s): {shown}",
+            fix="calibrate this model again: the plan is of another graph",
+        )
+    resolved: dict[str, Params] = {}
+    for group in _groups(graph, same_scale):
+        params = _fixed_params(graph, group, same_scale, fixed) or _union(graph, plan, group, same_scale)
+        resolved.update(dict.fromkeys(group, params))
+    return resolved
+
+
+def _groups(graph: Graph, same_scale: Collection[str]) -> Iterable[tuple[str, ...]]:
+    parent = {name: name for name in graph.activations}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        if node.op in same_scale:
+            joined = [name for name in (*node.inputs, *node.outputs) if name in parent]
+            for name in joined[1:]:
+                parent[root(name)] = root(joined[0])
+    groups: dict[str, list[str]] = {}
+    for name in parent:
+        groups.setdefault(root(name), []).append(name)
+    return [tuple(names) for names in groups.values()]
+
+
+def _fixed_params(graph: Graph, group: Iterable[str], same_scale: Collection[str], fixed: Mapping[str, Params]) -> Params | None:
+    """Return what all operators that feed the group write, if that is one fixed choice."""
+    makers = [graph.producers.get(name) for name in group]
+    feeds = {fixed.get(node.op) if node else None for node in makers if node is None or node.op not in same_scale}
+    return feeds.pop() if len(feeds) == 1 else None
+
+
+def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Collection[str]) -> Params:
+    lows = [plan.ranges[name].lo for name in group]
+    highs = [plan.ranges[name].hi for name in group]
+    for node in (graph.producers.get(name) for name in group):
+        if node and node.op in same_scale:
+            for value in _constants(graph, node):
+                lows.append(float(value.min()))
+                highs.append(float(value.max()))
+    return params_of(min(lows), max(highs))
+
+
+def _constants(graph: Graph, node: Node) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Yield the finite float constants an operator of one scale mixes in: members of a Concat, the value of a Pad."""
+    mixed = node.inputs if node.op == "Concat" else node.inputs[2:3] if node.op == "Pad" else ()
+    for name in mixed:
+        value = graph.weights.get(name)
+        if value is not None and value.size and np.isfinite(value).all():
+            yield value

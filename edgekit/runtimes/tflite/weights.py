@@ -1,0 +1,68 @@
+"""Integers for weights and biases, from the plan's scales. Called by ``lower_conv`` and ``lower_dense``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekit.graph import Node
+from edgekit.plan import INT8_MAX
+from edgekit.runtimes.tflite.emission import Emission, Unsupported
+from edgekit.runtimes.tflite.params import Params
+from edgekit.runtimes.tflite.writer import Array
+
+__all__ = ["quantize_filter", "channel_scales"]
+
+# Half of int32 for the bias, the other half for what is accumulated onto it.
+_BIAS_MAX = 1 << 30
+
+
+def channel_scales(e: Emission, name: str, axis: int) -> Array:
+    """Return the scale of each index of a weight's output-channel ``axis`` (ONNX layout), float64.
+
+    Raises
+    ------
+    Unsupported
+        The plan has no scales for this constant, or has them along another axis.
+    """
+    width = e.graph.weights[name].shape[axis]
+    chosen = e.plan.weights.get(name)
+    if chosen is None or (chosen.axis is not None and (chosen.axis != axis or len(chosen.scales) != width)):
+        what = "no scales" if chosen is None else f"scales along axis {chosen.axis}, not {axis},"
+        raise Unsupported(f"the plan has {what} for its weight {name!r}", fix="calibrate this model again: the plan is of another graph")
+    return np.broadcast_to(np.asarray(chosen.scales, np.float64), (width,))
+
+
+def quantize_filter(
+    e: Emission, node: Node, values: Array, axis: int, scales: Array, bias: Array | None, source: Params
+) -> tuple[int, int]:
+    """Write a filter and its bias; return their tensors.
+
+    A channel so small that its bias would leave int32 gets a wider scale.
+
+    Parameters
+    ----------
+    values
+        The filter in TFLite's layout.
+    axis
+        Its output channels.
+    scales
+        One per output channel.
+    bias
+        In real numbers; None is zero.
+    source
+        Parameters of what the filter is applied to: the bias has the scale (source x filter), zero
+        point 0 (LiteRT 8-bit quantization specification, CONV_2D).
+    """
+    offsets = np.zeros(len(scales)) if bias is None else np.asarray(bias, np.float64)
+    wide = np.maximum(scales, np.abs(offsets) / (source.scale * _BIAS_MAX)).astype(np.float32)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    q = np.clip(np.rint(values / wide.astype(np.float64).reshape(shape)), -INT8_MAX, INT8_MAX).astype(np.int8)
+    bias_scales = (source.scale * wide.astype(np.float64)).astype(np.float32)
+    q_bias = np.rint(offsets / bias_scales.astype(np.float64)).astype(np.int32)
+    name = node.inputs[1]
+    bias_name = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else f"{node.name}/bias"
+    return (
+        e.writer.tensor(name, "int8", q.shape, data=q, scales=wide, axis=axis),
+        e.writer.tensor(bias_name, "int32", q_bias.shape, data=q_bias, scales=bias_scales),
+    )

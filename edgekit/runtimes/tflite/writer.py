@@ -1,0 +1,162 @@
+"""``Writer``: tensors and operators in, the bytes of a .tflite out.
+
+Knows the flatbuffer format (schema version 3) and nothing about ONNX or quantization decisions.
+The same calls in the same order give the same bytes. Called by ``emission``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.runtimes.tflite.schema import flatbuffers, schema
+from edgekit.runtimes.tflite.versions import lowest_version
+
+__all__ = ["Array", "Writer"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Of the file format: "TFL3" with `version: 3` (schema.fbs, `file_identifier` and `Model.version`).
+_IDENTIFIER, _FORMAT = b"TFL3", 3
+# `Buffer.data` is declared `force_align: 16` in schema.fbs: kernels read weights in place.
+_ALIGNMENT_BYTES = 16
+# Operator codes up to 126 are repeated in the byte-wide field that old readers know (schema_utils.cc).
+_OLD_CODE_LIMIT = 127
+
+_DTYPES = {"int8": "INT8", "uint8": "UINT8", "float32": "FLOAT32", "int32": "INT32"}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated class is untyped
+    """A buffer whose data starts on a 16-byte boundary; the generated code aligns to one byte."""
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 (name given by the generated code)
+        if self.data is not None:
+            # The vector that follows needs no padding of its own after this one.
+            builder.Prep(_ALIGNMENT_BYTES, len(self.data))
+        return super().Pack(builder)
+
+
+class Writer:
+    """Collects one subgraph."""
+
+    def __init__(self) -> None:
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+        # Buffer 0 is the empty one that every computed tensor names (schema.fbs, `Model.buffers`).
+        self._buffers: list[Any] = [_AlignedBuffer()]
+        self._known: dict[bytes, int] = {}
+        self._names: set[str] = set()
+
+    def tensor(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        *,
+        data: Array | None = None,
+        scales: Sequence[float] = (),
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
+        """Add a tensor and return its index; a name already taken gets a number.
+
+        Parameters
+        ----------
+        data
+            Makes it a constant.
+        scales
+            One for the tensor, or one per index of ``axis``; none for a tensor without quantization.
+        """
+        entry = schema.TensorT(shape=[int(d) for d in shape], type=getattr(schema.TensorType, _DTYPES[dtype]), hasRank=True)
+        entry.name = self._unique(name)
+        entry.buffer = 0 if data is None else self._buffer(data)
+        entry.quantization = schema.QuantizationParametersT()
+        if len(scales):
+            entry.quantization.scale = np.asarray(scales, np.float32)
+            entry.quantization.zeroPoint = np.full(len(scales), zero_point, np.int64)
+            entry.quantization.quantizedDimension = axis
+        self._tensors.append(entry)
+        return len(self._tensors) - 1
+
+    def operator(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: str = "", **fields: Any) -> None:
+        """Add an operator.
+
+        Parameters
+        ----------
+        code
+            Name in ``BuiltinOperator``, as ``"CONV_2D"``.
+        options
+            Name in ``BuiltinOptions``, as ``"Conv2DOptions"``; ``fields`` are its members.
+        """
+        entry = schema.OperatorT(opcodeIndex=self._code(code, inputs, outputs, fields))
+        entry.inputs, entry.outputs = list(inputs), list(outputs)
+        if options:
+            entry.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            entry.builtinOptions = getattr(schema, f"{options}T")(**fields)
+        self._operators.append(entry)
+
+    def rename(self, tensor: int, name: str) -> None:
+        """Give a tensor another name."""
+        self._names.discard(self._tensors[tensor].name)
+        self._tensors[tensor].name = self._unique(name)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+        return tuple(self._tensors[tensor].shape)
+
+    def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+        """Return the file; ``inputs`` and ``outputs`` (name -> tensor) also become its signature."""
+        subgraph = schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=list(inputs.values()),
+            outputs=list(outputs.values()),
+            operators=self._operators,
+            name="main",
+        )
+        signature = schema.SignatureDefT(
+            inputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in inputs.items()],
+            outputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in outputs.items()],
+            signatureKey="serving_default",
+        )
+        codes = [
+            schema.OperatorCodeT(deprecatedBuiltinCode=min(code, _OLD_CODE_LIMIT), builtinCode=code, version=version)
+            for code, version in self._codes
+        ]
+        model = schema.ModelT(
+            version=_FORMAT,
+            operatorCodes=codes,
+            subgraphs=[subgraph],
+            description="edgekit",
+            buffers=self._buffers,
+            signatureDefs=[signature],
+        )
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _code(self, code: str, inputs: Sequence[int], outputs: Sequence[int], fields: Mapping[str, Any]) -> int:
+        entries = [self._tensors[index] for index in (*inputs, *outputs) if index >= 0]
+        first, last = entries[0], entries[-1]
+        grouped = code == "CONV_2D" and first.shape[3] != entries[1].shape[3]
+        rescale = float(first.quantization.scale[0] * entries[1].quantization.scale[0] / last.quantization.scale[0]) if code == "MUL" else 0.0
+        version = lowest_version(code, len(first.shape), fields, grouped=grouped, rescale=rescale)
+        return self._codes.setdefault((getattr(schema.BuiltinOperator, code), version), len(self._codes))
+
+    def _buffer(self, data: Array) -> int:
+        """Return the buffer that holds these bytes; equal constants share one."""
+        content = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<")).tobytes()
+        if content not in self._known:
+            self._known[content] = len(self._buffers)
+            self._buffers.append(_AlignedBuffer(data=np.frombuffer(content, np.uint8)))
+        return self._known[content]
+
+    def _unique(self, name: str) -> str:
+        chosen, n = name, 1
+        while chosen in self._names:
+            n += 1
+            chosen = f"{name}_{n}"
+        self._names.add(chosen)
+        return chosen

@@ -1,0 +1,101 @@
+"""``Target``: one kind of board and what is asked of it. Read from ``targets/NAME.toml``, data only."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgekit.errors import InputError, UsageError
+from edgekit.nearest import did_you_mean
+from edgekit.parse import into, read_toml
+
+__all__ = ["Budget", "Target", "data_folder", "load_target", "target_names"]
+
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The promise a build makes; an entry left out promises nothing.
+
+    Attributes
+    ----------
+    accuracy_drop_max
+        Largest loss of top-1 accuracy against float, as a fraction: 0.01 is one point.
+    latency_p99_ms
+        Largest 99th percentile of the invoke time.
+    """
+
+    accuracy_drop_max: float | None = None
+    latency_p99_ms: float | None = None
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One kind of board.
+
+    Attributes
+    ----------
+    board
+        Its name for people.
+    family
+        A name that stands for all kinds of one make: ``rpi``.
+    machines
+        What ``uname -m`` may answer there; ``"host"`` stands for this machine's own.
+    boards
+        How the device tree's model string begins on such a board; empty when any board will do.
+    finish
+        Where the artifact gets its last form: ``host`` ships it ready, ``device`` builds it there.
+    python
+        Lowest Python on the board.
+    threads
+        How many threads a probe uses unless told otherwise.
+    """
+
+    name: str
+    board: str
+    family: str
+    machines: tuple[str, ...]
+    boards: tuple[str, ...] = ()
+    runtime: str
+    precision: Literal["int8"]
+    finish: Literal["host", "device"]
+    python: str = "3.8"
+    threads: int = 1
+    budget: Budget = Budget()
+
+
+def data_folder(name: Literal["targets", "calibration"]) -> Path:
+    """Return the folder of shipped data: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def target_names() -> tuple[str, ...]:
+    """Return the names of all shipped targets, sorted."""
+    return tuple(sorted(path.stem for path in data_folder("targets").glob("*.toml")))
+
+
+@lru_cache
+def load_target(name: str) -> Target:
+    """Read a shipped target by name.
+
+    Raises
+    ------
+    UsageError
+        No target has that name; the message offers the nearest.
+    InputError
+        The target's file is wrong.
+    """
+    if name not in target_names():
+        near = did_you_mean(name, target_names())
+        fix = f"did you mean {near!r}? " if near else ""
+        raise UsageError(f"no target is called {name!r}", fix=f"{fix}all targets: edgekit targets list")
+    path = data_folder("targets") / f"{name}.toml"
+    data = read_toml(path)
+    if "name" in data:
+        raise InputError(f"{path}: the file's own name is the target's; remove the key 'name'")
+    target = into({"name": name, **data}, Target, str(path))
+    machines = tuple(platform.machine() if machine == "host" else machine for machine in target.machines)
+    return msgspec.structs.replace(target, machines=machines)
