@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from edgekit.errors import InputError
 from edgekit.ondevice import preprocess as arithmetic
+from edgekit.ondevice.wire import AgentError
 
 __all__ = ["Preprocess"]
 
@@ -52,6 +54,15 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return {**plain, "layout": layout or self.layout}
 
     def apply(self, sample: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Turn one raw sample into the network's float32 input, with a leading batch axis of 1."""
-        result: np.ndarray[Any, np.dtype[np.float32]] = arithmetic.apply(self.to_wire(), sample)
+        """Turn one raw sample into the network's float32 input, with a leading batch axis of 1.
+
+        Raises
+        ------
+        InputError
+            The steps do not fit the sample.
+        """
+        try:
+            result: np.ndarray[Any, np.dtype[np.float32]] = arithmetic.apply(self.to_wire(), sample)
+        except AgentError as error:
+            raise InputError(f"[preprocess]: {error}", fix="edit [preprocess] in edgekit.toml") from error
         return result

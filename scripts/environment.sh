@@ -12,6 +12,9 @@
 venv=${EDGEKIT_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 
+# Set by some robot and vendor set-ups; they would lead the environment astray.
+unset PYTHONPATH PYTHONHOME
+
 say() { printf '%s\n' "$*" >&2; }
 
 stop() {
@@ -20,30 +23,41 @@ stop() {
     exit 3
 }
 
-# The first Python >= 3.10. A pyenv shim exists for Pythons that are not active, so each candidate is run.
+runs() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
+minor_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+# Debian and Ubuntu split venv and ensurepip off; without them `python -m venv` leaves half an environment behind.
+makes_venvs() { command -v uv >/dev/null 2>&1 || "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+# Prints the Python to use. A pyenv shim also exists for Pythons that are not active, so each candidate is run.
 find_python() {
-    for candidate in ${EDGEKIT_PYTHON:+"$EDGEKIT_PYTHON"} python3.13 python3.12 python3.11 python3.10 python3 python; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then
+    if [ -n "${EDGEKIT_PYTHON:-}" ]; then
+        runs "$EDGEKIT_PYTHON" || stop "EDGEKIT_PYTHON=$EDGEKIT_PYTHON is not a Python >= 3.10 that runs here"
+        set -- "$EDGEKIT_PYTHON"
+    else
+        set -- python3.13 python3.12 python3.11 python3.10 python3 python
+    fi
+    bare=
+    for candidate in "$@"; do
+        runs "$candidate" || continue
+        if makes_venvs "$candidate"; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return 0
         fi
-        if [ "$candidate" = "${EDGEKIT_PYTHON:-}" ]; then
-            stop "EDGEKIT_PYTHON=$candidate is not a Python >= 3.10 that runs here"
-        fi
+        bare=${bare:-$candidate}
     done
+    [ -z "$bare" ] || stop "$bare cannot make virtual environments" "sudo apt install python$(minor_of "$bare")-venv"
     stop "no Python >= 3.10 was found" "sudo apt install python3 python3-venv   (or set EDGEKIT_PYTHON)"
-}
-
-# Debian and Ubuntu split venv and ensurepip off; without them `python -m venv` leaves half an environment behind.
-require_venv() {
-    "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
-        stop "$1 cannot make virtual environments" "sudo apt install $("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 }
 
 lock_digest() { "$1" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$2"; }
 
-# usable FOLDER: an interpreter that starts, and a note that the folder was finished here (moving one breaks its scripts).
-usable() { [ -x "$1/bin/python" ] && [ "$(cat "$1/.edgekit-place" 2>/dev/null)" = "$1" ] && "$1/bin/python" -c 'import pip' >/dev/null 2>&1; }
+# usable FOLDER: it was finished, in this very place (a moved one has broken scripts), starts, and is the Python asked for.
+usable() {
+    [ "$(cat "$1/.edgekit-place" 2>/dev/null)" = "$1" ] || return 1
+    "$1/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("pip") is None)' >/dev/null 2>&1 || return 1
+    [ -z "${EDGEKIT_PYTHON:-}" ] || [ "$("$EDGEKIT_PYTHON" -c 'import sys; print(sys.version)' 2>&1)" = "$("$1/bin/python" -c 'import sys; print(sys.version)')" ]
+}
 
 make_venv() {
     python=$(find_python) || exit $?
@@ -53,9 +67,8 @@ make_venv() {
             stop "$venv exists and is not a virtual environment" "set EDGEKIT_VENV to another folder"
         fi
     fi
-    if ! command -v uv >/dev/null 2>&1; then require_venv "$python"; fi
     if [ -e "$venv" ]; then
-        say "· environment: removing an unfinished one in $venv"
+        say "· environment: replacing the one in $venv (unfinished, moved, or another Python)"
         rm -rf "$venv"
     fi
     say "· environment: $venv ($("$python" -V))"

@@ -217,7 +217,7 @@ It is edgekit's demo: `edgekit build` on the `edgekit.toml` beside this card nee
 | output | `digits`: ten logits, float32 [N, 10] |
 | parameters | {parameters:,} |
 | float accuracy | {correct / COUNTS["evaluation"]:.4f} ({correct} of {COUNTS["evaluation"]:,}, top-1 on `evaluation.npz`, onnxruntime) |
-| licence | Apache-2.0, like edgekit: network and pictures are made by edgekit's own script from nothing |
+| licence | Apache-2.0, like edgekit: network and pictures are made by edgekit's own script |
 
 ## How it was made
 
@@ -232,7 +232,8 @@ Made with {", ".join(f"{name} {version}" for name, version in versions.items())}
 **Pictures.** Number wheels (about two thirds) with the neighbours' edges in view, four in ten caught between two digits;
 liquid crystal and light emitting seven-segment displays. Perspective, blur, shake, uneven light, reflections, infrared
 without colour, noise, JPEG, five bits a channel. Of two digits on a wheel the label is the one nearer to the middle of the window;
-the closest calls are 0.43 of a digit away, which is why no reader gets them all.
+the closest calls are 0.43 of a digit away, which is why no reader gets them all. Glyphs are drawn by the script, or come from
+the font inside Pillow (a cut of Aileron, which is in the public domain under CC0).
 {counts}; the script checks that no picture is in two sets.
 
 **Network.** A MobileNetV3 in small, with the layers that 8 bits hurt: depthwise convolutions, residual adds, squeeze-and-excite,

@@ -1,6 +1,6 @@
-"""Folders and files that survive a power cut: where things stand under the root, digests, fsync, atomic links, one worker at a time.
+"""Folders and files that survive a power cut: where blobs stand, digests, fsync, atomic links, one worker at a time.
 
-Used by `store`, `releases` and `wheels`. The order is always: the file's bytes, the rename, the folder's names.
+Used by every job that reads or writes under the root. The order is always: the file's bytes, the rename, the folder's names.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import stat
 from typing import Iterator
 
 from .wire import AgentError
-
-_BLOCK_BYTES = 1 << 20
 
 
 def blob_path(root: str, digest: str) -> str:
@@ -32,16 +30,11 @@ def make_folder(path: str) -> str:
     return path
 
 
-def existing_parent(path: str) -> str:
-    """Return the path itself or its nearest parent that exists."""
+def free_bytes(path: str) -> int:
+    """Return what a user without privileges may still write there, or where its nearest existing parent is."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
-    return path
-
-
-def free_bytes(path: str) -> int:
-    """Return what a user without privileges may still write there."""
-    status = os.statvfs(existing_parent(path))
+    status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
 
 
@@ -58,7 +51,7 @@ def sha256_file(path: str) -> str:
     """Return a file's SHA-256 in hex, read in blocks; a link is refused."""
     digest = hashlib.sha256()
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+        for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
 
@@ -85,20 +78,12 @@ def switch_link(link: str, target: str) -> None:
 
 @contextlib.contextmanager
 def locked(root: str) -> Iterator[None]:
-    """Hold the root for a job that changes it; the kernel lets go when the process ends, however it ends.
-
-    Raises
-    ------
-    AgentError
-        Kind ``state``: another agent is at work.
-    """
-    make_folder(root)
-    handle = os.open(os.path.join(root, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    """Hold the root for a job that changes it, or refuse; the kernel lets go when the process ends, however it ends."""
+    handle = os.open(os.path.join(make_folder(root), "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError as error:
+        raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
     finally:
         os.close(handle)

@@ -1,12 +1,11 @@
 """The deployment store: blobs named by their digest, and releases made of them.
 
-Jobs `store.missing`, `store.receive`, `store.stage`; `releases` reads what is staged here. Nothing is believed because of its name: sizes
-and digests are checked when bytes arrive and again when a release is made of them.
+Jobs `store.missing`, `store.receive`, `store.stage`; `releases` and `runner` read what is staged here. Nothing is believed because of its
+name: sizes and digests are checked when bytes arrive and again when a release is made of them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any, Dict, Tuple
 from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
 from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, strict_json
 
-Files = Dict[str, Tuple[str, int]]
+Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
 MANIFEST = "manifest.json"
 BUNDLE_SCHEMA = "edgekit.bundle/1"
@@ -33,7 +32,6 @@ def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     if not isinstance(blobs, dict):
         raise AgentError("usage", "blobs must map digests to sizes")
     incoming = make_folder(os.path.join(root, "incoming"))
-    make_folder(os.path.dirname(blob_path(root, "")))
     wanted = []
     for digest in sorted(blobs):
         size = integer(blobs, matching(digest, DIGEST, "a blob's digest"), 0, BLOB_MAX_BYTES)
@@ -43,8 +41,7 @@ def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
         have = regular_bytes(part) or 0
         if have > size:
             os.unlink(part)
-            have = 0
-        wanted.append({"sha256": digest, "have_bytes": have})
+        wanted.append({"sha256": digest, "have_bytes": have if have <= size else 0})
     return {"missing": wanted, "free_bytes": free_bytes(root)}
 
 
@@ -53,15 +50,14 @@ def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     digest, size = matching(job.get("sha256"), DIGEST, "sha256"), integer(job, "bytes", 0, BLOB_MAX_BYTES)
     part, blob = os.path.join(root, "incoming", digest + ".part"), blob_path(root, digest)
     have = regular_bytes(part)
-    if have is None and regular_bytes(blob) == size and sha256_file(blob) == digest:
-        return {"sha256": digest, "bytes": size}
     if have is None:
-        raise AgentError("state", "nothing has come for %s" % digest, "upload it to %s" % part)
+        check_blob(root, digest, size, "the part that should have come")
+        return {"sha256": digest, "bytes": size}
     if have < size:
-        raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size), "upload the rest")
+        raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size), "send the rest")
     if have > size or sha256_file(part) != digest:
         os.unlink(part)
-        raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest, "upload it again")
+        raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest, "send it again")
     make_folder(os.path.dirname(blob))
     os.chmod(part, 0o444)  # releases share the blob by hard links: nobody should write through one
     fsync_path(part)
@@ -71,28 +67,32 @@ def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     return {"sha256": digest, "bytes": size}
 
 
-def file_list(value: object, kind: str) -> Files:
-    """Return path -> (digest, size) of a ``files`` list whose paths are plain, unique and do not run through each other."""
-    if not isinstance(value, list) or not 1 <= len(value) <= FILES_MAX:
-        raise AgentError(kind, "files must be a list of 1 to %d" % FILES_MAX)
+def check_blob(root: str, digest: str, size: int | None, what: str) -> str:
+    """Return the path of a blob that is here and sound; a damaged one is deleted, so that it is asked for again."""
+    blob = blob_path(root, digest)
+    have = regular_bytes(blob)
+    if have is None:
+        raise AgentError("state", "%s is not here: blob %s" % (what, digest), "send it first")
+    if (size is not None and have != size) or sha256_file(blob) != digest:
+        os.unlink(blob)
+        raise AgentError("mismatch", "the stored bytes of %s are damaged and now deleted" % what, "send it again")
+    return blob
+
+
+def file_list(value: object) -> Files:
+    """Return a ``files`` list whose paths are plain, unique and do not run through each other."""
+    if not isinstance(value, list) or not 1 <= len(value) <= FILES_MAX or not all(isinstance(entry, dict) for entry in value):
+        raise AgentError("usage", "files must be a list of 1 to %d tables" % FILES_MAX)
     files: Files = {}
-    try:
-        for entry in value:
-            if not isinstance(entry, dict):
-                raise AgentError(kind, "a file must say path, sha256 and bytes")
-            path = matching(entry.get("path"), PATH, "a file's path")
-            if path in files:
-                raise AgentError(kind, "files: %s stands twice" % path)
-            files[path] = (matching(entry.get("sha256"), DIGEST, "%s: sha256" % path), integer(entry, "bytes", 0, BLOB_MAX_BYTES))
-    except AgentError as error:
-        error.kind = kind
-        raise
+    for entry in value:
+        path = matching(entry.get("path"), PATH, "a file's path")
+        if path in files:
+            raise AgentError("usage", "files: %s stands twice" % path)
+        files[path] = (matching(entry.get("sha256"), DIGEST, "%s: sha256" % path), integer(entry, "bytes", 0, BLOB_MAX_BYTES))
     for path in files:
-        folder = os.path.dirname(path)
-        while folder:
-            if folder in files:
-                raise AgentError(kind, "files: %s is a file and a folder" % folder)
-            folder = os.path.dirname(folder)
+        parts = path.split("/")
+        if any("/".join(parts[:count]) in files for count in range(1, len(parts))):
+            raise AgentError("usage", "files: %s runs through a file" % path)
     return files
 
 
@@ -101,31 +101,31 @@ def release_path(root: str, app: str, release: str) -> str:
     return os.path.join(root, "apps", app, "releases", release)
 
 
-def read_manifest(path: str) -> dict[str, Any]:
-    """Return a manifest with ``files`` checked; the jobs that use other keys check those."""
+def read_manifest(path: str) -> tuple[dict[str, Any], Files]:
+    """Return a manifest and its files, checked; the jobs that use other keys check those."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        manifest = strict_json(file.read(MANIFEST_MAX_BYTES + 1), "the manifest", MANIFEST_MAX_BYTES)
+        manifest = strict_json(file.read(MANIFEST_MAX_BYTES + 1), "the manifest", MANIFEST_MAX_BYTES, "input")
     if not isinstance(manifest, dict) or manifest.get("schema") != BUNDLE_SCHEMA:
         raise AgentError("input", "the manifest is not of schema %s" % BUNDLE_SCHEMA)
-    if MANIFEST in file_list(manifest.get("files"), "input"):
-        raise AgentError("input", "the manifest must not list itself")
-    return manifest
+    try:
+        files = file_list(manifest.get("files"))
+    except AgentError as error:
+        raise AgentError("input", "the manifest: %s" % error) from error
+    return manifest, files
 
 
 def whole(root: str, app: str, release: str, digests: bool) -> str | None:
     """Return what is wrong with a staged release, or None: every file there with its size and, if asked, its digest."""
     folder = release_path(root, app, release)
-    manifest = os.path.join(folder, MANIFEST)
-    if not regular_bytes(manifest):
+    if not regular_bytes(os.path.join(folder, MANIFEST)):
         return "it is not staged" if not os.path.isdir(folder) else "it has no manifest"
-    if digests and sha256_file(manifest) != release:
+    if digests and sha256_file(os.path.join(folder, MANIFEST)) != release:
         return "its manifest is damaged"
     try:
-        files = file_list(read_manifest(manifest)["files"], "input")
+        files = read_manifest(os.path.join(folder, MANIFEST))[1]
     except AgentError as error:
         return error.message
-    for path in sorted(files):
-        digest, size = files[path]
+    for path, (digest, size) in sorted(files.items()):
         have = regular_bytes(os.path.join(folder, path))
         if have != size:
             return "%s is missing" % path if have is None else "%s has %d of %d bytes" % (path, have, size)
@@ -137,69 +137,50 @@ def whole(root: str, app: str, release: str, digests: bool) -> str | None:
 def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Make a release folder out of blobs, whole or not at all; a whole one that is there already stays."""
     app, release = matching(job.get("app"), NAME, "app"), matching(job.get("release"), DIGEST, "release")
-    files = file_list(job.get("files"), "usage")
+    files = file_list(job.get("files"))
     if files.get(MANIFEST, ("", 0))[0] != release:
         raise AgentError("mismatch", "the release's name is not the digest of its %s" % MANIFEST)
     with locked(root):
-        if whole(root, app, release, digests=True) is None:
-            return {"app": app, "release": release, "staged": False}
-        for done, (path, (digest, size)) in enumerate(sorted(files.items())):
-            progress("stage", done, len(files))
-            _check_blob(root, path, digest, size)
-        listed = file_list(read_manifest(blob_path(root, release))["files"], "input")
-        if {path: entry for path, entry in files.items() if path != MANIFEST} != listed:
-            raise AgentError("mismatch", "the manifest lists other files than the job")
-        _assemble(root, app, release, files)
-    return {"app": app, "release": release, "staged": True}
+        staged = whole(root, app, release, digests=True) is not None
+        if staged:
+            for done, (path, (digest, size)) in enumerate(sorted(files.items())):
+                progress("stage", done, len(files))
+                check_blob(root, digest, size, path)
+            if {MANIFEST: files[MANIFEST], **read_manifest(blob_path(root, release))[1]} != files:
+                raise AgentError("mismatch", "the manifest lists other files than the job")
+            _assemble(root, release_path(root, app, release), files)
+    return {"app": app, "release": release, "staged": staged}
 
 
-def _check_blob(root: str, path: str, digest: str, size: int) -> None:
-    blob = blob_path(root, digest)
-    have = regular_bytes(blob)
-    if have is None:
-        raise AgentError("state", "%s is not here: blob %s" % (path, digest), "deploy again")
-    if have != size or sha256_file(blob) != digest:
-        os.unlink(blob)  # so that it is asked for again
-        raise AgentError("mismatch", "the stored bytes of %s are damaged and now deleted" % path, "deploy again")
-
-
-def _assemble(root: str, app: str, release: str, files: Files) -> None:
-    final = release_path(root, app, release)
+def _assemble(root: str, final: str, files: Files) -> None:
     releases = make_folder(os.path.dirname(final))
     for name in os.listdir(releases):
         if name.startswith(".stage-"):  # a power cut left it
             shutil.rmtree(os.path.join(releases, name))
     temporary = tempfile.mkdtemp(dir=releases, prefix=".stage-")
     try:
-        folders = {temporary}
         for path, (digest, size) in sorted(files.items()):
             copy = os.path.join(temporary, path)
             os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
             _link_or_copy(blob_path(root, digest), copy, size)
-            folder = os.path.dirname(copy)
-            while folder not in folders:
-                folders.add(folder)
-                folder = os.path.dirname(folder)
-        for folder in sorted(folders, reverse=True):  # the deepest first
+        for folder, _, _ in os.walk(temporary, topdown=False):
             fsync_path(folder)
-        if os.path.lexists(final):  # damaged, or whole() had said so
+        if os.path.lexists(final):  # damaged, or it would not be made again
             os.rename(final, tempfile.mkdtemp(dir=releases, prefix=".stage-"))
         os.rename(temporary, final)
         fsync_path(releases)
     except BaseException:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def _link_or_copy(blob: str, copy: str, size: int) -> None:
     try:
         os.link(blob, copy, follow_symlinks=False)
-        return
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-    if free_bytes(os.path.dirname(copy)) < size:
-        raise AgentError("no-space", "%d bytes are needed for %s" % (size, copy))
-    shutil.copyfile(blob, copy)
-    fsync_path(copy)
+        if free_bytes(os.path.dirname(copy)) < size:
+            raise AgentError("no-space", "%d bytes are needed for %s" % (size, copy)) from error
+        shutil.copyfile(blob, copy)
+        fsync_path(copy)

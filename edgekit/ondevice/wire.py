@@ -9,16 +9,17 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["KINDS", "MAX_EVENT_BYTES", "AgentError", "Progress", "decode_event", "decode_job", "encode_event", "encode_job"]
+__all__ = ["KINDS", "MAX_EVENT_BYTES", "MAX_JOB_BYTES", "AgentError", "Progress", "decode_event", "decode_job", "encode_event", "encode_job"]
 
 Progress = Callable[[str, int, int], None]
+
 JOB_SCHEMA = "edgekit.job/1"
 MAX_JOB_BYTES = 1 << 20
-MAX_EVENT_BYTES = 64 << 20  # two series of 200,000 timings and a million predictions fit
+MAX_EVENT_BYTES = 64 << 20  # two series of 200,000 timings, or the predictions and labels of a million samples
 MAX_DEPTH = 16
 
-# What an error may be: flags or fields; a model, sample set or manifest; no runtime; the runtime said no; disk; a digest;
-# the board is not in the state the job needs; told to stop; our own mistake.
+# What went wrong: the job's fields; a model, sample set or manifest; no runtime; the runtime said no; the disk is full; bytes are not
+# those that were promised; the board is not in the state the job needs; told to stop; our own mistake.
 KINDS = ("usage", "input", "runtime-missing", "runtime-failed", "no-space", "mismatch", "state", "stopped", "bug")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -33,24 +34,20 @@ class AgentError(Exception):
 
     def __init__(self, kind: str, message: str, fix: str | None = None) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.fix = fix
+        self.kind, self.message, self.fix = kind, message, fix
 
 
-def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "input") -> Any:
-    """Parse JSON that nobody vouches for: bounded, UTF-8, no NaN, no doubled keys, numbers of at most 20 digits, `MAX_DEPTH` levels.
-
-    Raises
-    ------
-    AgentError
-        Of the given ``kind``; ``what`` names the document in the message.
-    """
+def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "usage") -> Any:
+    """Parse JSON that nobody vouches for: bounded, no NaN, no doubled keys, whole numbers of at most 20 digits, `MAX_DEPTH` levels."""
     if len(data) > limit_bytes:
         raise AgentError(kind, "%s is longer than %d bytes" % (what, limit_bytes))
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse, parse_int=_short_int)
-        _shallow(value)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_short, parse_int=_short)
+        level = [value]
+        for _ in range(MAX_DEPTH):
+            level = [item for part in level if isinstance(part, (dict, list)) for item in (part.values() if isinstance(part, dict) else part)]
+        if level:
+            raise ValueError("more than %d levels deep" % MAX_DEPTH)
     except (ValueError, RecursionError) as error:
         raise AgentError(kind, "%s is not JSON as expected: %s" % (what, error)) from error
     return value
@@ -63,46 +60,27 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError("%s is no JSON number" % constant)
+def _short(text: str) -> int:
+    if len(text) > 20 or text.endswith(("N", "y")):  # NaN and the infinities come here too
+        raise ValueError("%.20s is no number to be had here" % text)
+    return int(text)
 
 
-def _short_int(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError("a number of %d digits" % len(digits))
-    return int(digits)
-
-
-def _shallow(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-        if not below:
-            return
-        level = below
-    raise ValueError("more than %d levels deep" % MAX_DEPTH)
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+def _line(value: dict[str, Any], limit_bytes: int) -> bytes:
+    line = json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+    if len(line) > limit_bytes:
+        raise AgentError("usage", "a line of %d bytes; %d may be sent" % (len(line), limit_bytes))
+    return line
 
 
 def encode_job(name: str, root: str, fields: dict[str, Any]) -> bytes:
     """Return the one line that starts a job."""
-    line = _line({"schema": JOB_SCHEMA, "job": name, "root": root, **fields})
-    if len(line) > MAX_JOB_BYTES:
-        raise AgentError("usage", "the job %s is longer than %d bytes" % (name, MAX_JOB_BYTES))
-    return line
+    return _line({"schema": JOB_SCHEMA, "job": name, "root": root, **fields}, MAX_JOB_BYTES)
 
 
 def decode_job(line: bytes) -> dict[str, Any]:
     """Return a job whose ``schema``, ``job`` and ``root`` are as they must be; the job itself checks its other fields."""
-    job = strict_json(line, "the job", MAX_JOB_BYTES, "usage")
+    job = strict_json(line, "the job", MAX_JOB_BYTES)
     if not isinstance(job, dict) or job.get("schema") != JOB_SCHEMA:
         raise AgentError("usage", "the job is not of schema %s" % JOB_SCHEMA, "use the agent of the same edgekit release")
     for key in ("job", "root"):
@@ -113,10 +91,7 @@ def decode_job(line: bytes) -> dict[str, Any]:
 
 def encode_event(event: dict[str, Any]) -> bytes:
     """Return an event as its line."""
-    line = _line(event)
-    if len(line) > MAX_EVENT_BYTES:
-        raise AgentError("bug", "an event of %d bytes" % len(line))
-    return line
+    return _line(event, MAX_EVENT_BYTES)
 
 
 def decode_event(line: bytes) -> dict[str, Any]:
@@ -127,26 +102,17 @@ def decode_event(line: bytes) -> dict[str, Any]:
     AgentError
         Kind ``usage``: the line is no event.
     """
-    event = strict_json(line, "the device's answer", MAX_EVENT_BYTES, "usage")
-    sort = event.get("event") if isinstance(event, dict) else None
-    if sort == "progress":
-        good = isinstance(event.get("stage"), str) and all(_is_count(event.get(key)) for key in ("done", "total"))
-    elif sort == "result":
-        good = isinstance(event.get("data"), dict)
-    elif sort == "error":
+    parsed = strict_json(line, "the device's answer", MAX_EVENT_BYTES)
+    event: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    good = event.get("event") == "result" and isinstance(event.get("data"), dict)
+    if event.get("event") == "progress":
+        good = isinstance(event.get("stage"), str) and all(type(event.get(key)) is int and event[key] >= 0 for key in ("done", "total"))
+    elif event.get("event") == "error":
         good = all(isinstance(event.get(key), str) for key in ("kind", "message")) and isinstance(event.get("fix"), (str, type(None)))
-        if good and event["kind"] not in KINDS:
-            event["kind"] = "bug"
-    else:
-        good = False
+        event = {"fix": None, **event, "kind": event.get("kind") if event.get("kind") in KINDS else "bug"}
     if not good:
-        raise AgentError("usage", "the device's answer is not an event: %r" % line[:200])
-    checked: dict[str, Any] = event
-    return checked
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        raise AgentError("usage", "the device's answer is not an event: %.200r" % line[:200])
+    return event
 
 
 def matching(value: object, pattern: re.Pattern[str], what: str) -> str:
@@ -156,22 +122,17 @@ def matching(value: object, pattern: re.Pattern[str], what: str) -> str:
     return value
 
 
-def release_or_none(job: dict[str, Any]) -> str | None:
-    """Return the job's ``release``; absent or null means the current one."""
-    return None if job.get("release") is None else matching(job["release"], DIGEST, "release")
-
-
-def integer(job: dict[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
+def integer(fields: dict[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
     """Return a whole number within its bounds; a missing one is an error unless there is a default."""
-    value = job.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    value = fields.get(key, default)
+    if type(value) is not int or not low <= value <= high:
         raise AgentError("usage", "%s must be a whole number from %d to %d, not %.100r" % (key, low, high, value))
     return value
 
 
-def number(job: dict[str, Any], key: str, low: float, high: float, default: float) -> float:
+def number(fields: dict[str, Any], key: str, low: float, high: float, default: float) -> float:
     """Return a number within its bounds."""
-    value = job.get(key, default)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+    value = fields.get(key, default)
+    if type(value) not in (int, float) or not low <= value <= high:
         raise AgentError("usage", "%s must be a number from %g to %g, not %.100r" % (key, low, high, value))
     return float(value)

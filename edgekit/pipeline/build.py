@@ -213,7 +213,7 @@ def _golden_files(evaluation: Dataset, proof: Proof, scratch: Path) -> dict[str,
     files = {}
     for path, arrays in contents.items():
         container = scratch / path.replace("/", "-")
-        samples.write(container, arrays)
+        samples.write(str(container), arrays)
         files[path] = container.read_bytes()
     return files
 

@@ -137,7 +137,7 @@ def probe_accuracy(
             )
         with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
             container = Path(scratch) / "samples.npz"
-            samples.write(container, (sample.x for sample in evaluation), record.labels)
+            samples.write(str(container), (sample.x for sample in evaluation), record.labels)
             sha256 = sha256_file(container)
             release.session.push_blob(container, sha256, progress=progress)
         answer = release.session.job(

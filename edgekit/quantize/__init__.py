@@ -1,0 +1,9 @@
+"""The heart of edgekit: from a float ONNX model and real samples to a ``QuantPlan``.
+
+::
+
+    normalise   model -> Graph, one plain form      (rewrite, affine: its exact rewrites)
+    calibrate   Graph + samples -> QuantPlan        (observe -> histogram -> ranges; weights)
+
+The pipeline calls ``normalise`` and ``calibrate``; the rest is theirs. Knows no runtime.
+"""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan
 from edgekit.quantize.observe import Progress, equivalents, observe
-from edgekit.quantize.ranges import DEFAULT_METHOD, Method, choose_range
+from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
 from edgekit.quantize.weights import weight_scales
 
-__all__ = ["calibrate"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "calibrate"]
 
 
 def calibrate(

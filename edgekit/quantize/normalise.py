@@ -26,7 +26,9 @@ MIN_OPSET = 14
 """Older models are converted up to it: the first set with HardSwish, where Clip, Pad, Slice,
 Squeeze and Unsqueeze take inputs instead of attributes (ONNX operator changelog)."""
 
-_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
+_QUANTIZED = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+)
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _ORT_FAILURES = (
     ort_errors.Fail,
@@ -80,7 +82,10 @@ def _refuse(proto: onnx.ModelProto) -> None:
         if node.op_type in _QUANTIZED:
             raise InputError(f"{where} is a {node.op_type}: the model is already quantized", fix="start from the float model")
         if node.op_type in _CONTROL_FLOW:
-            raise InputError(f"{where} is a {node.op_type}: control flow cannot be quantized", fix="export the model by tracing, without branches or loops")
+            raise InputError(
+                f"{where} is a {node.op_type}: control flow cannot be quantized",
+                fix="export the model by tracing, without branches or loops",
+            )
 
 
 def _pin(proto: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:

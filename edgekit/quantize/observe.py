@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, Node
@@ -24,7 +23,9 @@ _MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
 _CLAMPS = frozenset({"Relu", "Clip"})
 
 
-def observe(graph: Graph, batches: Iterable[Mapping[str, Array]], *, total: int, progress: Progress = lambda *_: None) -> dict[str, Histogram]:
+def observe(
+    graph: Graph, batches: Iterable[Mapping[str, Array]], *, total: int, progress: Progress = lambda *_: None
+) -> dict[str, Histogram]:
     """Count the values of every float activation over all samples.
 
     Samples run one by one, whatever batches they come in, and histograms merge exactly: the same

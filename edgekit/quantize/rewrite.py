@@ -188,7 +188,7 @@ def _hard_sigmoids(graph: Graph) -> Graph:
 
 
 def _hard_swishes(graph: Graph) -> Graph:
-    """x * HardSigmoid(x) -> HardSwish, which ONNX defines so (operator HardSwish, opset 14)."""
+    """Mul(x, HardSigmoid(x)) -> HardSwish, which ONNX defines so (operator HardSwish, opset 14)."""
 
     def match(graph: Graph, node: Node) -> Node | None:
         if node.op != "Mul":
@@ -205,7 +205,7 @@ def _hard_swishes(graph: Graph) -> Graph:
 
 
 def _late_hard_swishes(graph: Graph) -> Graph:
-    """(x * Clip(x + 3, 0, 6)) / 6 -> HardSwish."""
+    """Mul(x, Clip(x + 3, 0, 6)) / 6 -> HardSwish."""
 
     def match(graph: Graph, node: Node) -> Node | None:
         product = _sixth(graph, node)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes with onnx, without types
 from onnx import helper
 
 from edgekit.digest import sha256_bytes, sha256_file
@@ -146,7 +146,10 @@ def _external_file(path: Path, location: str, needed: int) -> Path:
     outside = not location or plain.is_absolute() or PureWindowsPath(location).is_absolute() or ".." in plain.parts
     file = folder / location
     if outside or not file.resolve().is_relative_to(folder):
-        raise InputError(f"{path}: external weights {location!r} are outside the model's folder", fix="put the weights beside the model and export it again")
+        raise InputError(
+            f"{path}: external weights {location!r} are outside the model's folder",
+            fix="put the weights beside the model and export it again",
+        )
     if not file.is_file():
         raise InputError(f"{path}: its external weights {location!r} are absent", fix=f"put {location} into {path.parent}")
     size = file.stat().st_size

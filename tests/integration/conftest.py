@@ -49,10 +49,12 @@ class Lab:
     servers: list[Sshd] = field(default_factory=list)
     relays: list[Relay] = field(default_factory=list)
 
-    def serve(self, *, known: bool = True, options: str = "Subsystem sftp internal-sftp") -> Sshd:
+    def serve(self, *, known: bool = True, options: str | None = None) -> Sshd:
         """Start a server; ``known`` puts its host key into known_hosts."""
         folder = self.folder / f"sshd{len(self.servers)}"
-        folder.mkdir()
+        (folder / "home").mkdir(parents=True)
+        if options is None:
+            options = f"Subsystem sftp internal-sftp -d {folder}/home"
         make_key(folder / "host_ed25519")
         port = free_port()
         config = folder / "sshd_config"
@@ -61,7 +63,6 @@ class Lab:
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n"
             f"PermitRootLogin yes\nSetEnv HOME={folder}/home\n{options}\n"
         )
-        (folder / "home").mkdir()
         shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([_sshd(), "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True)

@@ -59,7 +59,8 @@ def test_a_wide_tensor_uses_at_least_half_of_the_bins() -> None:
 def test_more_values_than_one_block_are_all_counted() -> None:
     values = np.maximum(np.random.default_rng(2).normal(size=200_001), 0).astype(np.float32)
     h = Histogram.of(values)
-    direct, _ = np.histogram(values[values > 0].astype(np.float64), bins=h.counts.size, range=(h.first * h.width, (h.first + h.counts.size) * h.width))
+    span = (h.first * h.width, (h.first + h.counts.size) * h.width)
+    direct, _ = np.histogram(values[values > 0].astype(np.float64), bins=h.counts.size, range=span)
     assert np.array_equal(h.counts, direct)
 
 

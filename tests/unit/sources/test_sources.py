@@ -64,22 +64,24 @@ def test_a_missing_file_suggests_a_near_name(model_file: Path) -> None:
 
 
 def test_a_missing_file_in_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file$"):
+    with pytest.raises(InputError, match=r"no such file$"):
         source_for(tmp_path / "nowhere" / "m.onnx")
 
 
 def test_a_folder_names_the_model_inside(model_file: Path) -> None:
     with pytest.raises(InputError, match="a folder") as caught:
         source_for(model_file.parent)
-    assert caught.value.fix is not None and "meter.onnx" in caught.value.fix
+    assert "meter.onnx" in str(caught.value.fix)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("m.h5", "tf2onnx"), ("m.pt", "torch.onnx.export"), ("m.bin", "export to ONNX first"), ("m", "export to ONNX first")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("m.h5", "tf2onnx"), ("m.pt", "torch.onnx"), ("m.bin", "export to ONNX"), ("m", "export to ONNX")]
+)
 def test_an_unknown_suffix_lists_the_known_and_the_way(tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / name).write_bytes(b"1")
     with pytest.raises(InputError, match=r"it reads: \.onnx") as caught:
         source_for(tmp_path / name)
-    assert caught.value.fix is not None and hint in caught.value.fix
+    assert hint in str(caught.value.fix)
 
 
 @pytest.mark.parametrize(

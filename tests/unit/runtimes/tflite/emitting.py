@@ -1,0 +1,86 @@
+"""What the emitter's tests share: a min/max plan of a graph, and one run of a .tflite in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edgekit.graph import Array, Graph
+from edgekit.plan import QuantPlan, Range, WeightScale, symmetric_int8
+
+# Output-channel axis of a weight in ONNX; of Gemm it depends on transB.
+_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
+
+
+def float_session(graph: Graph, extra: Sequence[str] = ()) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph.to_onnx(extra).SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def minmax_plan(graph: Graph, samples: Sequence[Array]) -> QuantPlan:
+    (entry,) = graph.inputs
+    session = float_session(graph, graph.activations)
+    names = [entry.name, *(value.name for value in session.get_outputs())]
+    lows = dict.fromkeys(names, np.inf)
+    highs = dict.fromkeys(names, -np.inf)
+    for sample in samples:
+        for name, value in zip(names, [sample, *session.run(None, {entry.name: sample})], strict=True):
+            lows[name] = min(lows[name], float(value.min()))
+            highs[name] = max(highs[name], float(value.max()))
+    weights: dict[str, WeightScale] = {}
+    for node in graph.nodes:
+        if node.op in (*_CHANNEL_AXIS, "Gemm") and node.inputs[1] in graph.weights:
+            values = graph.weights[node.inputs[1]]
+            axis = _CHANNEL_AXIS.get(node.op, 0 if node.attrs.get("transB") else 1)
+            largest = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis))
+            weights[node.inputs[1]] = WeightScale(axis, tuple(symmetric_int8(-float(v), float(v)) for v in largest))
+    return QuantPlan(
+        graph_sha256=graph.sha256,
+        dataset_sha256=None,
+        samples=len(samples),
+        method="minmax",
+        ranges={name: Range(lows[name], highs[name], "minmax") for name in graph.activations},
+        weights=weights,
+    )
+
+
+class Runner:
+    """A .tflite in an interpreter of this process, fed and read in real numbers."""
+
+    def __init__(self, data: bytes, *, xnnpack: bool = True) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        kind = OpResolverType.BUILTIN if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self._interpreter = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kind)
+        self._interpreter.allocate_tensors()
+        self.input: dict[str, Any] = self._interpreter.get_input_details()[0]
+        self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+
+    def quantize(self, real: Array) -> Array:
+        dtype = self.input["dtype"]
+        if dtype == np.float32:
+            return real
+        scale, zero_point = self.input["quantization"]
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+    def raw(self, value: Array, output: int = 0) -> Array:
+        self._interpreter.set_tensor(self.input["index"], value)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self.outputs[output]["index"]))
+
+    def real(self, value: Array, output: int = 0) -> Array:
+        scale, zero_point = self.outputs[output]["quantization"]
+        raw = self.raw(value, output)
+        return raw if raw.dtype == np.float32 else scale * (raw.astype(np.float32) - zero_point)
+
+
+def sqnr_db(reference: Array, measured: Array) -> float:
+    """Signal to quantization noise ratio."""
+    noise = float(((reference - measured) ** 2).sum())
+    return float(10 * np.log10(float((reference**2).sum()) / max(noise, 1e-20)))
