@@ -142,7 +142,10 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
     InputError
         A tensor has no static shape, or an operator is outside the default operator set.
     """
-    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise InputError(f"the shapes of the model contradict each other: {error}", fix="export the model again") from error
     body = inferred.graph
     weights: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in body.initializer}
     nodes: list[Node] = []
@@ -163,10 +166,10 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
         if value.name in weights:
             continue
         kind = value.type.tensor_type
-        dims = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
-        shapes[value.name] = dims
+        if kind.HasField("shape"):
+            shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
         dtypes[value.name] = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    live = {n for node in nodes for n in (*node.inputs, *node.outputs) if n}
+    live = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {value.name for value in [*body.input, *body.output]}
     unknown = sorted(name for name in live if -1 in shapes.get(name, (-1,)))
     if unknown:
         raise InputError(

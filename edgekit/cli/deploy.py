@@ -123,5 +123,5 @@ def rollback(device: str | None, app: str | None, project_path: Path | None, roo
         "rollback",
         {"app": name, **answer},
         as_json=as_json,
-        text=lambda out: out.print(f"{name}: current is {answer['current'][:12]} again"),
+        text=lambda out: out.print(f"{name}: current is {answer['release'][:12]} again"),
     )

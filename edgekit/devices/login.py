@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ _HOPS_MAX = 8
 _KEEPALIVE_S = 5
 
 
-def open_transport(address: Address, *, timeout_s: float, closing: ExitStack) -> paramiko.Transport:
+def open_transport(address: Address, *, timeout_s: float, stack: ExitStack) -> paramiko.Transport:
     """Connect, check the host key, log in.
 
     Parameters
     ----------
-    closing
+    stack
         Gets what must be closed afterwards: the session, those of the hops before it, proxy processes.
 
     Raises
@@ -48,10 +48,10 @@ def open_transport(address: Address, *, timeout_s: float, closing: ExitStack) ->
     AuthError
         The board takes none of our keys.
     """
-    return _open(find_route(address), None, timeout_s, closing, hops=0)
+    return _open(find_route(address), None, timeout_s, stack, hops=0)
 
 
-def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, closing: ExitStack, *, hops: int) -> paramiko.Transport:
+def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, stack: ExitStack, *, hops: int) -> paramiko.Transport:
     if hops > _HOPS_MAX:
         raise InputError(
             f"{route}: ProxyJump leads through more than {_HOPS_MAX} hosts", fix="look for a host that jumps through itself in ssh_config"
@@ -60,17 +60,17 @@ def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, clo
     if before is None:
         for jump in route.jumps:
             hop = find_route(jump)
-            before = _open(hop, before, timeout_s, closing, hops=hops + 1)
-    sock = _socket(route, before, timeout_s, closing)
+            before = _open(hop, before, timeout_s, stack, hops=hops + 1)
+    sock = _socket(route, before, timeout_s, stack)
     known = known_keys(route.key_name, route.known_hosts)
     try:
         transport = paramiko.Transport(sock)
-        closing.callback(transport.close)
+        stack.callback(transport.close)
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout_s
         _prefer(transport, known)
         transport.start_client(timeout=timeout_s)
         if not transport.initial_kex_done:
-            raise DeviceError(f"{route}: the SSH handshake did not end within {timeout_s:g} s", fix="look whether the board is overloaded")
+            raise TimeoutError(f"the handshake did not end within {timeout_s:g} s")
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise DeviceError(f"{route}: the port is open, but no SSH session came up: {_words(error)}", fix=_try(route)) from error
     check_host_key(route, transport.get_remote_server_key(), known)
@@ -79,14 +79,14 @@ def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, clo
     return transport
 
 
-def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, closing: ExitStack) -> Any:
+def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, stack: ExitStack) -> Any:
     if before is not None:
         try:
             return before.open_channel("direct-tcpip", (route.host, route.port), ("127.0.0.1", 0), timeout=timeout_s)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise DeviceError(f"{route}: the jump host cannot reach it: {_words(error)}", fix=_try(route)) from error
     if route.proxy_command:
-        return _proxy(route.proxy_command, closing)
+        return _proxy(route.proxy_command, stack)
     try:
         sock = socket.create_connection((route.host, route.port), timeout=timeout_s)
     except socket.gaierror as error:
@@ -100,7 +100,7 @@ def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, c
         raise DeviceError(f"{route}: no answer within {timeout_s:g} s", fix=f"ping {route.host}") from error
     except OSError as error:
         raise DeviceError(f"{route}: {error.strerror or error}", fix=f"ping {route.host}") from error
-    closing.callback(sock.close)
+    stack.callback(sock.close)
     bound_silence(sock, timeout_s)
     return sock
 
@@ -114,7 +114,7 @@ def bound_silence(sock: socket.socket, timeout_s: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout_s * 1000)))
 
 
-def _proxy(words: str, closing: ExitStack) -> socket.socket:
+def _proxy(words: str, stack: ExitStack) -> socket.socket:
     """Run a ProxyCommand on one end of a socket pair, as OpenSSH does: its end is then seen as the end of the link."""
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(["/bin/sh", "-c", f"exec {words}"], stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
@@ -126,7 +126,7 @@ def _proxy(words: str, closing: ExitStack) -> socket.socket:
             os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
-    closing.callback(end)
+    stack.callback(end)
     return ours
 
 
@@ -141,7 +141,12 @@ def _prefer(transport: paramiko.Transport, known: list[KnownKey]) -> None:
 
 def _log_in(transport: paramiko.Transport, route: Route) -> None:
     tried: list[str] = []
-    for name, key in _candidates(route, tried):
+    with _agent(tried) as agent:
+        _try_keys(transport, route, list(agent.get_keys()) if agent else [], tried)
+
+
+def _try_keys(transport: paramiko.Transport, route: Route, held: list[paramiko.AgentKey], tried: list[str]) -> None:
+    for name, key in _candidates(route, held, tried):
         try:
             if not transport.auth_publickey(route.user, key):
                 return
@@ -161,13 +166,20 @@ def _log_in(transport: paramiko.Transport, route: Route) -> None:
     raise AuthError(f"{route}: the board lets {route.user} in with none of our keys ({found})", fix=_copy_id(route))
 
 
-def _candidates(route: Route, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Yield the keys to try: the configured files first, then what the agent holds besides."""
+@contextmanager
+def _agent(tried: list[str]) -> Iterator[paramiko.Agent | None]:
     try:
-        agent = list(paramiko.Agent().get_keys())
+        agent = paramiko.Agent()
     except (paramiko.SSHException, OSError) as error:
-        agent = []
         tried.append(f"the agent: {_words(error)}")
+        yield None
+        return
+    with closing(agent):
+        yield agent
+
+
+def _candidates(route: Route, agent: list[paramiko.AgentKey], tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+    """Yield the keys to try: the configured files first, then what the agent holds besides."""
     for path in route.identity_files:
         held = next((key for key in agent if key.asbytes() == _public(path)), None)
         if held:

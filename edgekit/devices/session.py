@@ -190,11 +190,11 @@ class AgentSession:
     def _decode(self, line: bytes, name: str, *, after_end: bool) -> dict[str, Any]:
         try:
             if after_end:
-                raise AgentError("usage", f"a line after the last one: {line[:200]!r}")
+                raise AgentError("usage", "nothing may follow the result")
             return decode_event(line)
         except AgentError as error:
             raise DeviceError(
-                f"{self._where}: job {name}: {error.message}",
+                f"{self._where}: job {name}: the device answered {line[:200]!r}: {error.message}",
                 fix="if a start-up file of the login shell prints something, make it silent for sessions that are not interactive",
             ) from error
 

@@ -80,7 +80,7 @@ class SshConnection:
         self._sftp: paramiko.SFTPClient | None = None
         self._without_sftp = False
         with ExitStack() as stack:
-            self._transport = open_transport(device.address, timeout_s=timeout_s, closing=stack)
+            self._transport = open_transport(device.address, timeout_s=timeout_s, stack=stack)
             self._closing = stack.pop_all()
 
     def run(
@@ -114,7 +114,6 @@ class SshConnection:
                     if offset:
                         target.truncate(offset)
                         target.seek(offset)
-                    target.set_pipelined(True)
                     self._send(source, target, offset, total, watch, progress)
                 arrived = sftp.stat(_sftp_path(remote)).st_size
             except OSError as error:
@@ -237,12 +236,17 @@ class SshConnection:
     def _send(self, source: BinaryIO, target: paramiko.SFTPFile, offset: int, total: int, watch: _Watch, progress: Moved) -> None:
         done = acknowledged = offset
         while block := source.read(_BLOCK_BYTES):
-            target.write(block)
             done += len(block)
+            # A write that is not pipelined first takes in all the answers still to come, and any error among them.
+            # Nothing else may: after a stat() in between, paramiko waits for ever for answers that it has had.
+            barrier = done >= total or done - acknowledged >= _BARRIER_BYTES
+            last = len(block) - (_PACKET_BYTES if barrier else 0)
+            target.set_pipelined(True)
+            target.write(block[: max(0, last)])
             watch.extend(self._timeout_s)
-            if done - acknowledged >= _BARRIER_BYTES:
-                if target.stat().st_size != done:
-                    raise OSError("Failure")
+            if barrier:
+                target.set_pipelined(False)
+                target.write(block[max(0, last) :])
                 acknowledged = done
                 watch.extend(self._timeout_s)
             progress(done, total)

@@ -31,7 +31,7 @@ JOBS = {
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
 }
-FULL = (errno.ENOSPC, errno.EDQUOT)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -42,25 +42,29 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
     try:
         try:
             if sys.argv[1:] if argv is None else argv:
                 raise AgentError("usage", "the agent takes no arguments: one job as a line on stdin")
-            _send(wire, {"event": "result", "data": _run(wire)})
+            _send(wire, "result", data=_run(wire))
             code = 0
-        except AgentError as error:
-            _send(wire, {"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix})
         except Stopped as stopped:
             code = 128 + stopped.args[0]
-            _send(wire, {"event": "error", "kind": "stopped", "message": "stopped by signal %d" % stopped.args[0], "fix": None})
+            _send(wire, "error", kind="stopped", message="stopped by signal %d" % stopped.args[0], fix=None)
+        except AgentError as error:
+            _send(wire, "error", kind=error.kind, message=error.message, fix=error.fix)
         except BrokenPipeError:
             raise
+        except OSError as error:
+            traceback.print_exc()
+            kind = "no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "state"
+            _send(wire, "error", kind=kind, message=str(error), fix=None)
         except Exception as error:  # noqa: BLE001  # the one boundary: a bug, too, is an answer
             traceback.print_exc()
-            _send(wire, {"event": "error", **_explain(error), "fix": None})
+            _send(wire, "error", kind="bug", message="%s: %s" % (type(error).__name__, error), fix=None)
         wire.close()
     except BrokenPipeError:
         os.dup2(2, wire.fileno())  # nobody reads any more: let the buffer empty itself elsewhere
@@ -70,28 +74,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _stop(number: int, _frame: object) -> None:
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)  # once is enough: cleaning up is not interrupted
     raise Stopped(number)
 
 
-def _explain(error: Exception) -> dict[str, str]:
-    text = "%s: %s" % (type(error).__name__, error)
-    if isinstance(error, OSError):
-        return {"kind": "no-space" if error.errno in FULL else "state", "message": text}
-    if isinstance(error, MemoryError):
-        return {"kind": "runtime-failed", "message": "the board's memory is full"}
-    return {"kind": "bug", "message": text}
-
-
-def _send(wire: BinaryIO, event: dict[str, Any]) -> None:
-    wire.write(encode_event(event))
+def _send(wire: BinaryIO, event: str, **fields: Any) -> None:
+    wire.write(encode_event({"event": event, **fields}))
     wire.flush()
 
 
-def _run(wire: BinaryIO) -> dict[str, Any]:
-    line = sys.stdin.buffer.readline(MAX_JOB_BYTES + 2)
-    job = decode_job(line)
+def _run(wire: BinaryIO) -> Any:
+    job = decode_job(sys.stdin.buffer.readline(MAX_JOB_BYTES + 1))
     if job["job"] not in JOBS:
         raise AgentError("usage", "no job is called %.100r" % job["job"], "use one of: %s" % ", ".join(sorted(JOBS)))
     root = os.path.expanduser(job["root"])
@@ -99,8 +93,7 @@ def _run(wire: BinaryIO) -> dict[str, Any]:
         raise AgentError("usage", "root must be absolute or begin with ~: %.200r" % job["root"])
 
     def progress(stage: str, done: int, total: int) -> None:
-        _send(wire, {"event": "progress", "stage": stage, "done": done, "total": total})
+        _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    result: dict[str, Any] = getattr(importlib.import_module("." + module, __package__), function)(job, os.path.normpath(root), progress)
-    return result
+    return getattr(importlib.import_module("." + module, __package__), function)(job, os.path.normpath(root), progress)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shutil
 import subprocess
 import time
 from typing import Any
@@ -58,12 +57,10 @@ def state(top: str = "/") -> dict[str, Any]:
 
 def _throttled() -> str | None:
     """Return the bits of ``vcgencmd get_throttled`` as hex: 0-3 now, 16-19 since boot (Raspberry Pi documentation)."""
-    command = shutil.which("vcgencmd")
-    if command is None:
-        return None
+    command = ["vcgencmd", "get_throttled"]
     try:
-        answer = subprocess.run([command, "get_throttled"], stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):  # most boards have no such command
         return None
     found = re.search(rb"throttled=(0x[0-9a-fA-F]{1,8})", answer)
     return found.group(1).decode("ascii") if found else None

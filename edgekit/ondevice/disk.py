@@ -34,8 +34,7 @@ def free_bytes(path: str) -> int:
     """Return what a user without privileges may still write there, or where its nearest existing parent is."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
+    return os.statvfs(path).f_bavail * os.statvfs(path).f_frsize
 
 
 def regular_bytes(path: str) -> int | None:
@@ -81,9 +80,10 @@ def locked(root: str) -> Iterator[None]:
     """Hold the root for a job that changes it, or refuse; the kernel lets go when the process ends, however it ends."""
     handle = os.open(os.path.join(make_folder(root), "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
         yield
-    except BlockingIOError as error:
-        raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
     finally:
         os.close(handle)

@@ -10,86 +10,57 @@ import sys
 from typing import Any
 
 from .board import read_text, temperatures
-from .disk import existing_parent, free_bytes
+from .disk import free_bytes
 from .runner import runtime_folder, runtimes_in, version_of
 from .wire import Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
-ARM_PARTS = {
-    0xD03: "Cortex-A53",
-    0xD04: "Cortex-A35",
-    0xD05: "Cortex-A55",
-    0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72",
-    0xD0B: "Cortex-A76",
-    0xD42: "Cortex-A78AE",
-    0xC07: "Cortex-A7",
-}
+CORTEX = {0xC07: "A7", 0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0xD08: "A72", 0xD0B: "A76", 0xD42: "A78AE"}
 
 
 def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Return everything about the board that deciding, building for it and judging its measurements needs."""
     folder = runtime_folder(root)
-    paths = ([folder] if folder else []) + sys.path
+    glibc = re.search(r"\d+\.\d+", "".join(platform.libc_ver()) if platform.libc_ver()[0] == "glibc" else "")
     return {
         **hardware("/"),
         "kernel": os.uname().release,
-        "glibc": _glibc(),
+        "glibc": glibc.group() if glibc else None,
         "python": platform.python_version(),
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
-        "disk_free_bytes": free_bytes(existing_parent(root)),
+        "disk_free_bytes": free_bytes(root),
         "runtimes": (runtimes_in(folder) if folder else []) + runtimes_in(None),
-        "numpy": version_of("numpy", paths),
+        "numpy": version_of("numpy", ([folder] if folder else []) + sys.path),
     }
 
 
 def hardware(top: str) -> dict[str, Any]:
-    """Return what the kernel's and the system's files under ``top`` say."""
+    """Return what the kernel's and the system's files under ``top`` say.
 
-    def text(path: str) -> str | None:
-        return read_text(os.path.join(top, path))
+    ``simulated`` is true, and times measured here mean nothing, for a tree marked as simulated, for QEMU's own machine (its device tree
+    says ``dummy-virt``), and under QEMU user emulation, which hides itself in a process's command line but not in that of its thread.
+    """
 
-    cpuinfo = dict(re.findall(r"^([^\t\n:]+?)\s*:[ \t]*(.*)$", text("proc/cpuinfo") or "", re.MULTILINE))
-    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text("proc/meminfo") or "", re.MULTILINE))
-    system = dict(re.findall(r'^(\w+)="?(.*?)"?$', text("etc/os-release") or "", re.MULTILINE))
-    part = int(cpuinfo.get("CPU part", "0"), 16) if re.fullmatch(r"0x[0-9a-f]{1,4}", cpuinfo.get("CPU part", "")) else 0
+    def text(path: str) -> str:
+        return read_text(os.path.join(top, path)) or ""
+
+    cpu = dict(re.findall(r"^([^\t\n:]+?)\s*:[ \t]*(.*)$", text("proc/cpuinfo"), re.MULTILINE))
+    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text("proc/meminfo"), re.MULTILINE))
+    system = dict(re.findall(r'^(\w+)="?(.*?)"?$', text("etc/os-release"), re.MULTILINE))
+    part = CORTEX.get(int(cpu["CPU part"], 16)) if re.fullmatch(r"0x[0-9a-f]{1,4}", cpu.get("CPU part", "")) else None
+    command = os.path.basename(text("proc/self/task/%d/cmdline" % os.getpid()).partition("\0")[0])
+    simulated = os.path.exists(os.path.join(top, "sys/EDGEKIT_SIMULATED")) or "dummy-virt" in text("proc/device-tree/compatible")
+    # A 32-bit system under a 64-bit kernel needs 32-bit wheels, whatever uname says.
+    narrow = os.uname().machine == "aarch64" and struct.calcsize("P") == 4
     return {
-        "machine": _machine(),
-        "system": system.get("PRETTY_NAME"),
-        "board": text("proc/device-tree/model") or text("sys/firmware/devicetree/base/model"),
-        "cpu": cpuinfo.get("model name") or ARM_PARTS.get(part) or cpuinfo.get("Hardware") or "unknown",
-        "cpu_features": sorted((cpuinfo.get("Features") or cpuinfo.get("flags") or "").split()),
+        "machine": "armv7l" if narrow else os.uname().machine,
+        "system": system.get("PRETTY_NAME") or os.uname().sysname,
+        "board": text("proc/device-tree/model") or text("sys/firmware/devicetree/base/model") or None,
+        "cpu": cpu.get("model name") or (part and "Cortex-" + part) or cpu.get("Hardware") or "unknown",
+        "cpu_features": sorted((cpu.get("Features") or cpu.get("flags") or "").split()),
         "memory_total_bytes": int(memory.get("MemTotal", 0)) * 1024,
         "memory_available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
-        "sensors": [
-            {"name": name, "kind": "temperature", "value": value, "unit": "degC"} for name, value in sorted(temperatures(top).items())
-        ],
-        "simulated": _simulated(top),
+        "sensors": [{"name": name, "kind": "temperature", "value": t, "unit": "degC"} for name, t in sorted(temperatures(top).items())],
+        "simulated": simulated or command.startswith("qemu-"),
     }
-
-
-def _machine() -> str:
-    """Return ``uname -m`` as the processes see it: a 32-bit system under a 64-bit kernel needs 32-bit wheels."""
-    machine = os.uname().machine
-    return "armv7l" if machine == "aarch64" and struct.calcsize("P") == 4 else machine
-
-
-def _glibc() -> str | None:
-    try:
-        found = re.search(r"\d+\.\d+", os.confstr("CS_GNU_LIBC_VERSION") or "")
-    except (ValueError, OSError):
-        return None
-    return found.group() if found else None
-
-
-def _simulated(top: str) -> bool:
-    """Say whether times measured here would mean nothing.
-
-    True for a tree marked as simulated, for QEMU's own machine (its device tree says ``dummy-virt``), and under QEMU user emulation,
-    which shows a process its own command line in ``/proc/self/cmdline`` but not in that of its thread.
-    """
-    marked = os.path.exists(os.path.join(top, "sys/EDGEKIT_SIMULATED"))
-    machine = "dummy-virt" in (read_text(os.path.join(top, "proc/device-tree/compatible")) or "")
-    command = (read_text(os.path.join(top, "proc/self/task/%d/cmdline" % os.getpid())) or "").split("\0")[0]
-    return marked or machine or os.path.basename(command).startswith("qemu-")

@@ -7,6 +7,7 @@ alone, and end to end (preprocess a raw sample, set the input, invoke, get the o
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import resource
 import statistics
@@ -29,16 +30,15 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Measure a release on its golden samples, taken in turn."""
     min_time_s, warmup_cap_s = number(job, "min_time_s", 0, 3600, 3.0), number(job, "warmup_cap_s", 0, 3600, 60)
     min_count = integer(job, "min_count", 1, KEPT_MAX, 100)
-    _, manifest, runner = open_release(job, root)
-    with Samples(manifest["golden"]["samples"]) as samples:
+    declared, golden, runner = open_release(job, root)
+    with Samples(golden["samples"]) as samples:
         raw = [samples[index] for index in range(min(len(samples), GOLDEN_MAX))]
     if not raw:
         raise AgentError("input", "the bundle has no golden samples")
-    steps, turn, before = preprocess.check(manifest["preprocess"]), [0], board.state()
+    steps, turn, before = preprocess.check(declared), itertools.cycle(raw), board.state()
 
     def end_to_end() -> None:
-        turn[0] = (turn[0] + 1) % len(raw)
-        runner.set(preprocess.run(steps, raw[turn[0]]))
+        runner.set(preprocess.run(steps, next(turn)))
         runner.invoke()
         runner.get()
 
@@ -46,15 +46,10 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     started = time.perf_counter_ns()
     runner.invoke()
     first_invoke_ns = time.perf_counter_ns() - started
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        warmup = _warm_up(runner.invoke, warmup_cap_s, progress)
-        invoke_ns = _measure(runner.invoke, "latency", min_time_s, min_count, progress)
-        end_to_end_ns = _measure(end_to_end, "end-to-end", min_time_s, min_count, progress)
-    finally:
-        if collecting:
-            gc.enable()
+    gc.disable()  # for the rest of this process
+    warmup = _warm_up(runner.invoke, warmup_cap_s, progress)
+    invoke_ns = _measure(runner.invoke, "latency", min_time_s, min_count, progress)
+    end_to_end_ns = _measure(end_to_end, "end-to-end", min_time_s, min_count, progress)
     return {
         "load_ns": runner.load_ns,
         "first_invoke_ns": first_invoke_ns,
@@ -65,7 +60,7 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "threads": integer(job, "threads", 1, 256, 1),
         "affinity": sorted(os.sched_getaffinity(0)),
-        "runtime": {"name": runner.name, "version": runner.version},
+        "runtime": runner.runtime,
         "delegate": runner.delegate,
         "before": before,
         "after": board.state(),
@@ -76,8 +71,8 @@ def _warm_up(run: Callable[[], None], cap_s: float, progress: Progress) -> dict[
     clock, medians, runs, steady = time.perf_counter_ns, [], 0, False
     start = clock()
     while not steady and clock() - start < cap_s * 1e9:
-        window: list[int] = []
         begun = clock()
+        window: list[int] = []
         while len(window) < WINDOW_RUNS or clock() - begun < WINDOW_NS:
             started = clock()
             run()
@@ -86,8 +81,7 @@ def _warm_up(run: Callable[[], None], cap_s: float, progress: Progress) -> dict[
                 break
         runs += len(window)
         medians.append(statistics.median(window))
-        full = len(window) >= WINDOW_RUNS and len(medians) > 1
-        steady = full and abs(medians[-1] - medians[-2]) <= STEADY * medians[-2]
+        steady = len(window) >= WINDOW_RUNS and len(medians) > 1 and abs(medians[-1] - medians[-2]) <= STEADY * medians[-2]
         progress("warm-up", int((clock() - start) / 1e6), int(cap_s * 1e3))
     return {"runs": runs, "seconds": (clock() - start) / 1e9, "steady": steady}
 
@@ -96,14 +90,12 @@ def _measure(run: Callable[[], None], stage: str, min_time_s: float, min_count: 
     """Return the time of every run, in order, until both minima are reached or as many are kept as may be."""
     clock, min_ns = time.perf_counter_ns, min_time_s * 1e9
     samples: list[int] = []
-    keep = samples.append
-    start = now = clock()
-    told = start
+    start = now = told = clock()
     while len(samples) < KEPT_MAX and (now - start < min_ns or len(samples) < min_count):
         begun = clock()
         run()
         now = clock()
-        keep(now - begun)
+        samples.append(now - begun)
         if now - told > PAUSE_NS:
             share = min((now - start) / min_ns if min_ns else 1.0, len(samples) / min_count)
             progress(stage, len(samples), max(len(samples), int(len(samples) / share)))

@@ -24,17 +24,10 @@ PRECISION_BITS = 32 - 8 - 2
 
 
 def check(declared: dict[str, Any]) -> dict[str, Any]:
-    """Return the declaration with its defaults filled in, or refuse it.
-
-    Raises
-    ------
-    AgentError
-        Kind ``input``, with the key.
-    """
-    unknown = sorted(set(declared) - set(DEFAULTS))
-    if unknown:
-        raise AgentError("input", "preprocess: unknown key %.100r" % unknown[0])
+    """Return a ``preprocess`` table with its defaults filled in, or refuse it: `AgentError` of kind ``input``, with the key."""
     full: dict[str, Any] = {**DEFAULTS, **declared}
+    if len(full) != len(DEFAULTS):
+        raise AgentError("input", "preprocess: unknown key %.100r" % sorted(set(full) - set(DEFAULTS))[0])
     for key, choices in CHOICES.items():
         if full[key] not in choices:
             raise AgentError("input", "preprocess.%s must be one of %s" % (key, ", ".join(choices)))
@@ -52,24 +45,10 @@ def check(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply(declared: dict[str, Any], sample: NDArray[Any]) -> NDArray[Any]:
-    """Turn one raw sample into the network's input.
+    """Turn one raw sample into the network's input: float32 with a leading batch axis of 1, ``(x * scale - mean) / std``.
 
-    Parameters
-    ----------
-    declared
-        The ``preprocess`` table of the project or the manifest.
-    sample
-        An image, uint8 ``[height, width, channels]`` in RGB order, or anything else, which skips the image steps.
-
-    Returns
-    -------
-    ndarray
-        float32, with a leading batch axis of 1: ``(x * scale - mean) / std``.
-
-    Raises
-    ------
-    AgentError
-        Kind ``input``: the declaration is wrong or does not fit the sample.
+    ``declared`` is the ``preprocess`` table of the project or manifest. A sample is an image, uint8 ``[height, width, channels]`` in RGB
+    order, or anything else, which skips the image steps.
     """
     return run(check(declared), sample)
 
@@ -81,53 +60,43 @@ def run(steps: dict[str, Any], sample: NDArray[Any]) -> NDArray[Any]:
     image = sample.ndim == 3
     if image:
         if steps["resize"] is not None:
-            sample = resize(sample, *_size(sample, steps["resize"]), steps["filter"])
-        if steps["crop"] is not None:
-            sample = _crop(sample, *steps["crop"])
-        sample = _color(sample, steps["color"])
+            sample = resize(sample, *_size(sample.shape[0], sample.shape[1], steps["resize"]), steps["filter"])
+        height, width = steps["crop"] or sample.shape[:2]
+        top, left = (sample.shape[0] - height) // 2, (sample.shape[1] - width) // 2
+        if min(top, left) < 0:
+            raise AgentError("input", "preprocess.crop [%d, %d] is larger than the image %s" % (height, width, list(sample.shape)))
+        sample = _color(sample[top : top + height, left : left + width], steps["color"])
     value = sample.astype(np.float32)
     if steps["scale"] != 1.0:
         value *= np.float32(steps["scale"])
     for key, operation in (("mean", np.subtract), ("std", np.divide)):
+        if len(steps[key]) not in (0, 1, sample.shape[-1] if sample.ndim else 1):
+            raise AgentError("input", "preprocess.%s has %d numbers for %s" % (key, len(steps[key]), list(sample.shape)))
         if len(steps[key]):
-            if len(steps[key]) not in (1, value.shape[-1] if value.ndim else 1):
-                raise AgentError("input", "preprocess.%s has %d numbers for %s" % (key, len(steps[key]), list(value.shape)))
             operation(value, np.array(steps[key], np.float32).reshape(-1 if value.ndim else ()), out=value)
     if image and steps["layout"] == "nchw":
         value = value.transpose(2, 0, 1)
     return np.ascontiguousarray(value.reshape((1, *value.shape)))
 
 
-def _size(image: NDArray[Any], wanted: Any) -> tuple[int, int]:
+def _size(height: int, width: int, wanted: Any) -> tuple[int, int]:
     if not isinstance(wanted, int):
         return wanted[0], wanted[1]
-    height, width = image.shape[:2]
     short = max(1, min(height, width))  # the longer side is cut to a whole number, as torchvision's Resize does
-    return (wanted, wanted * width // short) if height <= width else (wanted * height // short, wanted)
-
-
-def _crop(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    if top < 0 or left < 0:
-        raise AgentError("input", "preprocess.crop [%d, %d] is larger than the image %s" % (height, width, list(image.shape)))
-    return image[top : top + height, left : left + width]
+    return wanted * height // short, wanted * width // short
 
 
 def _color(image: NDArray[Any], color: str) -> NDArray[Any]:
-    import numpy as np
-
-    channels = image.shape[2]
-    if (channels == 1 and color == "gray") or color == "rgb":
+    if color == "rgb" or (color == "gray" and image.shape[2] == 1):
         return image
-    if channels != 3:
-        raise AgentError("input", "preprocess.color %s needs RGB, the image is %s" % (color, list(image.shape)))
+    if image.shape[2] != 3 or (color == "gray" and image.dtype != "uint8"):
+        raise AgentError("input", "preprocess.color %s needs an RGB image, this is %s %s" % (color, image.dtype, list(image.shape)))
     if color == "bgr":
         return image[:, :, ::-1]
-    if image.dtype != np.uint8:
-        raise AgentError("input", "preprocess.color gray needs uint8, the image is %s" % image.dtype)
     # ITU-R 601-2 luma in 16-bit fixed point, as Pillow's convert("L").
-    luma = image.astype(np.int32) @ np.array([19595, 38470, 7471], np.int32)
-    return ((luma + (1 << 15)) >> 16).astype(np.uint8)[:, :, None]
+    red, green, blue = image.astype("int32").transpose(2, 0, 1)
+    gray: NDArray[Any] = (red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16
+    return gray.astype("uint8")[:, :, None]
 
 
 def resize(image: NDArray[Any], height: int, width: int, kernel: str) -> NDArray[Any]:
@@ -141,42 +110,26 @@ def resize(image: NDArray[Any], height: int, width: int, kernel: str) -> NDArray
 
     if image.dtype != np.uint8 or image.ndim != 3 or not image.size:
         raise AgentError("input", "preprocess.resize needs a uint8 image, this is %s %s" % (image.dtype, list(image.shape)))
-    if not (1 <= height <= SIDE_MAX and 1 <= width <= SIDE_MAX):
+    if max(height, width) > SIDE_MAX or min(height, width) < 1:
         raise AgentError("input", "preprocess.resize to [%d, %d]: sides go up to %d" % (height, width, SIDE_MAX))
-    if kernel == "nearest":
-        rows, columns = _nearest(image.shape[0], height), _nearest(image.shape[1], width)
-        picked: NDArray[Any] = image[rows[:, None], columns[None, :]]
-        return picked
-    if image.shape[1] != width:
-        image = _pass(image.transpose(1, 0, 2), width, kernel).transpose(1, 0, 2)
-    if image.shape[0] != height:
-        image = _pass(image, height, kernel)
+    for axis, wanted in ((1, width), (0, height)):
+        size = image.shape[axis]
+        if kernel == "nearest":
+            steps = np.full(wanted, size / wanted)
+            steps[0] /= 2  # summed one by one below: the rounding is part of the result
+            image = image.take(np.minimum(np.cumsum(steps).astype(np.intp), size - 1), axis)
+        elif size != wanted:
+            first, weights = _weights(size, wanted, kernel)
+            source = image if axis == 0 else image.transpose(1, 0, 2)
+            total = np.full((wanted, *source.shape[1:]), 1 << (PRECISION_BITS - 1), np.int32)
+            for tap in range(weights.shape[1]):
+                total += source[np.minimum(first + tap, size - 1)] * weights[:, tap, None, None]  # past the end the weight is 0
+            resampled = np.clip(total >> PRECISION_BITS, 0, 255).astype(np.uint8)
+            image = resampled if axis == 0 else resampled.transpose(1, 0, 2)
     return np.ascontiguousarray(image)
 
 
-def _nearest(size: int, wanted: int) -> NDArray[Any]:
-    import numpy as np
-
-    step = size / wanted
-    places = np.full(wanted, step)
-    places[0] = step * 0.5
-    return np.minimum(np.cumsum(places).astype(np.intp), size - 1)  # summed one by one: the rounding is part of the result
-
-
-def _pass(image: NDArray[Any], wanted: int, kernel: str) -> NDArray[Any]:
-    """Resample the first axis."""
-    import numpy as np
-
-    first, weights = _coefficients(image.shape[0], wanted, kernel)
-    total = np.full((wanted, *image.shape[1:]), 1 << (PRECISION_BITS - 1), np.int32)
-    for tap in range(weights.shape[1]):
-        rows = np.minimum(first + tap, image.shape[0] - 1)  # past the end the weight is 0
-        total += image[rows] * weights[:, tap].reshape((-1,) + (1,) * (image.ndim - 1))
-    resampled: NDArray[Any] = np.clip(total >> PRECISION_BITS, 0, 255).astype(np.uint8)
-    return resampled
-
-
-def _coefficients(size: int, wanted: int, kernel: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _weights(size: int, wanted: int, kernel: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the first source index of each output, and its weights int32 ``[wanted, taps]`` in fixed point."""
     import numpy as np
 
@@ -187,19 +140,13 @@ def _coefficients(size: int, wanted: int, kernel: str) -> tuple[NDArray[Any], ND
     first = np.maximum((center - support + 0.5).astype(np.int64), 0)
     count = np.minimum((center + support + 0.5).astype(np.int64), size) - first
     taps = np.arange(int(count.max()))
-    weights = _weight(np.abs((first[:, None] + taps - center[:, None] + 0.5) * (1.0 / stretch)), kernel)
+    x = np.abs((first[:, None] + taps - center[:, None] + 0.5) * (1.0 / stretch))
+    if kernel == "bilinear":
+        weights = np.where(x < 1.0, 1.0 - x, 0.0)
+    else:  # Keys' cubic convolution with a = -0.5
+        near, far = (1.5 * x - 2.5) * x * x + 1.0, (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+        weights = np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
     weights[taps[None, :] >= count[:, None]] = 0.0
     total = np.cumsum(weights, axis=1)[:, -1:]  # in order, as a C loop adds
     weights = np.divide(weights, total, out=weights, where=total != 0.0) * float(1 << PRECISION_BITS)
     return first, np.trunc(weights + np.copysign(0.5, weights)).astype(np.int32)
-
-
-def _weight(distance: NDArray[Any], kernel: str) -> NDArray[Any]:
-    import numpy as np
-
-    if kernel == "bilinear":
-        return np.where(distance < 1.0, 1.0 - distance, 0.0)
-    a = -0.5  # Keys' cubic convolution
-    near = ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
-    far = (((distance - 5.0) * distance + 8.0) * distance - 4.0) * a
-    return np.where(distance < 1.0, near, np.where(distance < 2.0, far, 0.0))

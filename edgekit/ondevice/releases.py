@@ -7,6 +7,7 @@ every instant, and the next job finishes a switch that a power cut broke off aft
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -31,20 +32,6 @@ def read_link(root: str, app: str, name: str) -> str | None:
     return found.group(1) if found else None
 
 
-def current_release(root: str, app: str) -> str:
-    """Return the release an app runs.
-
-    Raises
-    ------
-    AgentError
-        Kind ``state``: it runs none.
-    """
-    current = read_link(root, app, "current")
-    if current is None:
-        raise AgentError("state", "%s has no active release here" % app, "deploy it first")
-    return current
-
-
 def activate(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Switch an app to a staged release; asked again, it says yes again."""
     app, release = matching(job.get("app"), NAME, "app"), matching(job.get("release"), DIGEST, "release")
@@ -52,22 +39,19 @@ def activate(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, A
         wrong = whole(root, app, release, digests=False)
         if wrong:
             raise AgentError("state", "release %.12s of %s cannot be activated: %s" % (release, app, wrong), "stage it again")
-        _finish(root, app)
-        current = read_link(root, app, "current")
-        changed = current != release
-        if changed:
-            # A damaged release is nothing to go back to: then what was previous stays.
-            keep = current if current and whole(root, app, current, digests=False) is None else read_link(root, app, "previous")
-            _switch(root, app, release, None if keep == release else keep, "activated")
-        return {"app": app, "release": release, "previous": read_link(root, app, "previous"), "changed": changed}
+        current, previous = _settled(root, app)
+        if current != release:
+            if current and whole(root, app, current, digests=False) is None:
+                previous = current  # a damaged release is nothing to go back to: then what was previous stays
+            _switch(root, app, release, None if previous == release else previous, "activated")
+        return {"app": app, "release": release, "previous": read_link(root, app, "previous"), "changed": current != release}
 
 
 def rollback(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Switch an app back to what it ran before, after every digest of that was verified."""
     app = matching(job.get("app"), NAME, "app")
     with locked(root):
-        _finish(root, app)
-        current, previous = read_link(root, app, "current"), read_link(root, app, "previous")
+        current, previous = _settled(root, app)
         if previous is None or previous == current:
             raise AgentError("state", "%s has no earlier release to go back to" % app)
         wrong = whole(root, app, previous, digests=True)
@@ -75,6 +59,14 @@ def rollback(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, A
             raise AgentError("state", "%s cannot go back to release %.12s: %s" % (app, previous, wrong), "deploy that release again")
         _switch(root, app, previous, current, "rolled-back")
         return {"app": app, "release": previous, "previous": read_link(root, app, "previous"), "changed": True}
+
+
+def _settled(root: str, app: str) -> tuple[str | None, str | None]:
+    """Return current and previous, after completing a switch whose ``current`` has moved; one that has not moved never was."""
+    lines, current = _journal(root, app), read_link(root, app, "current")
+    if lines and lines[-1]["event"] == "switching" and current == lines[-1]["release"]:
+        _complete(root, app, lines[-1])
+    return current, read_link(root, app, "previous")
 
 
 def _switch(root: str, app: str, release: str, previous: str | None, event: str) -> None:
@@ -90,25 +82,15 @@ def _complete(root: str, app: str, intent: dict[str, Any]) -> None:
     _write(root, app, {"event": intent["becomes"], "release": intent["release"], "previous": intent["previous"]})
 
 
-def _finish(root: str, app: str) -> None:
-    """Complete a switch whose last journal line is the intent and whose ``current`` has moved; one that has not moved never was."""
-    lines = _journal(root, app)
-    if lines and lines[-1]["event"] == "switching" and read_link(root, app, "current") == lines[-1]["release"]:
-        _complete(root, app, lines[-1])
-
-
 def _write(root: str, app: str, entry: dict[str, Any]) -> None:
     folder = os.path.join(root, "apps", app)
-    path = os.path.join(folder, "journal")
-    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    try:
-        size = os.fstat(handle).st_size
-        torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-        os.write(handle, (b"\n" if torn else b"") + json.dumps(entry).encode("ascii") + b"\n")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}).encode("ascii")
+    with open(os.path.join(folder, "journal"), "ab+") as file:
+        size = file.tell()
+        torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        file.write((b"\n" if torn else b"") + line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
     fsync_path(folder)
 
 
@@ -118,49 +100,38 @@ def _journal(root: str, app: str) -> list[dict[str, Any]]:
         with open(os.path.join(root, "apps", app, "journal"), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).split(b"\n")
-    except OSError:
+    except FileNotFoundError:
         return []
     entries = []
     for line in lines:
-        try:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line.decode("ascii"))
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and _sound(entry):
-            entries.append(entry)
+            sound = DIGEST.fullmatch(entry["release"]) and (entry["previous"] is None or DIGEST.fullmatch(entry["previous"]))
+            if sound and (entry["becomes"] if entry["event"] == "switching" else entry["event"]) in DONE:
+                entries.append(entry)
     return entries
-
-
-def _sound(entry: dict[str, Any]) -> bool:
-    releases = [entry.get("release")] + ([entry["previous"]] if entry.get("previous") is not None else [])
-    named = all(isinstance(release, str) and DIGEST.fullmatch(release) for release in releases) and "previous" in entry
-    return named and (entry.get("event") in DONE or (entry.get("event") == "switching" and entry.get("becomes") in DONE))
 
 
 def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Describe one app, or all of them; changes nothing. ``bytes`` is the size of the current release."""
     apps = os.path.join(root, "apps")
-    named = job.get("app")
-    names = sorted(os.listdir(apps)) if os.path.isdir(apps) else []
-    if named is not None:
-        names = [name for name in names if name == matching(named, NAME, "app")]
-    return {"apps": [_describe(root, name) for name in names if NAME.fullmatch(name)], "free_bytes": free_bytes(root)}
+    wanted = None if job.get("app") is None else matching(job["app"], NAME, "app")
+    names = sorted(name for name in os.listdir(apps) if NAME.fullmatch(name)) if os.path.isdir(apps) else []
+    return {"apps": [_describe(root, name) for name in names if wanted in (None, name)], "free_bytes": free_bytes(root)}
 
 
 def _describe(root: str, app: str) -> dict[str, Any]:
-    current = read_link(root, app, "current")
-    folder = os.path.join(root, "apps", app, "releases")
-    releases = sorted(name for name in os.listdir(folder) if DIGEST.fullmatch(name)) if os.path.isdir(folder) else []
+    current, folder = read_link(root, app, "current"), os.path.dirname(release_path(root, app, ""))
     done = [entry for entry in _journal(root, app) if entry["event"] in DONE and entry["release"] == current]
     sound = current is not None and whole(root, app, current, digests=False) is None
-    manifest = read_manifest(os.path.join(release_path(root, app, current), MANIFEST)) if current and sound else {}
+    manifest, files = read_manifest(os.path.join(release_path(root, app, current), MANIFEST)) if current and sound else ({}, {})
     return {
         "name": app,
         "current": current,
         "previous": read_link(root, app, "previous"),
         "whole": sound,
-        "releases": releases,
-        "bytes": sum(entry["bytes"] for entry in manifest.get("files", [])),
+        "releases": sorted(name for name in os.listdir(folder) if DIGEST.fullmatch(name)) if os.path.isdir(folder) else [],
+        "bytes": sum(size for _, size in files.values()),
         "activated_at": done[-1].get("time") if done else None,
         "target": manifest.get("target"),
     }

@@ -15,9 +15,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from .releases import current_release
+from .releases import read_link
 from .store import MANIFEST, read_manifest, release_path, whole
-from .wire import NAME, PATH, AgentError, integer, matching, release_or_none
+from .wire import DIGEST, NAME, AgentError, integer, matching
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,20 +39,16 @@ def version_of(distribution: str, paths: list[str]) -> str | None:
 
 def runtimes_in(folder: str | None) -> list[dict[str, Any]]:
     """List the runtimes in a folder, or without one in this interpreter, each with what an import says."""
-    paths = sys.path if folder is None else [folder]
+    paths, lock = (sys.path, None) if folder is None else ([folder], os.path.basename(folder))
+    found = [entry for entry in RUNTIMES if importlib.machinery.PathFinder.find_spec(entry[1], paths) is not None]
+    versions = [version_of(name, paths) or "unknown" for name, _ in found]
     return [
-        {
-            "name": name,
-            "version": version_of(name, paths),
-            "lock": None if folder is None else os.path.basename(folder),
-            "error": import_failure(package, folder),
-        }
-        for name, package in RUNTIMES
-        if importlib.machinery.PathFinder.find_spec(package, paths) is not None
+        {"name": name, "version": version, "lock": lock, "error": _import_failure(package, folder)}
+        for (name, package), version in zip(found, versions)
     ]
 
 
-def import_failure(package: str, folder: str | None) -> str | None:
+def _import_failure(package: str, folder: str | None) -> str | None:
     """Import a runtime in a process of its own; return the end of what it said when that failed."""
     code = "import sys; sys.path[:0] = sys.argv[1:]; import %s.interpreter" % package
     command = [sys.executable, "-c", code] + ([folder] if folder else [])
@@ -60,35 +56,28 @@ def import_failure(package: str, folder: str | None) -> str | None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False, cwd="/")
     except subprocess.TimeoutExpired:
         return "the import did not end within 300 s"
-    if done.returncode == 0:
-        return None
     said = done.stderr.decode("utf-8", "replace").strip()[-800:].strip()
-    return said if done.returncode > 0 else "killed by signal %d %s" % (-done.returncode, said)
+    if done.returncode < 0:
+        return "killed by signal %d %s" % (-done.returncode, said)
+    return (said or "status %d" % done.returncode) if done.returncode else None
 
 
 class Runner:
-    """An artifact, opened: set its input, invoke it, get its first output.
-
-    ``input`` and ``output`` are ``{"dtype", "scale", "zero_point", "shape"}``, scale and zero point null where not quantized;
-    ``load_ns`` is opening the file and allocating the tensors, without the imports.
-    """
+    """An artifact, opened: set its input, invoke it, get its first output. ``load_ns`` leaves the imports out."""
 
     def __init__(self, root: str, artifact: str, threads: int) -> None:
-        try:
-            with open(artifact, "rb") as file:
-                magic = file.read(8)[4:]
-        except OSError as error:
-            raise AgentError("input", "%s cannot be read: %s" % (artifact, error)) from error
+        with open(artifact, "rb") as file:
+            magic = file.read(8)[4:]
         if magic != b"TFL3":  # the flatbuffer's file identifier, schema.fbs
             raise AgentError("input", "%s is no .tflite file" % artifact)
-        self.name, module = _import_runtime(runtime_folder(root))
-        self.version = version_of(self.name, sys.path)
+        name, module = _import_runtime(runtime_folder(root))
+        self.runtime = {"name": name, "version": version_of(name, sys.path)}
         started = time.perf_counter_ns()
         try:
             self._interpreter = module.Interpreter(model_path=artifact, num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise AgentError("runtime-failed", "%s %s does not open %s: %s" % (self.name, self.version, artifact, error)) from error
+            raise AgentError("runtime-failed", "%s does not open %s: %s" % (name, artifact, error)) from error
         self.load_ns = time.perf_counter_ns() - started
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
@@ -96,12 +85,9 @@ class Runner:
         self._dtype = inputs[0]["dtype"]
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
         self.input, self.output = _describe(inputs[0]), _describe(outputs[0])
-
-    @property
-    def delegate(self) -> str | None:
-        """What took over part of the graph; none was asked for, so it can only be the runtime's default."""
-        operators = list(getattr(self._interpreter, "_get_ops_details", list)())
-        return "xnnpack" if any(operator.get("op_name") == "DELEGATE" for operator in operators) else None
+        # No delegate was asked for, so one that took over part of the graph can only be the runtime's default.
+        operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
+        self.delegate = "xnnpack" if any(operator.get("op_name") == "DELEGATE" for operator in operators) else None
 
     def set(self, value: NDArray[Any]) -> None:
         """Set the input from float32, rounding half to even where the artifact wants whole numbers."""
@@ -109,11 +95,10 @@ class Runner:
 
         if list(value.shape) != self.input["shape"]:
             raise AgentError("input", "the model wants %s, the preprocessed sample is %s" % (self.input["shape"], list(value.shape)))
-        if self.input["scale"] is not None:
-            value = np.rint(value / np.float32(self.input["scale"])) + self.input["zero_point"]
         if np.issubdtype(self._dtype, np.integer):
-            bounds = np.iinfo(self._dtype)
-            value = np.clip(np.rint(value), bounds.min, bounds.max)
+            bounds, scale, zero_point = np.iinfo(self._dtype), self.input["scale"], self.input["zero_point"]
+            value = np.rint(value) if scale is None else np.rint(value / np.float32(scale)) + zero_point
+            value = np.clip(value, bounds.min, bounds.max)
         self._interpreter.set_tensor(self._input_index, value.astype(self._dtype, copy=False))
 
     def invoke(self) -> None:
@@ -123,10 +108,9 @@ class Runner:
         except (ValueError, RuntimeError) as error:
             raise AgentError("runtime-failed", "the network does not run: %s" % error) from error
 
-    def get(self) -> NDArray[Any]:
+    def get(self) -> Any:
         """Return the first output, a copy, as it is in the artifact."""
-        output: NDArray[Any] = self._interpreter.get_tensor(self._output_index)
-        return output
+        return self._interpreter.get_tensor(self._output_index)
 
 
 def _import_runtime(folder: str | None) -> tuple[str, Any]:
@@ -147,28 +131,24 @@ def _describe(details: dict[str, Any]) -> dict[str, Any]:
     scales, points = (details["quantization_parameters"][key] for key in ("scales", "zero_points"))
     if len(scales) > 1:
         raise AgentError("input", "%s is quantized per channel; an input or output has one scale" % details["name"])
-    return {
-        "dtype": np.dtype(details["dtype"]).name,
-        "scale": float(scales[0]) if len(scales) else None,
-        "zero_point": int(points[0]) if len(scales) else None,
-        "shape": [int(side) for side in details["shape"]],
-    }
+    scale, point = (float(scales[0]), int(points[0])) if len(scales) else (None, None)
+    shape = [int(side) for side in details["shape"]]
+    return {"dtype": np.dtype(details["dtype"]).name, "scale": scale, "zero_point": point, "shape": shape}
 
 
-def open_release(job: dict[str, Any], root: str) -> tuple[str, dict[str, Any], Runner]:
-    """Open the release that a job names, the current one if it names none; return its folder, manifest and runner."""
+def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:
+    """Open the release that a job names, or the current one; return its ``preprocess``, its ``golden`` with full paths, and a runner."""
     app = matching(job.get("app"), NAME, "app")
-    release = release_or_none(job) or current_release(root, app)
-    wrong = whole(root, app, release, digests=False)
-    if wrong:
-        raise AgentError("state", "release %.12s of %s cannot be run: %s" % (release, app, wrong), "deploy it again")
+    release = read_link(root, app, "current") if job.get("release") is None else matching(job["release"], DIGEST, "release")
+    wrong = "it has no active one" if release is None else whole(root, app, release, digests=False)
+    if release is None or wrong:
+        raise AgentError("state", "release %.12s of %s cannot be run: %s" % (release or "-", app, wrong), "deploy it")
     folder = release_path(root, app, release)
-    manifest = read_manifest(os.path.join(folder, MANIFEST))
-    try:
-        artifact = matching(manifest.get("artifact"), PATH, "the manifest's artifact")
-        golden = {key: matching(manifest["golden"][key], PATH, "the manifest's golden " + key) for key in ("samples", "outputs")}
-        preprocess = dict(manifest["preprocess"])
-    except (AgentError, KeyError, TypeError, ValueError) as error:
-        raise AgentError("input", "the manifest of %.12s cannot be used: %s" % (release, error)) from error
-    manifest["golden"].update({key: os.path.join(folder, path) for key, path in golden.items()})
-    return folder, {**manifest, "preprocess": preprocess}, Runner(root, os.path.join(folder, artifact), integer(job, "threads", 1, 256, 1))
+    manifest, files = read_manifest(os.path.join(folder, MANIFEST))
+    golden, preprocess = manifest.get("golden"), manifest.get("preprocess")
+    golden = golden if isinstance(golden, dict) else {}
+    paths = [manifest.get("artifact"), golden.get("samples"), golden.get("outputs")]
+    if not isinstance(preprocess, dict) or not all(isinstance(path, str) and path in files for path in paths):
+        raise AgentError("input", "the manifest of %.12s must have a preprocess, an artifact and golden files that it lists" % release)
+    artifact, golden["samples"], golden["outputs"] = (os.path.join(folder, str(path)) for path in paths)
+    return preprocess, golden, Runner(root, artifact, integer(job, "threads", 1, 256, 1))

@@ -1,7 +1,7 @@
 """The sample container: an uncompressed ``.npz`` with one entry per sample, read one at a time.
 
 ``x000000``, ``x000001``, ... are the raw samples, whose sizes may differ; ``y``, if there, the labels (int64 ``[n]``). Written by the
-host (golden samples, evaluation sets) and by the `infer` job (outputs); read by golden check and probes. Nothing is ever unpickled.
+host (golden samples, evaluation sets) and by the `infer` job (outputs); read by both sides. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -16,36 +16,32 @@ from .wire import AgentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Samples", "write"]
+__all__ = ["Samples", "read", "write"]
 
+NAME = "x%06d.npy"
 COUNT_MAX = 1_000_000
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip knows: the same arrays give the same bytes
+REFUSED = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
 class Samples:
-    """A container, open. Memory holds the names and one sample.
+    """A container, open; `AgentError` of kind ``input`` when it is none. Memory holds the names and one sample."""
 
-    Raises
-    ------
-    AgentError
-        Kind ``input``: the file is no such container.
-    """
-
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except REFUSED as error:
             raise AgentError("input", "%s is no sample container: %s" % (path, error)) from error
         infos = self._zip.infolist()
-        # Stored entries cannot be larger than the file, so that no header can make us take more memory than that.
-        if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
-            raise AgentError("input", "%s is compressed; a sample container is stored as it is (numpy.savez)" % path)
         names = {info.filename for info in infos}
         self.has_labels = "y.npy" in names
         self._count = len(names) - self.has_labels
-        if len(infos) != len(names) or self._count > COUNT_MAX or not all(_name(i) in names for i in range(self._count)):
-            raise AgentError("input", "%s must hold the entries x000000, x000001, ... and perhaps y" % path)
+        # Stored entries cannot be larger than the file, so that no header can make us take more memory than that.
+        stored = all(info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size for info in infos)
+        if not stored or len(infos) != len(names) or self._count > COUNT_MAX or not all(NAME % i in names for i in range(self._count)):
+            self._zip.close()
+            raise AgentError("input", "%s must hold the entries x000000, x000001, ... and perhaps y, not compressed" % path)
 
     def __enter__(self) -> Samples:
         return self
@@ -57,60 +53,51 @@ class Samples:
         return self._count
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._read(_name(index))
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[index] for index in range(self._count))
+        return self._read(NAME % index)
 
     def labels(self) -> NDArray[Any] | None:
         """Return the labels, int64 ``[n]``, or None when the set has none."""
-        import numpy as np
-
-        if not self.has_labels:
-            return None
-        labels = self._read("y.npy")
-        if labels.shape != (self._count,) or labels.dtype.kind not in "iu":
+        labels = self._read("y.npy") if self.has_labels else None
+        if labels is not None and (labels.shape != (self._count,) or labels.dtype.kind not in "iu"):
             raise AgentError("input", "%s: y must be %d whole numbers, it is %s %s" % (self.path, self._count, labels.dtype, labels.shape))
-        return labels.astype(np.int64)
+        return None if labels is None else labels.astype("int64")
 
     def _read(self, name: str) -> NDArray[Any]:
         from numpy.lib import format as npy
 
         try:
             with self._zip.open(name) as file:
-                version = npy.read_magic(file)
-                header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+                header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
                 shape, _, dtype = header(file)
                 size = dtype.itemsize
                 for side in shape:
                     size *= side
-                if dtype.hasobject or size > self._zip.getinfo(name).file_size:
+                if dtype.hasobject or not 0 <= size <= self._zip.getinfo(name).file_size:
                     raise ValueError("its header promises what the entry does not hold")
-            with self._zip.open(name) as file:
+                file.seek(0)
                 array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except REFUSED as error:
             raise AgentError("input", "%s: %s cannot be read: %s" % (self.path, name, error)) from error
         return array
 
 
-def _name(index: int) -> str:
-    return "x%06d.npy" % index
+def read(path: str | os.PathLike[str]) -> Iterator[NDArray[Any]]:
+    """Yield the samples of a container in their order."""
+    with Samples(path) as samples:
+        yield from (samples[index] for index in range(len(samples)))
 
 
-def write(path: str, samples: Iterable[NDArray[Any]], labels: Any = None) -> int:
+def write(path: str | os.PathLike[str], samples: Iterable[NDArray[Any]], labels: Any = None) -> int:
     """Write a container as the samples come, whole or not at all; return how many there were."""
     import numpy as np
 
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".samples-")
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".samples-")
     count = 0
     try:
         with os.fdopen(handle, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for sample in samples:
-                    _add(archive, _name(count), sample)
+                    _add(archive, NAME % count, sample)
                     count += 1
                 if labels is not None:
                     if len(labels) != count:
@@ -131,4 +118,4 @@ def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.file_size = array.nbytes + 4096  # tells zipfile beforehand whether 64-bit sizes are needed
     with archive.open(entry, "w") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array).reshape(array.shape), version=(1, 0), allow_pickle=False)
+        np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)

@@ -17,8 +17,7 @@ from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, s
 
 Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
-MANIFEST = "manifest.json"
-BUNDLE_SCHEMA = "edgekit.bundle/1"
+MANIFEST, BUNDLE_SCHEMA = "manifest.json", "edgekit.bundle/1"
 MANIFEST_MAX_BYTES = 4 << 20
 BLOB_MAX_BYTES = 1 << 40
 FILES_MAX = 1000
@@ -52,18 +51,17 @@ def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     have = regular_bytes(part)
     if have is None:
         check_blob(root, digest, size, "the part that should have come")
-        return {"sha256": digest, "bytes": size}
-    if have < size:
+    elif have < size:
         raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size), "send the rest")
-    if have > size or sha256_file(part) != digest:
+    elif have > size or sha256_file(part) != digest:
         os.unlink(part)
         raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest, "send it again")
-    make_folder(os.path.dirname(blob))
-    os.chmod(part, 0o444)  # releases share the blob by hard links: nobody should write through one
-    fsync_path(part)
-    os.replace(part, blob)
-    fsync_path(os.path.dirname(blob))
-    fsync_path(os.path.dirname(part))
+    else:
+        os.chmod(part, 0o444)  # releases share the blob by hard links: nobody should write through one
+        fsync_path(part)
+        os.replace(part, os.path.join(make_folder(os.path.dirname(blob)), digest))
+        fsync_path(os.path.dirname(blob))
+        fsync_path(os.path.dirname(part))
     return {"sha256": digest, "bytes": size}
 
 
@@ -159,10 +157,10 @@ def _assemble(root: str, final: str, files: Files) -> None:
             shutil.rmtree(os.path.join(releases, name))
     temporary = tempfile.mkdtemp(dir=releases, prefix=".stage-")
     try:
-        for path, (digest, size) in sorted(files.items()):
+        for path, (digest, _) in sorted(files.items()):
             copy = os.path.join(temporary, path)
             os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
-            _link_or_copy(blob_path(root, digest), copy, size)
+            _link_or_copy(blob_path(root, digest), copy)
         for folder, _, _ in os.walk(temporary, topdown=False):
             fsync_path(folder)
         if os.path.lexists(final):  # damaged, or it would not be made again
@@ -174,13 +172,11 @@ def _assemble(root: str, final: str, files: Files) -> None:
         raise
 
 
-def _link_or_copy(blob: str, copy: str, size: int) -> None:
+def _link_or_copy(blob: str, copy: str) -> None:
     try:
         os.link(blob, copy, follow_symlinks=False)
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        if free_bytes(os.path.dirname(copy)) < size:
-            raise AgentError("no-space", "%d bytes are needed for %s" % (size, copy)) from error
         shutil.copyfile(blob, copy)
         fsync_path(copy)

@@ -12,8 +12,9 @@ import stat
 import zipfile
 from typing import Any
 
-from .disk import blob_path, existing_parent, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file, switch_link
+from .disk import free_bytes, fsync_path, locked, make_folder, switch_link
 from .runner import runtimes_in
+from .store import check_blob
 from .wire import DIGEST, NAME, WHEEL, AgentError, Progress, integer, matching
 
 UNPACKED_MAX_BYTES = 2 << 30
@@ -23,8 +24,8 @@ MEMBERS_MAX = 50_000
 def install(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Unpack wheels as the runtime ``lock``, prove that it imports, and make it the current one."""
     lock, wheels = matching(job.get("lock"), NAME, "lock"), job.get("wheels")
-    if lock == "current" or lock.endswith(".tmp") or not isinstance(wheels, list) or not 1 <= len(wheels) <= 64:
-        raise AgentError("usage", "runtime.install needs a lock's name and 1 to 64 wheels")
+    if lock == "current" or lock.endswith(".tmp") or not isinstance(wheels, list) or not all(isinstance(wheel, dict) for wheel in wheels):
+        raise AgentError("usage", "runtime.install needs a lock's name, and wheels as name, sha256 and bytes")
     with locked(root):
         folder = os.path.join(make_folder(os.path.join(root, "runtimes")), lock)
         found = runtimes_in(folder) if os.path.isdir(folder) else []
@@ -48,13 +49,9 @@ def _unpack_all(root: str, folder: str, wheels: list[Any], progress: Progress) -
     os.mkdir(temporary, 0o700)
     try:
         for done, wheel in enumerate(wheels):
-            if not isinstance(wheel, dict):
-                raise AgentError("usage", "a wheel must say name, sha256 and bytes")
             name, digest = matching(wheel.get("name"), WHEEL, "a wheel's name"), matching(wheel.get("sha256"), DIGEST, "a wheel's sha256")
             progress("install", done, len(wheels))
-            blob = blob_path(root, digest)
-            if regular_bytes(blob) != integer(wheel, "bytes", 0, UNPACKED_MAX_BYTES) or sha256_file(blob) != digest:
-                raise AgentError("mismatch", "%s is not here as promised: blob %s" % (name, digest), "send it again")
+            blob = check_blob(root, digest, integer(wheel, "bytes", 0, UNPACKED_MAX_BYTES), name)
             try:
                 with zipfile.ZipFile(blob) as archive:
                     _unpack(archive, name, temporary)
@@ -73,13 +70,12 @@ def _unpack(archive: zipfile.ZipFile, wheel: str, folder: str) -> None:
     total = sum(info.file_size for info in infos)
     if len(infos) > MEMBERS_MAX or total > UNPACKED_MAX_BYTES:
         raise AgentError("input", "%s would unpack to %d files and %d bytes" % (wheel, len(infos), total))
-    if total > free_bytes(existing_parent(folder)):
+    if total > free_bytes(folder):
         raise AgentError("no-space", "%s needs %d bytes" % (wheel, total))
     for info in infos:
         parts = info.filename.split("/")
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        plain = "\\" not in info.filename and not any(part in ("", ".", "..") for part in parts)
-        if not plain or kind not in (0, stat.S_IFREG):
+        regular = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+        if not regular or "\\" in info.filename or any(part in ("", ".", "..") for part in parts):
             raise AgentError("input", "%s: the member %.200r is refused" % (wheel, info.filename))
         if parts[0].endswith(".data"):
             if len(parts) < 3 or parts[1] not in ("purelib", "platlib"):

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["KINDS", "MAX_EVENT_BYTES", "MAX_JOB_BYTES", "AgentError", "Progress", "decode_event", "decode_job", "encode_event", "encode_job"]
+__all__ = ["JOB_SCHEMA", "KINDS", "MAX_EVENT_BYTES", "AgentError", "decode_event", "encode_job"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,7 +45,9 @@ def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "usage") -
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_short, parse_int=_short)
         level = [value]
         for _ in range(MAX_DEPTH):
-            level = [item for part in level if isinstance(part, (dict, list)) for item in (part.values() if isinstance(part, dict) else part)]
+            level = [
+                item for part in level if isinstance(part, (dict, list)) for item in (part.values() if isinstance(part, dict) else part)
+            ]
         if level:
             raise ValueError("more than %d levels deep" % MAX_DEPTH)
     except (ValueError, RecursionError) as error:
@@ -66,7 +68,8 @@ def _short(text: str) -> int:
     return int(text)
 
 
-def _line(value: dict[str, Any], limit_bytes: int) -> bytes:
+def encode_event(value: dict[str, Any], limit_bytes: int = MAX_EVENT_BYTES) -> bytes:
+    """Return an event as its line."""
     line = json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
     if len(line) > limit_bytes:
         raise AgentError("usage", "a line of %d bytes; %d may be sent" % (len(line), limit_bytes))
@@ -75,7 +78,7 @@ def _line(value: dict[str, Any], limit_bytes: int) -> bytes:
 
 def encode_job(name: str, root: str, fields: dict[str, Any]) -> bytes:
     """Return the one line that starts a job."""
-    return _line({"schema": JOB_SCHEMA, "job": name, "root": root, **fields}, MAX_JOB_BYTES)
+    return encode_event({"schema": JOB_SCHEMA, "job": name, "root": root, **fields}, MAX_JOB_BYTES)
 
 
 def decode_job(line: bytes) -> dict[str, Any]:
@@ -89,19 +92,8 @@ def decode_job(line: bytes) -> dict[str, Any]:
     return job
 
 
-def encode_event(event: dict[str, Any]) -> bytes:
-    """Return an event as its line."""
-    return _line(event, MAX_EVENT_BYTES)
-
-
 def decode_event(line: bytes) -> dict[str, Any]:
-    """Return one event of a device, its shape checked; an error's ``kind`` outside `KINDS` reads as ``bug``.
-
-    Raises
-    ------
-    AgentError
-        Kind ``usage``: the line is no event.
-    """
+    """Return one event of a device, its shape checked (`AgentError`); an error's ``kind`` outside `KINDS` reads as ``bug``."""
     parsed = strict_json(line, "the device's answer", MAX_EVENT_BYTES)
     event: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     good = event.get("event") == "result" and isinstance(event.get("data"), dict)

@@ -23,8 +23,7 @@ MAX_BINS = 4096
 """At least half of them span the values: 8 to 16 bins per level of an int8 over the whole range."""
 
 _MIN_EXPONENT = -126  # 2**126 still is a float32
-_INDEX_BITS = 22  # bin numbers, and their sums with a lane offset, stay exact in float32
-_LANES = 4
+_INDEX_BITS = 22  # bin numbers and their differences stay exact in float32
 _BLOCK = 1 << 16  # 256 KiB of float32: the passes over a block stay in the second-level cache
 
 
@@ -145,31 +144,25 @@ def _exponent(lo: float, hi: float) -> int:
 
 
 def _count(flat: Array, exponent: int, first: int, bins: int) -> tuple[Array, int]:
-    """Count values per bin, and zeros apart. About 2-4 ns per value in a large array.
-
-    Neighbouring values go to separate copies of the table ("lanes"): equal neighbours, as after a
-    Relu, would otherwise wait for each other's increment.
-    """
+    """Count values per bin, and zeros apart. 2-3 ns per value in a large array."""
     size = min(_BLOCK, flat.size)
-    lanes = _LANES if flat.size >= _BLOCK else 1
     # Scaling up is exact in float32; scaling down could round a tiny negative value to zero, one bin too high.
     real = np.float32 if exponent <= 0 else np.float64
-    scale = real(2.0**-exponent)
-    offsets = (np.arange(size) % lanes * bins - first).astype(real)
-    scaled, index = np.empty(size, real), np.empty(size, np.intp)
-    table = np.zeros(bins * lanes, dtype=np.int64)
-    nonzero = 0
+    scale, shift = real(2.0**-exponent), real(first)
+    scaled, narrow, index, equal = np.empty(size, real), np.empty(size, np.int32), np.empty(size, np.intp), np.empty(size, np.bool_)
+    counts = np.zeros(bins, dtype=np.int64)
+    zeros = 0
     for start in range(0, flat.size, size):
         block = flat[start : start + size]
         n = block.size
         np.multiply(block, scale, out=scaled[:n])
         np.floor(scaled[:n], out=scaled[:n])
-        np.add(scaled[:n], offsets[:n], out=scaled[:n])
-        np.copyto(index[:n], scaled[:n], casting="unsafe")
-        table += np.bincount(index[:n], minlength=table.size)
-        nonzero += int(np.count_nonzero(block))
-    counts = table.reshape(lanes, bins).sum(axis=0)
-    zeros = flat.size - nonzero
+        np.subtract(scaled[:n], shift, out=scaled[:n])
+        # Two steps, each of which has a vector instruction; float to int64 has none in AVX2.
+        np.copyto(narrow[:n], scaled[:n], casting="unsafe")
+        np.copyto(index[:n], narrow[:n])
+        counts += np.bincount(index[:n], minlength=bins)
+        zeros += int(np.count_nonzero(np.equal(block, 0.0, out=equal[:n])))
     if zeros:
         counts[-first] -= zeros
     return counts, zeros

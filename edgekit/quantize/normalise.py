@@ -70,7 +70,8 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
     pinned = _pin(proto, dict(shapes or {}))
     graph = from_onnx(_fold(_raise_opset(pinned)))
     graph = _renamed(rewrite(graph), proto)
-    odd = sorted({kind for name, kind in graph.dtypes.items() if name in graph.producers and kind in ("float16", "float64", "bfloat16")})
+    computed = graph.dtypes.keys() - graph.weights.keys()
+    odd = sorted({graph.dtypes[name] for name in computed} & {"float16", "float64", "bfloat16"})
     if odd:
         raise InputError(f"the model computes in {odd[0]}; edgekit reads float32 models", fix="export the model in float32")
     return graph
@@ -92,10 +93,12 @@ def _pin(proto: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> onnx.Mod
     """Copy the model with every input static and everything inferred forgotten."""
     pinned = onnx.ModelProto()
     pinned.CopyFrom(proto)
+    # From IR 4 on a constant need not be an input too; below, shape inference looks at inputs alone.
+    pinned.ir_version = max(4, pinned.ir_version)
     body = pinned.graph
     constants = {tensor.name for tensor in body.initializer}
     entries = [value for value in body.input if value.name not in constants]
-    # Before IR 4 constants had to be listed as inputs, which makes them overridable: not constant.
+    # A constant that is an input too may be overridden, so the optimiser would not fold it.
     del body.input[:]
     body.input.extend(entries)
     unknown = sorted(set(shapes) - {value.name for value in entries})

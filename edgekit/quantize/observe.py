@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, Node
@@ -18,7 +20,7 @@ __all__ = ["Progress", "equivalents", "observe", "session"]
 
 Progress = Callable[[str, int, int], None]
 
-_HELD_BYTES = 32 << 20
+_HELD_BYTES = 16 << 20
 _MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
 _CLAMPS = frozenset({"Relu", "Clip"})
 
@@ -54,34 +56,44 @@ def observe(
     runner = session(graph, names)
     fetched = [name for name in names if name not in entries]
     histograms: dict[str, Histogram] = {}
+
+    def count(held: Mapping[str, list[Array]]) -> None:
+        # Large arrays count several times faster per value than small ones, hence the buffer.
+        for name, arrays in held.items():
+            counted = Histogram.of(np.concatenate([array.reshape(-1) for array in arrays]), name=name)
+            histograms[name] = histograms[name] + counted if name in histograms else counted
+
     held: dict[str, list[Array]] = {name: [] for name in names}
     held_bytes = done = 0
-
-    def count() -> None:
-        # Large arrays count several times faster per value than small ones, hence the buffer.
-        for name in names:
-            counted = Histogram.of(np.concatenate([a.reshape(-1) for a in held[name]]), name=name)
-            histograms[name] = histograms[name] + counted if name in histograms else counted
-            held[name].clear()
-
     progress("observe", 0, total)
-    for feed in _samples(graph, batches):
-        values = dict(zip(fetched, runner.run(fetched, feed), strict=True)) if fetched else {}
-        for name in names:
-            array = feed[name] if name in entries else values[name]
-            held[name].append(array)
-            held_bytes += array.nbytes
-        done += 1
-        if held_bytes >= _HELD_BYTES:
-            del values, array
-            count()
-            held_bytes = 0
-        progress("observe", done, total)
+    # Counting one buffer overlaps with running the samples of the next; never more than these two exist.
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        counting = worker.submit(count, {})
+        for feed in _samples(graph, batches):
+            values = {**feed, **dict(zip(fetched, _run(runner, fetched, feed), strict=True))}
+            for name in names:
+                held[name].append(values[name])
+                held_bytes += values[name].nbytes
+            done += 1
+            if held_bytes >= _HELD_BYTES:
+                counting.result()
+                counting = worker.submit(count, held)
+                held, held_bytes = {name: [] for name in names}, 0
+            progress("observe", done, total)
+        counting.result()
+        if held_bytes:
+            count(held)
     if done == 0:
         raise InputError("there are no calibration samples", fix="name a dataset in edgekit.toml: [calibration] dataset")
-    if held_bytes:
-        count()
     return histograms
+
+
+def _run(runner: onnxruntime.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
+    try:
+        outputs: list[Array] = runner.run(names, feed) if names else []
+    except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException) as error:
+        raise InputError(f"onnxruntime cannot run the float model on a calibration sample: {error}") from error
+    return outputs
 
 
 def session(graph: Graph, outputs: Iterable[str] = ()) -> onnxruntime.InferenceSession:

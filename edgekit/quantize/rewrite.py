@@ -27,7 +27,8 @@ def rewrite(graph: Graph) -> Graph:
 
 
 def _reshapes(graph: Graph) -> Graph:
-    """Flatten, Squeeze, Unsqueeze and Reshape become Reshape to an explicit, constant shape."""
+    """Flatten, Squeeze, Unsqueeze and Reshape become Reshape to an explicit, constant shape; of several in a row the last one."""
+    source: dict[str, str] = {}
     weights = dict(graph.weights)
     shapes, dtypes = dict(graph.shapes), dict(graph.dtypes)
     nodes = []
@@ -36,9 +37,10 @@ def _reshapes(graph: Graph) -> Graph:
             name = f"{node.outputs[0]}/shape"
             weights[name] = np.array(graph.shapes[node.outputs[0]], dtype=np.int64)
             shapes[name], dtypes[name] = weights[name].shape, "int64"
-            node = Node(node.name, "Reshape", (node.inputs[0], name), node.outputs)
+            source[node.outputs[0]] = source.get(node.inputs[0], node.inputs[0])
+            node = Node(node.name, "Reshape", (source[node.outputs[0]], name), node.outputs)
         nodes.append(node)
-    return graph.with_nodes(nodes, weights=weights, shapes=shapes, dtypes=dtypes)
+    return _without_dead(graph.with_nodes(nodes, weights=weights, shapes=shapes, dtypes=dtypes))
 
 
 def _changes_nothing(graph: Graph, node: Node) -> bool:

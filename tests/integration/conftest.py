@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +49,8 @@ class Lab:
     servers: list[Sshd] = field(default_factory=list)
     relays: list[Relay] = field(default_factory=list)
 
-    def serve(self, *, known: bool = True, options: str | None = None) -> Sshd:
-        """Start a server; ``known`` puts its host key into known_hosts."""
+    def serve(self, *, known: bool = True, options: str | None = None, within: Sequence[str] = ()) -> Sshd:
+        """Start a server; ``known`` puts its host key into known_hosts, ``within`` is a command that runs it."""
         folder = self.folder / f"sshd{len(self.servers)}"
         (folder / "home").mkdir(parents=True)
         if options is None:
@@ -65,7 +65,7 @@ class Lab:
         )
         shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([_sshd(), "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen([*within, _sshd(), "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True)
         server = Sshd(port=port, folder=folder, process=process)
         self.servers.append(server)
         wait_for_banner(server)
@@ -143,7 +143,8 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for end in self._sockets:
             with suppress(OSError):

@@ -17,7 +17,7 @@ from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan
 from edgekit.runtimes.tflite.params import Params, params_of
 from edgekit.runtimes.tflite.writer import Array, Writer
 
-__all__ = ["TO_NHWC", "TO_ONNX", "Emission", "Layout", "Operator", "Unsupported", "permuted"]
+__all__ = ["TO_NHWC", "TO_ONNX", "Emission", "Layout", "Operator", "Unsupported", "order_survives", "permuted"]
 
 Layout = Literal["onnx", "nhwc"]
 """Order of a tensor's axes in the file: as ONNX has them, or channels last (4-D only)."""
@@ -28,8 +28,12 @@ TO_NHWC, TO_ONNX = (0, 2, 3, 1), (0, 3, 1, 2)
 _ACTIVATIONS = {(0.0, np.inf): 1, (-1.0, 1.0): 2, (0.0, 6.0): 3}
 
 
+# With room for the arithmetic's own rounding.
+_HALF_STEP = 0.501
+
+
 class Unsupported(Exception):  # noqa: N818 (a finding about one node, gathered into one BuildError)
-    """This node cannot be lowered; ``fix`` says what the user can do."""
+    """A node cannot be lowered; ``fix`` says what the user can do."""
 
     def __init__(self, reason: str, *, fix: str) -> None:
         super().__init__(reason)
@@ -59,6 +63,12 @@ class Operator:
 def permuted(shape: Sequence[int], perm: Sequence[int]) -> tuple[int, ...]:
     """Return a shape with its axes in another order."""
     return tuple(shape[axis] for axis in perm)
+
+
+def order_survives(shape: Sequence[int]) -> bool:
+    """Tell whether a 4-D shape (ONNX order) means the same sequence of values in NHWC: no two long axes change places."""
+    long = [axis for axis in TO_NHWC if shape[axis] != 1]
+    return long == sorted(long)
 
 
 class Emission:
@@ -92,10 +102,9 @@ class Emission:
         return permuted(shape, TO_NHWC) if layout == "nhwc" else tuple(shape)
 
     def same_order(self, name: str) -> bool:
-        """Tell whether a 4-D tensor has the same order of values in both layouts."""
+        """Tell whether a tensor is 4-D and its values stand in the same order in both layouts."""
         shape = self.graph.shapes[name]
-        long = [axis for axis in TO_NHWC if shape[axis] != 1]
-        return len(shape) == 4 and long == sorted(long)
+        return len(shape) == 4 and order_survives(shape)
 
     def read(self, name: str, layout: Layout | None = None) -> int:
         """Return the tensor that holds an activation, transposing it once if no layout fits.
@@ -200,11 +209,14 @@ class Emission:
             self.op(code, [source, constant], [target], "MaximumMinimumOptions")
 
     def _limits(self, name: str, lo: float, hi: float) -> list[tuple[str, float]]:
-        """Return the clipping that saturation does not do: int8 reaches more than half a step past a bound."""
+        """Return the clipping that saturation does not do: int8 reaches more than half a step past a bound.
+
+        Half a step is what rounding the zero point may add.
+        """
         params = self.params[name]
         limits = []
-        if params.lo < lo - params.scale / 2:
+        if params.lo < lo - _HALF_STEP * params.scale:
             limits.append(("MAXIMUM", lo))
-        if params.hi > hi + params.scale / 2:
+        if params.hi > hi + _HALF_STEP * params.scale:
             limits.append(("MINIMUM", hi))
         return limits

@@ -41,7 +41,7 @@ class TfliteRuntime:
     def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
         """Write the artifact; see ``edgekit.runtimes.Runtime``."""
         fused = fuse(graph)
-        _check_precision(fused, plan)
+        _check_precision(graph, plan)
         same_scale = {name for name, operator in OPERATORS.items() if operator.same_scale}
         fixed = {name: operator.fixed for name, operator in OPERATORS.items() if operator.fixed}
         emission = Emission(fused, plan, resolve(fused, plan, same_scale, fixed))
@@ -72,7 +72,9 @@ def _lower(emission: Emission) -> None:
         operator = OPERATORS.get(node.op)
         try:
             if operator is None:
-                raise Unsupported("edgekit has no int8 lowering for this operator", fix="replace the operator, or split the model before it")
+                raise Unsupported(
+                    "edgekit has no int8 lowering for this operator", fix="replace the operator, or split the model before it"
+                )
             _check_types(emission, node)
             operator.lower(emission, node)
         except Unsupported as problem:

@@ -49,7 +49,13 @@ def _conv(e: Emission, node: Node) -> None:
         if depthwise:
             multiplier = filters.shape[0] // group
             e.op(
-                "DEPTHWISE_CONV_2D", inputs, [target], "DepthwiseConv2DOptions", depthMultiplier=multiplier, fusedActivationFunction=fused, **fields
+                "DEPTHWISE_CONV_2D",
+                inputs,
+                [target],
+                "DepthwiseConv2DOptions",
+                depthMultiplier=multiplier,
+                fusedActivationFunction=fused,
+                **fields,
             )
         else:
             e.op("CONV_2D", inputs, [target], "Conv2DOptions", fusedActivationFunction=fused, **fields)

@@ -37,12 +37,14 @@ def _matmul(e: Emission, node: Node) -> None:
 def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -> None:
     """Write the product with ``values`` [out, in]."""
     name = node.inputs[0]
-    out, width = values.shape
+    out = len(values)
     bias: Array | None = None
     if len(node.inputs) > 2 and node.inputs[2]:
         constant = e.weight(node.inputs[2])
         if constant.size not in (1, out):
-            raise Unsupported(f"its addend has the shape {list(constant.shape)}, not [{out}]", fix="export the layer as a plain linear layer")
+            raise Unsupported(
+                f"its addend has the shape {list(constant.shape)}, not [{out}]", fix="export the layer as a plain linear layer"
+            )
         bias = np.broadcast_to(beta * constant.reshape(-1), (out,))
     if name in e.flat:
         values = _for_flat_image(values, e.flat[name])
@@ -61,7 +63,8 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
 def _for_flat_image(values: Array, image: tuple[int, int, int]) -> Array:
     """Reorder the columns of a matrix that reads a flattened CHW image, for one flattened as HWC."""
     channels, height, width = image
-    return values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(len(values), -1)
+    columns = np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+    return values[:, columns]
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType({"Gemm": Operator(_gemm), "MatMul": Operator(_matmul)})

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported, permuted
+from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported, order_survives, permuted
 from edgekit.runtimes.tflite.params import Params, params_of
 
 __all__ = ["OPERATORS"]
@@ -45,8 +45,11 @@ def _operand(e: Emission, name: str, rank: int, layout: Layout) -> int:
         return e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values)
     if len(shape) == rank:
         return e.read(name, layout)
+    source = e.read(name, "onnx")
+    if layout == "nhwc" and order_survives(full):
+        full, layout = permuted(full, TO_NHWC), "onnx"
     widened = e.temporary(f"{name}/widened", full, e.params[name])
-    e.reshape(e.read(name, "onnx"), widened, full)
+    e.reshape(source, widened, full)
     if layout == "onnx":
         return widened
     target = e.temporary(f"{name}/widened/nhwc", permuted(full, TO_NHWC), e.params[name])
@@ -116,7 +119,9 @@ def _softmax(e: Emission, node: Node) -> None:
     axis = int(node.attrs.get("axis", -1)) % rank
     layout: Layout | None = "onnx" if axis == rank - 1 else "nhwc" if rank == 4 and axis == 1 else None
     if layout is None:
-        raise Unsupported(f"softmax over axis {axis} of {rank}", fix="take the softmax over the last axis, or over the channels of an image")
+        raise Unsupported(
+            f"softmax over axis {axis} of {rank}", fix="take the softmax over the last axis, or over the channels of an image"
+        )
     _fixed(e, node, layout, "SOFTMAX", _PROBABILITY, "SoftmaxOptions", beta=1.0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from edgekit.graph import Node
@@ -50,7 +50,8 @@ def _average_pool(e: Emission, node: Node) -> None:
     fix = "use the padding of TFLite's SAME, or none"
     if node.attrs.get("count_include_pad"):
         declared = conv_padding(node)
-        if padding == SAME and node.attrs.get("auto_pad", "NOTSET") != "NOTSET" or any(pads) and pads != declared:
+        derived = node.attrs.get("auto_pad", "NOTSET") != "NOTSET"
+        if (padding == SAME and derived) or (any(pads) and pads != declared):
             raise Unsupported("it counts padding that its window rounds up to", fix=fix)
         if any(declared):
             source, padding = pad_image(e, node, source, declared), VALID
@@ -67,7 +68,7 @@ def _check_window(e: Emission, node: Node) -> None:
         raise Unsupported("its window is dilated", fix="use pooling without dilation")
 
 
-def _pool(e: Emission, node: Node, code: str, source: int, padding: int, kernel: list[int], strides: list[int]) -> None:
+def _pool(e: Emission, node: Node, code: str, source: int, padding: int, kernel: Sequence[int], strides: Sequence[int]) -> None:
     fields = {"padding": padding, "strideH": strides[0], "strideW": strides[1], "filterHeight": kernel[0], "filterWidth": kernel[1]}
     e.op(code, [source], [e.declare(node.outputs[0], "nhwc")], "Pool2DOptions", **fields)
 

@@ -41,7 +41,10 @@ def _feeds_matrices(e: Emission, node: Node) -> bool:
         e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
         and out not in {spec.name for spec in e.graph.outputs}
         and all(
-            reader.op in ("Gemm", "MatMul") and reader.inputs[0] == out and reader.inputs[1] in e.graph.weights and not reader.attrs.get("transA")
+            reader.op in ("Gemm", "MatMul")
+            and reader.inputs[0] == out
+            and reader.inputs[1] in e.graph.weights
+            and not reader.attrs.get("transA")
             for reader in readers
         )
     )
@@ -82,11 +85,10 @@ def _slice(e: Emission, node: Node) -> None:
     shape = e.graph.shapes[name]
     if len(shape) > 5:
         raise Unsupported(f"a slice of {len(shape)} dimensions", fix="reshape to at most 5 dimensions before it")
-    given = [e.weight(i).tolist() if i else None for i in node.inputs[1:]]
-    starts, _, axes, steps = (given + [None, None])[:4]
-    axes = axes if axes is not None else range(len(starts))
+    given = [e.weight(i).tolist() if i else [] for i in node.inputs[1:]]
+    starts, _, axes, steps = [*given, [], []][:4]
     begin, step = [0] * len(shape), [1] * len(shape)
-    for axis, start, stride in zip(axes, starts, steps or [1] * len(starts), strict=True):
+    for axis, start, stride in zip(axes or range(len(starts)), starts, steps or [1] * len(starts), strict=True):
         if stride < 0:
             raise Unsupported("it walks backwards (a negative step)", fix="export the model without reversed slices")
         size = shape[axis]

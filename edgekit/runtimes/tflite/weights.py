@@ -10,7 +10,7 @@ from edgekit.runtimes.tflite.emission import Emission, Unsupported
 from edgekit.runtimes.tflite.params import Params
 from edgekit.runtimes.tflite.writer import Array
 
-__all__ = ["quantize_filter", "channel_scales"]
+__all__ = ["channel_scales", "quantize_filter"]
 
 # Half of int32 for the bias, the other half for what is accumulated onto it.
 _BIAS_MAX = 1 << 30
@@ -63,6 +63,6 @@ def quantize_filter(
     name = node.inputs[1]
     bias_name = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else f"{node.name}/bias"
     return (
-        e.writer.tensor(name, "int8", q.shape, data=q, scales=wide, axis=axis),
-        e.writer.tensor(bias_name, "int32", q_bias.shape, data=q_bias, scales=bias_scales),
+        e.writer.tensor(name, "int8", q.shape, data=q, scales=wide.tolist(), axis=axis),
+        e.writer.tensor(bias_name, "int32", q_bias.shape, data=q_bias, scales=bias_scales.tolist()),
     )

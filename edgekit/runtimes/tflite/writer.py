@@ -141,7 +141,10 @@ class Writer:
         entries = [self._tensors[index] for index in (*inputs, *outputs) if index >= 0]
         first, last = entries[0], entries[-1]
         grouped = code == "CONV_2D" and first.shape[3] != entries[1].shape[3]
-        rescale = float(first.quantization.scale[0] * entries[1].quantization.scale[0] / last.quantization.scale[0]) if code == "MUL" else 0.0
+        rescale = 0.0
+        if code == "MUL":
+            left, right, product = (float(entry.quantization.scale[0]) for entry in (first, entries[1], last))
+            rescale = left * right / product
         version = lowest_version(code, len(first.shape), fields, grouped=grouped, rescale=rescale)
         return self._codes.setdefault((getattr(schema.BuiltinOperator, code), version), len(self._codes))
 

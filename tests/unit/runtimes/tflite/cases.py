@@ -31,6 +31,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     outputs: tuple[str, ...] = ("y",)
     opset: int = 17
     input_scale: float = 1.0
+    channels_last: bool = False
     operators: tuple[str, ...] = ()
     sqnr_db: float = 0.0
     refused: str = ""

@@ -74,7 +74,7 @@ class Runner:
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self.outputs[output]["index"]))
 
-    def real(self, value: Array, output: int = 0) -> Array:
+    def real(self, value: Array, output: int = 0) -> Any:
         scale, zero_point = self.outputs[output]["quantization"]
         raw = self.raw(value, output)
         return raw if raw.dtype == np.float32 else scale * (raw.astype(np.float32) - zero_point)

@@ -1,0 +1,44 @@
+"""Small ONNX models in ONNX's own text form, and how to run one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper, parser
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+generator = np.random.default_rng(7)
+
+
+def normal(*shape: int, scale: float = 0.5) -> Array:
+    """Return random weights."""
+    return (generator.standard_normal(shape) * scale).astype(np.float32)
+
+
+def positive(*shape: int) -> Array:
+    """Return random values between 0.5 and 1.5, for variances and gains."""
+    return (generator.random(shape) + 0.5).astype(np.float32)
+
+
+def model(body: str, *, x: str = "float[N,4,8,8] x", y: str = "float[] y", opset: int = 17, **weights: Array) -> onnx.ModelProto:
+    """Build a model from the lines of its graph; keyword arrays become its constants."""
+    proto = parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> agraph ({x}) => ({y}) {{ {body} }}')
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    proto.graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in weights.items())
+    return proto
+
+
+def run(proto: onnx.ModelProto, **feeds: Array) -> list[Array]:
+    """Run a model exactly as it is written, without optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    runner = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    outputs: list[Array] = runner.run(None, feeds)
+    return outputs
