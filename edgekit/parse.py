@@ -35,11 +35,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         The file is missing, unreadable or not TOML; the message has the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
+    return data
 
 
 def into(data: object, noun: type[T], where: str) -> T:

@@ -18,7 +18,7 @@ from edgekit.parse import into, read_toml
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 
-__all__ = ["DatasetSection", "DeviceSection", "Project", "find_project", "load_project"]
+__all__ = ["DatasetSection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def show(command: str, data: dict[str, Any], *, as_json: bool, text: Callable[[C
         text(console())
 
 
-def table(out: Console, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def table(out: Console, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows under their columns; numbers are the caller's business."""
     from rich import box
     from rich.table import Table

@@ -36,11 +36,7 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
 
 
 def hardware(top: str) -> dict[str, Any]:
-    """Return what the kernel's and the system's files under ``top`` say.
-
-    ``simulated`` is true, and times measured here mean nothing, for a tree marked as simulated, for QEMU's own machine (its device tree
-    says ``dummy-virt``), and under QEMU user emulation, which hides itself in a process's command line but not in that of its thread.
-    """
+    """Return what the kernel's and the system's files under ``top`` say."""
 
     def text(path: str) -> str:
         return read_text(os.path.join(top, path)) or ""
@@ -49,6 +45,8 @@ def hardware(top: str) -> dict[str, Any]:
     memory = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text("proc/meminfo"), re.MULTILINE))
     system = dict(re.findall(r'^(\w+)="?(.*?)"?$', text("etc/os-release"), re.MULTILINE))
     part = CORTEX.get(int(cpu["CPU part"], 16)) if re.fullmatch(r"0x[0-9a-f]{1,4}", cpu.get("CPU part", "")) else None
+    # Times mean nothing in a tree marked so, on QEMU's own machine, and under QEMU user emulation, which hides its name in the command
+    # line of a process but not in that of its thread.
     command = os.path.basename(text("proc/self/task/%d/cmdline" % os.getpid()).partition("\0")[0])
     simulated = os.path.exists(os.path.join(top, "sys/EDGEKIT_SIMULATED")) or "dummy-virt" in text("proc/device-tree/compatible")
     # A 32-bit system under a 64-bit kernel needs 32-bit wheels, whatever uname says.

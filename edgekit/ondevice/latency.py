@@ -22,8 +22,7 @@ from .wire import AgentError, Progress, integer, number
 # Steady: the last two windows of at least 30 runs and 1 s have medians within 1 %.
 WINDOW_RUNS, WINDOW_NS, STEADY = 30, 1_000_000_000, 0.01
 PAUSE_NS = 500_000_000  # progress is told this often, between two timed runs
-KEPT_MAX = 200_000
-GOLDEN_MAX = 64
+KEPT_MAX, GOLDEN_MAX = 200_000, 64
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:

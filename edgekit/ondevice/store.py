@@ -6,7 +6,6 @@ name: sizes and digests are checked when bytes arrive and again when a release i
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -18,11 +17,7 @@ from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, s
 Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
 MANIFEST, BUNDLE_SCHEMA = "manifest.json", "edgekit.bundle/1"
-MANIFEST_MAX_BYTES = 4 << 20
-BLOB_MAX_BYTES = 1 << 40
-FILES_MAX = 1000
-# What a file system says that has no hard links, or has given out all it can.
-NO_LINK = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
+MANIFEST_MAX_BYTES, BLOB_MAX_BYTES, FILES_MAX = 4 << 20, 1 << 40, 1000
 
 
 def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
@@ -160,7 +155,11 @@ def _assemble(root: str, final: str, files: Files) -> None:
         for path, (digest, _) in sorted(files.items()):
             copy = os.path.join(temporary, path)
             os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
-            _link_or_copy(blob_path(root, digest), copy)
+            try:
+                os.link(blob_path(root, digest), copy, follow_symlinks=False)
+            except OSError:  # no hard links here, or all are given out
+                shutil.copyfile(blob_path(root, digest), copy)
+                fsync_path(copy)
         for folder, _, _ in os.walk(temporary, topdown=False):
             fsync_path(folder)
         if os.path.lexists(final):  # damaged, or it would not be made again
@@ -170,13 +169,3 @@ def _assemble(root: str, final: str, files: Files) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _link_or_copy(blob: str, copy: str) -> None:
-    try:
-        os.link(blob, copy, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_LINK:
-            raise
-        shutil.copyfile(blob, copy)
-        fsync_path(copy)

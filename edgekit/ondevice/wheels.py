@@ -17,8 +17,7 @@ from .runner import runtimes_in
 from .store import check_blob
 from .wire import DIGEST, NAME, WHEEL, AgentError, Progress, integer, matching
 
-UNPACKED_MAX_BYTES = 2 << 30
-MEMBERS_MAX = 50_000
+UNPACKED_MAX_BYTES, MEMBERS_MAX = 2 << 30, 50_000
 
 
 def install(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:

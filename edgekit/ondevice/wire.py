@@ -45,9 +45,8 @@ def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "usage") -
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_short, parse_int=_short)
         level = [value]
         for _ in range(MAX_DEPTH):
-            level = [
-                item for part in level if isinstance(part, (dict, list)) for item in (part.values() if isinstance(part, dict) else part)
-            ]
+            below = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list))]
+            level = [item for part in below for item in part]
         if level:
             raise ValueError("more than %d levels deep" % MAX_DEPTH)
     except (ValueError, RecursionError) as error:
@@ -63,9 +62,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _short(text: str) -> int:
-    if len(text) > 20 or text.endswith(("N", "y")):  # NaN and the infinities come here too
-        raise ValueError("%.20s is no number to be had here" % text)
-    return int(text)
+    if len(text) > 20:
+        raise ValueError("a number of %d digits" % len(text))
+    return int(text)  # refuses NaN and the infinities, which come here too
 
 
 def encode_event(value: dict[str, Any], limit_bytes: int = MAX_EVENT_BYTES) -> bytes:

@@ -121,7 +121,7 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         golden: dict[str, Any] = {}
         if not dry_run:
             for sha in sorted(missing):
-                session.push_blob(bundle.folder / blobs[sha].path, sha, progress=progress)
+                session.push_blob(bundle.folder / blobs[sha].path, sha, progress=progress, have_bytes=missing[sha])
             golden = _switch(bundle, session, str(device.address), progress)
         return Deployed(
             device=str(device.address),

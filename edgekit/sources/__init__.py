@@ -6,13 +6,13 @@ The pipeline asks ``source_for`` for the reader of a path. To add a format: one 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgekit.errors import InputError
 from edgekit.lazy import load
+from edgekit.nearest import did_you_mean
 
 if TYPE_CHECKING:
     import onnx
@@ -78,7 +78,6 @@ def _near(path: Path) -> str | None:
     if not path.parent.is_dir():
         return None
     names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    found = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    same_stem = [name for name in names if Path(name).stem == path.stem and Path(name).suffix in SOURCES]
-    best = (same_stem + found)[:1]
-    return str(path.parent / best[0]) if best else None
+    same_stem = (name for name in names if Path(name).stem == path.stem and Path(name).suffix in SOURCES)
+    best = next(same_stem, None) or did_you_mean(path.name, names)
+    return str(path.parent / best) if best else None

@@ -65,7 +65,8 @@ class Lab:
         )
         shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*within, _sshd(), "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True)
+            words = [*within, str(_sshd()), "-D", "-e", "-f", str(config)]
+            process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
         server = Sshd(port=port, folder=folder, process=process)
         self.servers.append(server)
         wait_for_banner(server)

@@ -15,7 +15,7 @@ from edgekit.devices import connect, provision
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeployError, DeviceError
 
-from .conftest import Lab, Sshd
+from tests.integration.conftest import Lab, Sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import AuthError, DeadlineError, DeployError, DeviceError, HostKeyError, InputError, LinkError
 
-from .conftest import Lab, Sshd, free_port, make_key
+from tests.integration.conftest import Lab, Sshd, free_port, make_key
 
 pytestmark = pytest.mark.sshd
 
@@ -366,16 +366,18 @@ class TestFaults:
             connect(lab.device(relay.port), timeout_s=1.5)
         assert time.monotonic() - start_s < 5
 
-    def test_full_disk(self, board: Device, tmp_path: Path) -> None:
+    @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a small disk of its own needs root and unshare")
+    @pytest.mark.parametrize("options", [None, ""], ids=["sftp", "shell"])
+    def test_full_disk(self, lab: Lab, tmp_path: Path, options: str | None) -> None:
         small = tmp_path / "small"
         small.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True).returncode:
-            pytest.skip("mounting a small file system needs root")
-        try:
-            with connect(board) as connection, pytest.raises(DeployError, match=r"no room for .* KiB free, \d+ KiB still to send"):
+        # In a mount namespace that ends with the server: nothing stays mounted.
+        mount = f'mount -t tmpfs -o size=1m none {small} && exec "$@"'
+        server = lab.serve(options=options, within=["unshare", "--mount", "sh", "-c", mount, "sh"])
+        with connect(lab.device(server.port)) as connection:
+            with pytest.raises(DeployError, match=r"no room for .* KiB free, \d+ KiB still to send"):
                 connection.put(_file(tmp_path / "source", 3 << 20), str(small / "there"))
-        finally:
-            subprocess.run(["umount", str(small)], check=True)
+            assert connection.run(["true"], timeout_s=10).rc == 0
 
     def test_device_python_is_missing(self, lab: Lab, sshd: Sshd) -> None:
         device = lab.device(sshd.port, python="/nonexistent")

@@ -8,13 +8,13 @@ from onnx import helper, parser
 from edgekit.errors import InputError
 from edgekit.graph import from_onnx
 from edgekit.model import TensorSpec
-from tests.unit.quantize.networks import model, normal, run
+from tests.unit.quantize.networks import Array, model, normal, run
 
 TWO_BRANCHES = "c = Conv(x, w) r = Relu(c) s = Sin(c) y = Add(r, s)"
 
 
-def static(body: str, **weights: np.ndarray) -> onnx.ModelProto:
-    return model(body, x="float[1,4,8,8] x", **weights)
+def static(body: str, **weights: Array) -> onnx.ModelProto:
+    return model(body, weights, x="float[1,4,8,8] x")
 
 
 def test_a_model_survives_the_way_there_and_back() -> None:

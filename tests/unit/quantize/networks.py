@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,22 @@ def positive(*shape: int) -> Array:
     return (generator.random(shape) + 0.5).astype(np.float32)
 
 
-def model(body: str, *, x: str = "float[N,4,8,8] x", y: str = "float[] y", opset: int = 17, **weights: Array) -> onnx.ModelProto:
-    """Build a model from the lines of its graph; keyword arrays become its constants."""
+def model(
+    body: str,
+    weights: Mapping[str, Array] | None = None,
+    *,
+    x: str = "float[N,4,8,8] x",
+    y: str = "float[] y",
+    opset: int = 17,
+    **more: Array,
+) -> onnx.ModelProto:
+    """Build a model from the lines of its graph; ``weights`` and keyword arrays become its constants."""
     proto = parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> agraph ({x}) => ({y}) {{ {body} }}')
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")
-    proto.graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in weights.items())
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in {**(weights or {}), **more}.items()
+    )
     return proto
 
 

@@ -81,7 +81,7 @@ def test_a_tensor_before_a_relu_takes_the_range_behind_it(graph: Graph) -> None:
 )
 def test_which_tensors_share_a_histogram(body: str, wanted: dict[str, str]) -> None:
     weights = {"one": np.array(1, np.float32), "two": np.array(2, np.float32)} if "one" in body else {}
-    assert equivalents(normalise(model(body, **weights))) == wanted
+    assert equivalents(normalise(model(body, weights))) == wanted
 
 
 def test_a_tensor_read_only_by_a_relu_but_also_an_output_keeps_its_own_range() -> None:
