@@ -15,9 +15,9 @@ from edgekit.errors import InputError
 __all__ = ["Address", "Device", "Facts", "RuntimeFact", "SensorFact"]
 
 # Letters, digits and what IPv4, IPv6 (with a zone), DNS names and ssh_config aliases hold besides.
-_HOST = re.compile(r"^[A-Za-z0-9_:\[][A-Za-z0-9_.:%\-]*$")
+_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%\-]*")
 # A leading "-" would turn the name into an option of the ssh command that error messages show.
-_USER = re.compile(r"^[^\s\x00-\x1f\x7f\-:][^\s\x00-\x1f\x7f:]*$")
+_USER = re.compile(r"[^\s\x00-\x1f\x7f\-:][^\s\x00-\x1f\x7f:]*")
 _PORT_MAX = 65535
 
 
@@ -50,7 +50,7 @@ class Address(msgspec.Struct, frozen=True):
             return InputError(f"{text!r} is not a device address: {why}", fix="write it as user@host, user@host:port, [ipv6]:port or local")
 
         user, at, rest = text.rpartition("@")
-        if at and not _USER.match(user):
+        if at and not _USER.fullmatch(user):
             raise refuse("the user name is empty or has characters that no user name has")
         host, port = rest, ""
         if rest.startswith("["):
@@ -60,7 +60,7 @@ class Address(msgspec.Struct, frozen=True):
         elif rest.count(":") == 1:
             host, _, port = rest.partition(":")
             port = f":{port}"
-        if not _HOST.match(host) or host.startswith("["):
+        if not _HOST.fullmatch(host):
             raise refuse("the host is empty or has characters that no host name has")
         if not port:
             return cls(host=host, user=user if at else None)

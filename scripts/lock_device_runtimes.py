@@ -13,6 +13,8 @@ from pathlib import Path
 from edgekit.devices.locks import FOLDER, ROWS, pip_platform
 from edgekit.digest import sha256_file, write_atomic
 
+_PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+
 
 def main() -> int:
     """Download each set of wheels once and write down what came."""
@@ -22,8 +24,8 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as name:
                 for package, version in row.packages(tag):
                     folder = Path(name, package)
-                    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-                    subprocess.run([*command, *pip_platform(tag, row.machine), f"{package}=={version}"], check=True)
+                    words = [*_PIP, *pip_platform(tag, row.machine), "--dest", str(folder), f"{package}=={version}"]
+                    subprocess.run(words, check=True)
                     (wheel,) = folder.iterdir()
                     lines.append(f"{package}=={version} --hash=sha256:{sha256_file(wheel)}\n")
             write_atomic(FOLDER / f"{row.lock_name(tag)}.txt", "".join(lines).encode())

@@ -29,6 +29,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _HOPS_MAX = 8
 # A board asks nothing of an idle link; NAT boxes and radio links forget one after a minute or so.
 _KEEPALIVE_S = 5
+# A proxy whose connection has closed ends by itself, if it is well.
+_PROXY_END_S = 1.0
 
 
 def open_transport(address: Address, *, timeout_s: float, stack: ExitStack) -> paramiko.Transport:
@@ -90,7 +92,9 @@ def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, s
     try:
         sock = socket.create_connection((route.host, route.port), timeout=timeout_s)
     except socket.gaierror as error:
-        raise DeviceError(f"{route}: no such host name: {route.host}", fix="use the IP address, or add the name to ~/.ssh/config") from error
+        raise DeviceError(
+            f"{route}: no such host name: {route.host}", fix="use the IP address, or add the name to ~/.ssh/config"
+        ) from error
     except ConnectionRefusedError as error:
         raise DeviceError(
             f"{route}: port {route.port} refuses the connection: no SSH server listens there",
@@ -122,9 +126,11 @@ def _proxy(words: str, stack: ExitStack) -> socket.socket:
 
     def end() -> None:
         ours.close()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        try:
+            process.wait(_PROXY_END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     stack.callback(end)
     return ours

@@ -34,9 +34,8 @@ class Output:
             The device prints more than anything edgekit asks for could need.
         """
         self._stdout += data
-        if self._on_line:
-            *lines, rest = self._stdout.split(b"\n") if b"\n" in data else (self._stdout,)
-            self._stdout = bytearray(rest)
+        if self._on_line and b"\n" in data:
+            *lines, self._stdout = self._stdout.split(b"\n")
             for line in lines:
                 self._on_line(bytes(line))
         if len(self._stdout) > OUTPUT_BYTES_MAX:

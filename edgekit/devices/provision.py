@@ -59,7 +59,9 @@ def fetch(lock: Lock, *, cache: Path | None = None) -> list[Path]:
         _download(lock, fresh)
         wheels = _verified(lock, fresh)
         if not wheels:
-            raise DeviceError(f"the wheels that came for {lock.name} are not those of the lock", fix="look at pip's index settings: pip config list")
+            raise DeviceError(
+                f"the wheels that came for {lock.name} are not those of the lock", fix="look at pip's index settings: pip config list"
+            )
         for wheel in wheels:
             with wheel.open("rb") as file:
                 os.fsync(file.fileno())

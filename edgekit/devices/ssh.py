@@ -11,7 +11,6 @@ import io
 import os
 import posixpath
 import select
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -26,6 +25,7 @@ from edgekit.devices import Completed, Moved, unmoved
 from edgekit.devices.login import link_error, open_transport
 from edgekit.devices.output import Output
 from edgekit.devices.shell import command
+from edgekit.devices.watch import Pulse, Watch
 from edgekit.digest import fsync_folder
 from edgekit.errors import DeadlineError, DeployError, DeviceError, LinkError
 
@@ -39,36 +39,11 @@ _BARRIER_BYTES = 4 << 20
 _REQUESTS_MAX = 64
 # Output wakes the loop by itself; an opening send window and an exit status do not.
 _READ_WAIT_MS, _SEND_WAIT_MS, _STATUS_WAIT_S = 200, 20, 0.002
+# A command may be silent for hours, but its server answers: after so many times the timeout without an answer
+# the board counts as dead. A board that swaps may well need more than one.
+_SILENT_TIMEOUTS = 3
 # How long the session's thread may need to notice that its socket has closed.
 _NOTICE_S = 0.25
-
-
-class _Watch:
-    """Closes a session when an operation has outlived its time; `extend` puts the end off."""
-
-    def __init__(self, transport: paramiko.Transport, limit_s: float) -> None:
-        self._transport = transport
-        self._done = threading.Event()
-        self._end_s = time.monotonic() + limit_s
-        self.limit_s = limit_s
-        self.expired = False
-        self._thread = threading.Thread(target=self._run, name="edgekit-link-watch", daemon=True)
-        self._thread.start()
-
-    def extend(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._end_s = time.monotonic() + limit_s
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(min(0.2, max(0.01, self._end_s - time.monotonic()))):
-            if time.monotonic() >= self._end_s:
-                self.expired = True
-                self._transport.close()
-                return
 
 
 class SshConnection:
@@ -81,6 +56,7 @@ class SshConnection:
         self._without_sftp = False
         with ExitStack() as stack:
             self._transport = open_transport(device.address, timeout_s=timeout_s, stack=stack)
+            self._pulse = Pulse(self._transport)
             self._closing = stack.pop_all()
 
     def run(
@@ -144,6 +120,7 @@ class SshConnection:
     def close(self) -> None:
         """Close the session and those of the hops before it."""
         self._closing.close()
+        self._pulse.stop()
 
     def __enter__(self) -> SshConnection:
         return self
@@ -152,9 +129,9 @@ class SshConnection:
         self.close()
 
     @contextmanager
-    def _watched(self) -> Iterator[_Watch]:
+    def _watched(self) -> Iterator[Watch]:
         """Bound an operation in time and turn a lost connection, however it shows, into LinkError."""
-        watch = _Watch(self._transport, self._timeout_s)
+        watch = Watch(self._transport, self._timeout_s)
         try:
             yield watch
         except TimeoutError as error:
@@ -170,7 +147,7 @@ class SshConnection:
         finally:
             watch.stop()
 
-    def _lost(self, error: BaseException, watch: _Watch) -> LinkError:
+    def _lost(self, error: BaseException, watch: Watch) -> LinkError:
         if watch.expired:
             return LinkError(
                 f"{self._where}: the board has not answered for {watch.limit_s:g} s; the connection is dead",
@@ -179,7 +156,7 @@ class SshConnection:
         return link_error(self._where, error)
 
     def _execute(
-        self, line: str, source: BinaryIO, output: Output, watch: _Watch, *, deadline_s: float | None, sent: Moved = unmoved
+        self, line: str, source: BinaryIO, output: Output, watch: Watch, *, deadline_s: float | None, sent: Moved = unmoved
     ) -> Completed:
         with closing(self._transport.open_session(timeout=self._timeout_s)) as channel:
             channel.exec_command(line)
@@ -187,15 +164,17 @@ class SshConnection:
                 watch.extend(max(0.0, deadline_s - time.monotonic()) + self._timeout_s)
             ready = select.poll()
             ready.register(channel.fileno(), select.POLLIN)
-            chunk, done = source.read(_PACKET_BYTES), 0
+            chunk, done, heard_s = source.read(_PACKET_BYTES), 0, time.monotonic()
             if not chunk:
                 channel.shutdown_write()
             while True:
                 ended = channel.eof_received or channel.closed
                 while channel.recv_ready():
                     output.take(channel.recv(_BLOCK_BYTES))
+                    heard_s = time.monotonic()
                 while channel.recv_stderr_ready():
                     output.take_error(channel.recv_stderr(_BLOCK_BYTES))
+                    heard_s = time.monotonic()
                 if deadline_s is not None and time.monotonic() >= deadline_s:
                     raise TimeoutError
                 if ended and (channel.closed or channel.exit_status_ready()):
@@ -205,9 +184,12 @@ class SshConnection:
                     done += count
                     sent(done, 0)
                     chunk = chunk[count:] or source.read(_PACKET_BYTES)
+                    heard_s = time.monotonic()
                     if not chunk:
                         channel.shutdown_write()
                     continue
+                if time.monotonic() - max(heard_s, self._pulse.heard_s) > _SILENT_TIMEOUTS * self._timeout_s:
+                    watch.expire(_SILENT_TIMEOUTS * self._timeout_s)
                 if ended:
                     time.sleep(_STATUS_WAIT_S)
                 else:
@@ -233,7 +215,7 @@ class SshConnection:
                 self._without_sftp = True
         return self._sftp
 
-    def _send(self, source: BinaryIO, target: paramiko.SFTPFile, offset: int, total: int, watch: _Watch, progress: Moved) -> None:
+    def _send(self, source: BinaryIO, target: paramiko.SFTPFile, offset: int, total: int, watch: Watch, progress: Moved) -> None:
         done = acknowledged = offset
         while block := source.read(_BLOCK_BYTES):
             done += len(block)
@@ -251,7 +233,7 @@ class SshConnection:
                 watch.extend(self._timeout_s)
             progress(done, total)
 
-    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: _Watch) -> None:
+    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: Watch) -> None:
         with sftp.open(_sftp_path(remote), "rb") as source:
             size = source.stat().st_size
             source.prefetch(size, max_concurrent_requests=_REQUESTS_MAX)
@@ -259,7 +241,7 @@ class SshConnection:
                 target.write(block)
                 watch.extend(self._timeout_s)
 
-    def _put_by_shell(self, source: BinaryIO, remote: str, offset: int, total: int, watch: _Watch, progress: Moved) -> None:
+    def _put_by_shell(self, source: BinaryIO, remote: str, offset: int, total: int, watch: Watch, progress: Moved) -> None:
         """Send a file to a board that has no SFTP server."""
 
         def sent(done: int, _: int) -> None:
@@ -274,13 +256,13 @@ class SshConnection:
             full = "No space left" in text
             raise self._explain(OSError(errno.ENOSPC if full else errno.EIO, text), remote, total - offset, watch)
 
-    def _get_by_shell(self, remote: str, target: BinaryIO, watch: _Watch) -> None:
+    def _get_by_shell(self, remote: str, target: BinaryIO, watch: Watch) -> None:
         done = self._execute(command(["cat", remote]), io.BytesIO(), Output(self._where, None), watch, deadline_s=None)
         if done.rc != 0:
             raise DeviceError(f"{self._where}: {remote}: {done.stderr.decode(errors='replace').strip()}")
         target.write(done.stdout)
 
-    def _explain(self, error: OSError, remote: str, need_bytes: int, watch: _Watch) -> Exception:
+    def _explain(self, error: OSError, remote: str, need_bytes: int, watch: Watch) -> Exception:
         """Find out what an SFTP error means: a full disk is a bare 'Failure' without a number."""
         if isinstance(error, TimeoutError) or watch.expired or not self._transport.is_active():
             return self._lost(error, watch)
@@ -296,7 +278,7 @@ class SshConnection:
             return self._lost(error, watch)
         return DeviceError(f"{self._where}: {remote}: {error.strerror or error}")
 
-    def _free_bytes(self, folder: str, watch: _Watch) -> int | None:
+    def _free_bytes(self, folder: str, watch: Watch) -> int | None:
         """Ask for the free space of the file system that holds a folder (POSIX df -P: the fourth column, in KiB)."""
         watch.extend(self._timeout_s)
         line = command(["df", "-Pk", folder])

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
             _send(wire, "error", kind="bug", message="%s: %s" % (type(error).__name__, error), fix=None)
         wire.close()
     except BrokenPipeError:
-        os.dup2(2, wire.fileno())  # nobody reads any more: let the buffer empty itself elsewhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), wire.fileno())  # where the buffer may empty itself
         sys.stderr.write("the host has gone\n")
         code = 1
     return code

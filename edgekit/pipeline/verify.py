@@ -139,7 +139,7 @@ def prove(
     golden: list[Array] = []
     references = float_outputs(proto, evaluation, preprocess)
     with samples.Samples(str(results)) as answers:
-        for number, (want, raw) in enumerate(zip(references, iter(answers), strict=True)):
+        for number, (want, raw) in enumerate(zip(references, map(answers.__getitem__, range(len(answers))), strict=True)):
             if number < golden_count:
                 golden.append(raw)
             got = (raw.astype(np.float32) - zero) * scale if raw.dtype.kind in "iu" else raw

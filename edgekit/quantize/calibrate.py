@@ -35,7 +35,7 @@ def calibrate(
     dataset_sha256
         Digest of the calibration set, None for random data.
     progress
-        Called with the stages ``"observe"`` (samples) and ``"ranges"`` (tensors).
+        Called with the stages ``"calibrate"`` (samples) and ``"choose ranges"`` (tensors).
 
     Raises
     ------
@@ -46,7 +46,7 @@ def calibrate(
     chosen = {}
     for done, (name, histogram) in enumerate(histograms.items(), start=1):
         chosen[name] = choose_range(histogram, method)
-        progress("ranges", done, len(histograms))
+        progress("choose ranges", done, len(histograms))
     same = equivalents(graph)
     return QuantPlan(
         graph_sha256=graph.sha256,

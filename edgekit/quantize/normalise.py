@@ -133,6 +133,11 @@ def _pin_input(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> Non
                 fix=f"give its size in edgekit.toml: [model] shapes = {{ {value.name} = {example} }}",
             )
         sizes = [s or 1 for s in stated]
+    if not sizes or sizes[0] != 1:
+        raise InputError(
+            f"input {value.name!r} has shape {sizes}; a device runs one sample at a time, so its first dimension must be a batch of 1",
+            fix="export the model with an open batch or a batch of 1",
+        )
     for dim, size in zip(dims, sizes, strict=True):
         dim.dim_value = size
 

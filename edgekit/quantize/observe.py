@@ -22,7 +22,6 @@ Progress = Callable[[str, int, int], None]
 
 _HELD_BYTES = 16 << 20
 _MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
-_CLAMPS = frozenset({"Relu", "Clip"})
 
 
 def observe(
@@ -38,7 +37,7 @@ def observe(
     batches
         Arrays by input name, samples along the leading dimension (any number of them).
     total
-        Number of samples to expect, for ``progress("observe", done, total)`` alone.
+        Number of samples to expect, for ``progress("calibrate", done, total)`` alone.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def observe(
 
     held: dict[str, list[Array]] = {name: [] for name in names}
     held_bytes = done = 0
-    progress("observe", 0, total)
+    progress("calibrate", 0, total)
     # Counting one buffer overlaps with running the samples of the next; never more than these two exist.
     with ThreadPoolExecutor(max_workers=1) as worker:
         counting = worker.submit(count, {})
@@ -79,7 +78,7 @@ def observe(
                 counting.result()
                 counting = worker.submit(count, held)
                 held, held_bytes = {name: [] for name in names}, 0
-            progress("observe", done, total)
+            progress("calibrate", done, total)
         counting.result()
         if held_bytes:
             count(held)
@@ -130,9 +129,9 @@ def equivalents(graph: Graph) -> dict[str, str]:
 def _clamp_keeps_zero(graph: Graph, node: Node) -> bool:
     """Whether the node is a clamp that an int8 range, which always holds zero, can stand for."""
     if node.op == "Clip":
-        bounds = [graph.weights.get(name) for name in node.inputs[1:3]]
-        return len(bounds) == 2 and all(b is not None for b in bounds) and float(bounds[0]) <= 0.0 <= float(bounds[1])  # type: ignore[arg-type]  # None is excluded just before
-    return node.op in _CLAMPS
+        bounds = [float(graph.weights[name]) for name in node.inputs[1:3] if name in graph.weights]
+        return len(bounds) == 2 and bounds[0] <= 0.0 <= bounds[1]
+    return node.op == "Relu"
 
 
 def _only_feeds(graph: Graph, name: str, outputs: set[str]) -> bool:

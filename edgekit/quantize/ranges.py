@@ -6,6 +6,7 @@ which is where the default comes from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -23,6 +24,8 @@ Method = Literal["minmax", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 DEFAULT_METHOD: Method = "mse"
+"""Measured by ``bench/ranges.py``: of the four it has the best output SQNR, or one within 0.1 dB of the
+best, on every model there (two residual networks, two depthwise ones)."""
 
 PERCENTILE = 99.99
 """Share of the values inside the range. Wu et al. 2020, "Integer Quantization for Deep Learning
@@ -104,11 +107,11 @@ def _entropy(histogram: Histogram) -> tuple[float, float]:
     centres, counts = histogram.centres, histogram.counts.astype(np.float64)
 
     def divergence(lo: float, hi: float) -> float:
-        inside = (centres > lo) & (centres < hi)
-        if int(inside.sum()) < min(_LEAST_BINS, centres.size):
-            return np.inf
-        first = int(np.argmax(inside))
-        end = centres.size - int(np.argmax(inside[::-1]))
+        # The bins that hold the bounds are inside: a Clip piles its values up in just these.
+        first = max(0, math.floor(lo / histogram.width) - histogram.first)
+        end = min(centres.size, math.floor(hi / histogram.width) - histogram.first + 1)
+        if end - first < min(_LEAST_BINS, centres.size):
+            return math.inf
         source = counts[first:end]
         reference = source.copy()
         reference[0] += counts[:first].sum()
@@ -126,7 +129,7 @@ def _entropy(histogram: Histogram) -> tuple[float, float]:
 
 def _kl(p: Array, q: Array) -> float:
     if not p.any() or not q.any():
-        return np.inf
+        return math.inf
     p, q = _smooth(p / p.sum()), _smooth(q / q.sum())
     return float(np.sum(p * np.log(p / q)))
 

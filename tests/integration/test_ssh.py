@@ -18,12 +18,11 @@ from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import AuthError, DeadlineError, DeployError, DeviceError, HostKeyError, InputError, LinkError
-
 from tests.integration.conftest import Lab, Sshd, free_port, make_key
 
 pytestmark = pytest.mark.sshd
 
-_AWKWARD = "it's \"a\" $HOME & größe;\n *.tflite"
+_AWKWARD = 'it\'s "a" $HOME & größe;\n *.tflite'
 
 
 def _file(path: Path, size_bytes: int) -> Path:
@@ -84,7 +83,7 @@ class TestOperations:
             connection.put(source, remote, progress=lambda done, total: seen.append((done, total)))
             connection.get(remote, tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == source.read_bytes() == Path(remote).read_bytes()
-        assert seen[0] == (0, 3 << 20) and seen[-1] == (3 << 20, 3 << 20)
+        assert (seen[0], seen[-1]) == ((0, 3 << 20), (3 << 20, 3 << 20))
 
     def test_put_shortens_an_older_longer_file(self, board: Device, tmp_path: Path) -> None:
         (tmp_path / "there").write_bytes(b"x" * 100)
@@ -194,7 +193,7 @@ class TestTheWayThere:
         assert "systemctl enable --now ssh" in (caught.value.fix or "")
 
     def test_unknown_name(self, lab: Lab) -> None:
-        with pytest.raises(DeviceError, match="no such host name: board.invalid"):
+        with pytest.raises(DeviceError, match=r"no such host name: board\.invalid"):
             connect(Device(name="x", address=Address.parse("pi@board.invalid")))
 
     def test_port_of_something_else(self, lab: Lab) -> None:
@@ -221,7 +220,7 @@ class TestHostKeys:
         assert listed.stdout.split()[1] in caught.value.message
         fix = caught.value.fix or ""
         assert fix.startswith("ssh-keyscan -t ed25519")
-        subprocess.run(fix, shell=True, check=True, capture_output=True)
+        subprocess.run(["sh", "-c", fix], check=True, capture_output=True)
         with connect(lab.device(server.port)) as connection:
             assert connection.run(["true"], timeout_s=10).rc == 0
 
@@ -237,7 +236,7 @@ class TestHostKeys:
             assert listed.stdout.split()[1] in caught.value.message
         command = (caught.value.fix or "").partition(": ")[2]
         assert command.startswith("ssh-keygen -R")
-        subprocess.run(command, shell=True, check=True, capture_output=True)
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
         with pytest.raises(HostKeyError, match="not known"):
             connect(lab.device(sshd.port))
 
@@ -353,6 +352,20 @@ class TestFaults:
                 connection.put(_file(tmp_path / "source", 16 << 20), str(tmp_path / "there"))
             assert time.monotonic() - start_s < 8
 
+    def test_dead_link_under_a_silent_command(self, lab: Lab, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("edgekit.devices.watch._PULSE_S", 0.2)
+        relay = lab.relay(sshd)
+
+        def swallow(_: bytes) -> None:
+            relay.swallow_after = 0
+
+        with connect(lab.device(relay.port), timeout_s=0.7) as connection:
+            assert connection.run(["sleep", "4"], timeout_s=30).rc == 0  # silent, not dead
+            start_s = time.monotonic()
+            with pytest.raises(LinkError, match="dead"):
+                connection.run(["sh", "-c", "echo one; sleep 30"], timeout_s=25, on_line=swallow)
+            assert time.monotonic() - start_s < 6
+
     def test_link_cut_under_a_command(self, lab: Lab, sshd: Sshd) -> None:
         relay = lab.relay(sshd)
         with connect(lab.device(relay.port)) as connection, pytest.raises(LinkError):
@@ -390,8 +403,9 @@ class TestFaults:
         fake.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\necho Welcome to the board\n')
         fake.chmod(0o755)
         device = lab.device(sshd.port, python=str(fake))
-        with connect(device) as connection, AgentSession(connection, device) as session, pytest.raises(DeviceError, match="Welcome to the board"):
-            session.facts()
+        with connect(device) as connection, AgentSession(connection, device) as session:
+            with pytest.raises(DeviceError, match="Welcome to the board"):
+                session.facts()
 
     def test_agent_that_dies_shows_its_last_words(self, lab: Lab, sshd: Sshd) -> None:
         fake = lab.folder / "python"
@@ -400,4 +414,5 @@ class TestFaults:
         device = lab.device(sshd.port, python=str(fake))
         with connect(device) as connection, AgentSession(connection, device) as session, pytest.raises(DeviceError) as caught:
             session.facts()
-        assert "signal" in caught.value.message and "bad driver" in caught.value.message
+        assert "signal" in caught.value.message
+        assert "bad driver" in caught.value.message

@@ -139,7 +139,9 @@ def choose_runtime(facts: Facts, where: str = "the device") -> Lock:
         machines = ", ".join(sorted({row.machine for row in ROWS}))
         raise DeviceError(f"{where}: there is no TFLite runtime for a {facts.machine}, only for {machines}")
     if facts.glibc is None:
-        raise DeviceError(f"{where}: its C library is not glibc, which every TFLite runtime needs", fix="use a system like Debian or Ubuntu")
+        raise DeviceError(
+            f"{where}: its C library is not glibc, which every TFLite runtime needs", fix="use a system like Debian or Ubuntu"
+        )
     glibc = tuple(int(part) for part in facts.glibc.split(".")[:2])
     with_python = [row for row in here if tag in row.tags]
     if not with_python:

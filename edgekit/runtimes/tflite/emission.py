@@ -183,6 +183,11 @@ class Emission:
         """Write a TRANSPOSE between tensors of one scale."""
         self.op("TRANSPOSE", [source, self.integers("perm", perm)], [target], "TransposeOptions")
 
+    def strided_slice(self, source: int, target: int, begin: Sequence[int], end: Sequence[int], step: Sequence[int]) -> None:
+        """Write a STRIDED_SLICE between tensors of one scale, its numbers in the file's axis order."""
+        inputs = [source, self.integers("begin", begin), self.integers("end", end), self.integers("step", step)]
+        self.op("STRIDED_SLICE", inputs, [target], "StridedSliceOptions")
+
     def clipped(self, node: Node, layout: Layout, write: Callable[[int, int], None], *, fuses: bool = True) -> None:
         """Write the operator that makes a node's output, and the clipping the node carries.
 

@@ -13,7 +13,7 @@ from edgekit.graph import Graph, Node
 from edgekit.model import TensorSpec
 from edgekit.plan import QuantPlan
 from edgekit.runtimes import Artifact
-from edgekit.runtimes.tflite import lower_conv, lower_dense, lower_elementwise, lower_pool, lower_shape
+from edgekit.runtimes.tflite import lower_conv, lower_dense, lower_elementwise, lower_image, lower_pool, lower_shape
 from edgekit.runtimes.tflite.border import read_inputs, write_outputs
 from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
 from edgekit.runtimes.tflite.fuse import fuse
@@ -26,6 +26,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         **lower_conv.OPERATORS,
         **lower_dense.OPERATORS,
         **lower_elementwise.OPERATORS,
+        **lower_image.OPERATORS,
         **lower_pool.OPERATORS,
         **lower_shape.OPERATORS,
     }

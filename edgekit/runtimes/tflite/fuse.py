@@ -19,7 +19,7 @@ from edgekit.graph import Graph, Node
 __all__ = ["conv_padding", "fuse"]
 
 # TFLite operators with a `fused_activation_function` that we write.
-_WITH_ACTIVATION = frozenset({"Add", "Conv", "Gemm", "MatMul", "Mul", "Sub"})
+_WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub"})
 
 
 def fuse(graph: Graph) -> Graph:
@@ -29,9 +29,9 @@ def fuse(graph: Graph) -> Graph:
     return graph
 
 
-def conv_padding(node: Node, rank: int = 2) -> list[int]:
-    """Return the explicit pads of a convolution or pooling node: all begins, then all ends."""
-    return [int(p) for p in node.attrs.get("pads", [0] * (2 * rank))]
+def conv_padding(node: Node) -> list[int]:
+    """Return the explicit pads of a 2-D convolution or pooling node: both begins, then both ends."""
+    return [int(p) for p in node.attrs.get("pads", [0] * 4)]
 
 
 def _canonical_means(graph: Graph) -> Graph:

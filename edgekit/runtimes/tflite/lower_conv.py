@@ -115,4 +115,42 @@ def pad_image(e: Emission, node: Node, source: int, pads: Sequence[int], value: 
     return target
 
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType({"Conv": Operator(_conv)})
+def _conv_transpose(e: Emission, node: Node) -> None:
+    """TRANSPOSE_CONV; what its two paddings cannot say is the full result, sliced."""
+    name, out = node.inputs[0], node.outputs[0]
+    if len(e.graph.shapes[name]) != 4:
+        raise Unsupported(f"a convolution over {len(e.graph.shapes[name]) - 2} dimensions", fix="use 2-D convolutions")
+    if int(node.attrs.get("group", 1)) != 1 or any(d != 1 for d in node.attrs.get("dilations", [1, 1])):
+        raise Unsupported("a transposed convolution with groups or dilation", fix="use a plain transposed convolution")
+    if node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+        raise Unsupported("its padding is automatic", fix="export the model with explicit pads")
+    filters = e.weight(node.inputs[1])
+    bias = e.weight(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    strides, begin = _pair(node, "strides"), conv_padding(node)[:2]
+    size, wanted = e.graph.shapes[name][2:], e.graph.shapes[out][2:]
+    full = [(n - 1) * s + k for n, s, k in zip(size, strides, filters.shape[2:], strict=True)]
+    same = all(b == (f - w) // 2 and f >= w and -(-w // s) == n for b, f, w, s, n in zip(begin, full, wanted, strides, size, strict=True))
+    if not same and any(b + w > f for b, w, f in zip(begin, wanted, full, strict=True)):
+        raise Unsupported("its output is larger than its windows reach", fix="export the model with a smaller output_padding")
+    whole = list(full) == list(wanted) and not any(begin)
+    # ONNX has I,O,H,W; TFLite O,H,W,I.
+    values = filters.transpose(1, 2, 3, 0)
+    weights = quantize_filter(e, node, values, 0, channel_scales(e, node.inputs[1], 1), bias, e.params[name])
+    batch, channels = e.graph.shapes[out][:2]
+    shape = (batch, *(full if not same else wanted), channels)
+    inputs = [e.integers("shape", shape), weights[0], e.read(name, "nhwc"), weights[1]]
+    fields = {"padding": SAME if same and not whole else VALID, "strideH": strides[0], "strideW": strides[1]}
+
+    def write(target: int, fused: int) -> None:
+        direct = same or whole
+        result = target if direct else e.temporary(f"{out}/full", shape, e.params[out])
+        e.op("TRANSPOSE_CONV", inputs, [result], "TransposeConvOptions", fusedActivationFunction=fused, **fields)
+        if not direct:
+            first = [0, *begin, 0]
+            last = [a + b for a, b in zip(first, e.shape(out, "nhwc"), strict=True)]
+            e.strided_slice(result, target, first, last, [1] * 4)
+
+    e.clipped(node, "nhwc", write)
+
+
+OPERATORS: Mapping[str, Operator] = MappingProxyType({"Conv": Operator(_conv), "ConvTranspose": Operator(_conv_transpose)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -18,12 +18,25 @@ _PROBABILITY = Params(1.0 / 256.0, -128)
 _SIGNED_UNIT = Params(1.0 / 128.0, 0)
 
 
+# ADD shifts its inputs by 20 bits and aborts unless the way back is a shrinking (TensorFlow, kernels/add.cc).
+_ADD_SHIFT = 1 << 20
+# HARD_SWISH multiplies the input by 128 first and then may only shrink it (TensorFlow, kernels/activations.cc).
+_HARD_SWISH_GAIN = 128
+
+
 def _binary(code: str, options: str) -> Callable[[Emission, Node], None]:
     def lower(e: Emission, node: Node) -> None:
         layout, inputs = _operands(e, node)
+        if code == "ADD":
+            _check_sum(e, inputs, e.params[node.outputs[0]])
         e.clipped(node, layout, lambda target, fused: e.op(code, inputs, [target], options, fusedActivationFunction=fused))
 
     return lower
+
+
+def _check_sum(e: Emission, inputs: Sequence[int], result: Params) -> None:
+    if 2 * max(map(e.writer.scale, inputs)) >= _ADD_SHIFT * result.scale:
+        raise Unsupported("its result is a millionth of what it adds", fix="check that the calibration data are like the real ones")
 
 
 def _operands(e: Emission, node: Node) -> tuple[Layout, list[int]]:
@@ -84,16 +97,8 @@ def _clip(e: Emission, node: Node) -> None:
         e.clipped(node, layout, lambda target, _: e.op("QUANTIZE", [source], [target], "QuantizeOptions"), fuses=False)
 
 
-def _unary(code: str, options: str = "") -> Callable[[Emission, Node], None]:
-    def lower(e: Emission, node: Node) -> None:
-        source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
-        e.op(code, [source], [e.declare(node.outputs[0], layout)], options)
-
-    return lower
-
-
 def _fixed(e: Emission, node: Node, layout: Layout, code: str, params: Params, options: str = "", **fields: float) -> None:
-    """Write an operator whose output parameters are given, and requantize where the tensor has others."""
+    """Write an operator whose output parameters the kernel decides, and requantize where the tensor has others."""
     name = node.outputs[0]
     source = e.read(node.inputs[0], layout)
     target = e.declare(name, layout)
@@ -137,8 +142,32 @@ def _hard_sigmoid(e: Emission, node: Node) -> None:
     source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
     ones = [1] * len(e.graph.shapes[name])
     ramp = e.temporary(f"{name}/ramp", e.shape(name, layout), params_of(0.0, 1.0 / alpha))
-    e.op("ADD", [source, e.constant(f"{name}/offset", np.full(ones, beta / alpha))], [ramp], "AddOptions")
+    inputs = [source, e.constant(f"{name}/offset", np.full(ones, beta / alpha))]
+    _check_sum(e, inputs, params_of(0.0, 1.0 / alpha))
+    e.op("ADD", inputs, [ramp], "AddOptions")
     e.op("MUL", [ramp, e.constant(f"{name}/slope", np.full(ones, alpha))], [e.declare(name, layout)], "MulOptions")
+
+
+def _hard_swish(e: Emission, node: Node) -> None:
+    layout = e.layout(node.inputs[0])
+    least = e.params[node.inputs[0]].scale / _HARD_SWISH_GAIN
+    own = e.params[node.outputs[0]]
+    if own.scale <= least:
+        # The input is too coarse to fill the output's steps anyway.
+        own = params_of(own.lo, own.lo + 255 * 1.01 * least)
+    _fixed(e, node, layout, "HARD_SWISH", own, "HardSwishOptions")
+
+
+def _leaky_relu(e: Emission, node: Node) -> None:
+    source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
+    alpha = float(node.attrs.get("alpha", 0.01))
+    e.op("LEAKY_RELU", [source], [e.declare(node.outputs[0], layout)], "LeakyReluOptions", alpha=alpha)
+
+
+def _prelu(e: Emission, node: Node) -> None:
+    e.weight(node.inputs[1])
+    layout, inputs = _operands(e, node)
+    e.op("PRELU", inputs, [e.declare(node.outputs[0], layout)])
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
@@ -147,8 +176,10 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Clip": Operator(_clip),
         "Div": Operator(_divide),
         "HardSigmoid": Operator(_hard_sigmoid),
-        "HardSwish": Operator(_unary("HARD_SWISH", "HardSwishOptions")),
+        "HardSwish": Operator(_hard_swish),
+        "LeakyRelu": Operator(_leaky_relu),
         "Mul": Operator(_binary("MUL", "MulOptions")),
+        "PRelu": Operator(_prelu),
         "Sigmoid": Operator(_sigmoid, fixed=_PROBABILITY),
         "Softmax": Operator(_softmax, fixed=_PROBABILITY),
         "Sub": Operator(_binary("SUB", "SubOptions")),

@@ -29,8 +29,6 @@ def _mean(e: Emission, node: Node) -> None:
 
 
 def _max_pool(e: Emission, node: Node) -> None:
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise Unsupported("its indices are used", fix="export the model without return_indices")
     _check_window(e, node)
     kernel = e.graph.shapes[node.inputs[0]][2:] if node.op == "GlobalMaxPool" else node.attrs["kernel_shape"]
     strides = node.attrs.get("strides", [1, 1])

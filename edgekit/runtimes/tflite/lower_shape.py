@@ -75,11 +75,6 @@ def _in_layout(values: Sequence[int], layout: Layout) -> list[int]:
     return [values[axis] for axis in TO_NHWC] if layout == "nhwc" else list(values)
 
 
-def _strided_slice(e: Emission, source: int, target: int, begin: Sequence[int], end: Sequence[int], step: Sequence[int]) -> None:
-    inputs = [source, e.integers("begin", begin), e.integers("end", end), e.integers("step", step)]
-    e.op("STRIDED_SLICE", inputs, [target], "StridedSliceOptions")
-
-
 def _slice(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     shape = e.graph.shapes[name]
@@ -97,7 +92,7 @@ def _slice(e: Emission, node: Node) -> None:
     # The output's shape says the same as `ends`, without its special values.
     end = [min(b + s * n, d) for b, s, n, d in zip(begin, step, e.graph.shapes[out], shape, strict=True)]
     layout = e.layout(name)
-    _strided_slice(e, e.read(name), e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+    e.strided_slice(e.read(name), e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
 
 
 def _split(e: Emission, node: Node) -> None:
@@ -110,7 +105,7 @@ def _split(e: Emission, node: Node) -> None:
     for out in node.outputs:
         end = list(shape)
         end[axis] = begin[axis] + e.graph.shapes[out][axis]
-        _strided_slice(e, source, e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+        e.strided_slice(source, e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
         begin[axis] = end[axis]
 
 

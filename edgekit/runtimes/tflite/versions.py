@@ -36,11 +36,13 @@ _INT8 = {
     "RESIZE_BILINEAR": 2,
     "RESIZE_NEAREST_NEIGHBOR": 2,
     "SOFTMAX": 2,
+    "SPACE_TO_DEPTH": 2,
     "STRIDED_SLICE": 2,
     "SUB": 2,
     "TANH": 2,
     "TRANSPOSE": 2,
-    "TRANSPOSE_CONV": 2,
+    # With a bias; a fused activation makes it 4.
+    "TRANSPOSE_CONV": 3,
 }
 
 # More than four dimensions.
@@ -75,6 +77,8 @@ def lowest_version(code: str, rank: int, fields: Mapping[str, Any], *, grouped: 
         return 3
     if code == "TRANSPOSE_CONV" and fields.get("fusedActivationFunction"):
         return 4
-    if code.startswith("RESIZE_") and (fields.get("halfPixelCenters") or fields.get("alignCorners")):
+    if code == "RESIZE_BILINEAR" and fields.get("halfPixelCenters"):
+        return 3
+    if code == "RESIZE_NEAREST_NEIGHBOR" and (fields.get("halfPixelCenters") or fields.get("alignCorners")):
         return 3
     return _INT8.get(code, 1)

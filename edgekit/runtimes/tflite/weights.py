@@ -14,6 +14,8 @@ __all__ = ["channel_scales", "quantize_filter"]
 
 # Half of int32 for the bias, the other half for what is accumulated onto it.
 _BIAS_MAX = 1 << 30
+# XNNPACK refuses to load a convolution that multiplies its sums by 256 or more (xnnpack, convolution-nhwc.c).
+_RESCALE_MAX = 256
 
 
 def channel_scales(e: Emission, name: str, axis: int) -> Array:
@@ -37,7 +39,7 @@ def quantize_filter(
 ) -> tuple[int, int]:
     """Write a filter and its bias; return their tensors.
 
-    A channel so small that its bias would leave int32 gets a wider scale.
+    A channel so small that its bias would leave int32, or its scale float32, gets a wider scale.
 
     Parameters
     ----------
@@ -52,9 +54,21 @@ def quantize_filter(
     source
         Parameters of what the filter is applied to: the bias has the scale (source x filter), zero
         point 0 (LiteRT 8-bit quantization specification, CONV_2D).
+
+    Raises
+    ------
+    Unsupported
+        The results are too small for the kernels' rescaling.
     """
+    target = e.params[node.outputs[0]]
+    if source.scale * float(scales.max()) >= _RESCALE_MAX * target.scale:
+        raise Unsupported(
+            f"its results within {target.lo:.3g}..{target.hi:.3g} are next to nothing beside its weights",
+            fix="check that the calibration data are like the real ones",
+        )
     offsets = np.zeros(len(scales)) if bias is None else np.asarray(bias, np.float64)
-    wide = np.maximum(scales, np.abs(offsets) / (source.scale * _BIAS_MAX)).astype(np.float32)
+    least = np.maximum(np.abs(offsets) / _BIAS_MAX, np.finfo(np.float32).tiny) / source.scale
+    wide = np.maximum(scales, least).astype(np.float32)
     shape = [1] * values.ndim
     shape[axis] = -1
     q = np.clip(np.rint(values / wide.astype(np.float64).reshape(shape)), -INT8_MAX, INT8_MAX).astype(np.int8)

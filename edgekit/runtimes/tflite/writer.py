@@ -107,6 +107,10 @@ class Writer:
         """Return the shape of a tensor."""
         return tuple(self._tensors[tensor].shape)
 
+    def scale(self, tensor: int) -> float:
+        """Return the scale of a tensor that has one for all of it."""
+        return float(self._tensors[tensor].quantization.scale[0])
+
     def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Return the file; ``inputs`` and ``outputs`` (name -> tensor) also become its signature."""
         subgraph = schema.SubGraphT(

@@ -57,8 +57,8 @@ def test_a_plan_speaks_of_every_float_activation_and_every_weight(graph: Graph) 
     assert set(plan.ranges) == set(graph.activations)
     assert set(plan.weights) == {name for node in graph.nodes if node.op in ("Conv", "Gemm") for name in node.inputs[1:2]}
     assert (plan.graph_sha256, plan.dataset_sha256, plan.samples, plan.method) == (graph.sha256, "ab" * 32, 24, "minmax")
-    assert stages[0] == ("observe", 0, 24)
-    assert ("observe", 24, 24) in stages
+    assert stages[0] == ("calibrate", 0, 24)
+    assert ("calibrate", 24, 24) in stages
     assert msgspec.json.decode(msgspec.json.encode(plan), type=QuantPlan) == plan
 
 

@@ -200,6 +200,12 @@ def test_open_dimensions_need_sizes() -> None:
         normalise(proto, shapes={"z": (1,)})
 
 
+@pytest.mark.parametrize("x", ["float[8,4] x", "float[40] x", "float x"])
+def test_a_fixed_batch_of_another_size_is_refused(x: str) -> None:
+    with pytest.raises(InputError, match="batch of 1"):
+        normalise(model("y = Relu(x)", x=x))
+
+
 @pytest.mark.parametrize(
     ("x", "body", "words"),
     [

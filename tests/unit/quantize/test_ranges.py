@@ -61,6 +61,11 @@ def test_entropy_cuts_rare_outliers_and_keeps_a_uniform_tensor_whole() -> None:
     assert whole.hi > 2.7
 
 
+def test_entropy_keeps_the_pile_that_a_clip_makes_at_its_bound() -> None:
+    chosen = choose_range(Histogram.of(np.clip(NORMAL * 4, 0, 6)), "entropy")
+    assert (chosen.lo, chosen.hi) == (0.0, 6.0)
+
+
 def test_zeros_do_not_move_the_methods_that_weigh_errors() -> None:
     """A thousand times the zeros, as from a sparse Relu, must not change what the other values need."""
     sparse = np.concatenate([RELU, np.zeros(2_000_000, np.float32)])

@@ -67,12 +67,14 @@ class Runner:
             return real
         scale, zero_point = self.input["quantization"]
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        q: Array = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        return q
 
     def raw(self, value: Array, output: int = 0) -> Array:
         self._interpreter.set_tensor(self.input["index"], value)
         self._interpreter.invoke()
-        return np.asarray(self._interpreter.get_tensor(self.outputs[output]["index"]))
+        raw: Array = self._interpreter.get_tensor(self.outputs[output]["index"])
+        return raw
 
     def real(self, value: Array, output: int = 0) -> Any:
         scale, zero_point = self.outputs[output]["quantization"]

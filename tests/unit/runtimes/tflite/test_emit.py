@@ -157,6 +157,31 @@ def test_a_dying_channel_keeps_its_bias() -> None:
     assert np.abs(got[:, 1] - 3.0).max() <= runner.outputs[0]["quantization"][0]
 
 
+@pytest.mark.parametrize("body", ["y = Add(x, c)", "y = HardSigmoid(x)", "y = Conv(x, w)"])
+def test_ranges_that_would_abort_a_runtime_are_refused(body: str) -> None:
+    case = Case(name="r", inputs={"x": (1, 3, 4, 4)}, weights={"c": (3, 1, 1), "w": (3, 3, 1, 1)}, body=body)
+    graph, plan, _ = planned(case)
+    ranges = {"x": Range(-1e7, 1e7, "minmax"), "y": Range(-1e-2, 1e-2, "minmax")}
+    with pytest.raises(BuildError, match="its result") as caught:
+        TfliteRuntime().emit(graph, msgspec.structs.replace(plan, ranges=ranges), io_dtype="int8", layout="nhwc")
+    assert caught.value.fix
+
+
+def test_hard_swish_of_a_coarse_input() -> None:
+    case = Case(name="h", inputs={"x": (1, 3, 4, 4)}, body="y = HardSwish(x)")
+    graph, plan, _ = planned(case)
+    ranges = {"x": Range(-200.0, 0.5, "minmax"), "y": Range(-0.375, 0.3, "minmax")}
+    artifact = TfliteRuntime().emit(graph, msgspec.structs.replace(plan, ranges=ranges), io_dtype="int8", layout="nhwc")
+    assert [use.name for use in operators(artifact.data)] == ["HARD_SWISH", "QUANTIZE"]
+    runner = Runner(artifact.data, xnnpack=False)
+    scale, zero_point = runner.input["quantization"]
+    for q in range(zero_point - 6, 128):
+        x = scale * (q - zero_point)
+        expected = min(x * max(0.0, min(6.0, x + 3.0)) / 6.0, ranges["y"].hi)
+        # The input's step over 128 is the least output step the kernel can make.
+        assert runner.real(np.full((1, 4, 4, 3), q, np.int8)) == pytest.approx(expected, abs=scale / 128 + 0.01)
+
+
 def test_members_of_a_concat_share_the_widest_range() -> None:
     case = Case(name="c", inputs={"x": (1, 2, 4, 4)}, body="r = Relu(x) y = Concat<axis=1>(x, r)")
     graph, plan, _ = planned(case)

@@ -1,0 +1,149 @@
+"""Jobs on this machine, and an interpreter that answers other things than the agent would."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Address, Device
+from edgekit.devices import connect
+from edgekit.devices.session import AgentSession
+from edgekit.errors import DeadlineError, DeployError, DeviceError, EdgekitError, InputError
+
+
+@contextmanager
+def _session(root: Path, python: str | None = None) -> Iterator[AgentSession]:
+    device = Device(name="bench", address=Address.parse("local"), root=str(root), python=python)
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        yield session
+
+
+@contextmanager
+def _answering(folder: Path, script: str) -> Iterator[AgentSession]:
+    """Start a session whose Python is real for the start and a shell script for the jobs."""
+    fake = folder / "python"
+    fake.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{script}\n')
+    fake.chmod(0o755)
+    with _session(folder / "root", str(fake)) as session:
+        yield session
+
+
+def test_facts(tmp_path: Path) -> None:
+    with _session(tmp_path / "root") as session:
+        facts = session.facts()
+    assert facts.python == ".".join(map(str, sys.version_info[:3]))
+    assert facts.python_path == sys.executable
+
+
+def test_blob(tmp_path: Path) -> None:
+    data = b"weights" * 100000
+    digest = hashlib.sha256(data).hexdigest()
+    (tmp_path / "model").write_bytes(data)
+    seen: list[tuple[str, int, int]] = []
+    with _session(tmp_path / "root") as session:
+        (tmp_path / "root/incoming" / f"{digest}.part").write_bytes(data[:1000])
+        session.push_blob(tmp_path / "model", digest, lambda *step: seen.append(step))
+        again = len(seen)
+        session.push_blob(tmp_path / "model", digest, lambda *step: seen.append(step))
+    assert seen[0] == ("send model", 1000, len(data))
+    assert len(seen) == again
+    assert (tmp_path / "root/blobs/sha256" / digest).read_bytes() == data
+
+
+def test_blob_of_another_digest(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"other")
+    with _session(tmp_path / "root") as session, pytest.raises(DeployError):
+        session.push_blob(tmp_path / "model", "0" * 64)
+
+
+def test_root_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DeviceError, match="cannot prepare"), _session(tmp_path / "file" / "root"):
+        pass
+
+
+def test_old_python(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho \'{"version": [3, 7, 16], "agent": null}\'\n')
+    fake.chmod(0o755)
+    with pytest.raises(DeviceError, match=r"Python 3\.7\.16 is too old; the agent needs 3\.8") as caught, _session(tmp_path, str(fake)):
+        pass
+    assert "python = ..." in (caught.value.fix or "")
+
+
+def test_no_python(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="there is no Python at /nonexistent"), _session(tmp_path, "/nonexistent"):
+        pass
+
+
+def test_something_that_is_no_python(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="did not answer as a Python does"), _session(tmp_path, "/bin/echo"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("input", InputError),
+        ("usage", DeviceError),
+        ("runtime-missing", DeviceError),
+        ("runtime-failed", DeviceError),
+        ("no-space", DeployError),
+        ("mismatch", DeployError),
+        ("state", DeployError),
+        ("stopped", DeviceError),
+        ("bug", DeviceError),
+        ("never heard of", DeviceError),
+    ],
+)
+def test_errors_of_the_agent(tmp_path: Path, kind: str, error: type[EdgekitError]) -> None:
+    line = f'{{"event":"error","kind":"{kind}","message":"it is so","fix":"do this"}}'
+    with _answering(tmp_path, f"echo '{line}'; exit 1") as session, pytest.raises(error, match=r"local: .*it is so") as caught:
+        session.job("facts", timeout_s=10)
+    assert type(caught.value) is error
+    assert caught.value.fix == ("edgekit device setup bench" if kind == "runtime-missing" else "do this")
+
+
+_RESULT = 'echo \'{"event":"result","data":{"x":1}}\''
+
+
+def test_progress_then_result(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    script = f'echo \'{{"event":"progress","stage":"warm","done":1,"total":2}}\'; {_RESULT}'
+    with _answering(tmp_path, script) as session:
+        assert session.job("facts", timeout_s=10, progress=lambda *step: seen.append(step)) == {"x": 1}
+    assert seen == [("warm", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo Welcome", "answered b'Welcome'"),
+        ('echo \'{"event":"result"}\'', "is not an event"),
+        (f"{_RESULT}; {_RESULT}", "nothing may follow the result"),
+        ("printf '\\377\\376\\n'", "answered b'"),
+        ("echo '[1]'", "is not an event"),
+        (f"{_RESULT}; echo trouble >&2; exit 3", "ended with status 3 without an answer\n    trouble"),
+        ("echo driver >&2; kill -SEGV $$", "killed by signal 11 without an answer\n    driver"),
+        ("exit 0", "ended with status 0 without an answer"),
+    ],
+)
+def test_answers_that_are_none(tmp_path: Path, script: str, message: str) -> None:
+    with _answering(tmp_path, script) as session, pytest.raises(DeviceError) as caught:
+        session.job("facts", timeout_s=10)
+    assert message in caught.value.message
+
+
+def test_facts_that_are_none(tmp_path: Path) -> None:
+    with _answering(tmp_path, _RESULT) as session, pytest.raises(DeviceError, match="facts are not as they must be"):
+        session.facts()
+
+
+def test_deadline(tmp_path: Path) -> None:
+    with _answering(tmp_path, "sleep 30") as session, pytest.raises(DeadlineError):
+        session.job("facts", timeout_s=0.3)

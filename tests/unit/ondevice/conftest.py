@@ -1,0 +1,107 @@
+"""The agent as it travels (one zip), run by this interpreter and by Python 3.8, and bundles to give it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+
+from edgekit.ondevice import store, wire
+
+Answer = Tuple[int, List[Dict[str, Any]]]
+WING = Path(store.__file__).parent
+
+
+def _python_38() -> Optional[str]:
+    """A shim of pyenv may stand on the path and find nothing: only what answers counts."""
+    installed = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for python in [shutil.which("python3.8"), *map(str, sorted(installed.glob("3.8.*/bin/python")))]:
+        if python and subprocess.run([python, "-V"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            return python
+    return None
+
+
+PYTHON_38 = _python_38()
+
+
+class Agent:
+    """Runs jobs in processes of their own, all on one root."""
+
+    def __init__(self, python: str, archive: Path, root: Path) -> None:
+        self.command = [python, str(archive)]
+        self.root = root
+
+    def run(self, job: str, **fields: Any) -> Answer:
+        return self.send(wire.encode_job(job, str(self.root), fields))
+
+    def send(self, line: bytes) -> Answer:
+        done = subprocess.run(self.command, input=line, stdout=subprocess.PIPE, timeout=120)
+        return done.returncode, [wire.decode_event(answer) for answer in done.stdout.splitlines()]
+
+    def ask(self, job: str, **fields: Any) -> Dict[str, Any]:
+        code, events = self.run(job, **fields)
+        assert (code, events[-1]["event"]) == (0, "result"), events[-1]
+        data: Dict[str, Any] = events[-1]["data"]
+        return data
+
+    def refuse(self, job: str, **fields: Any) -> Dict[str, Any]:
+        code, events = self.run(job, **fields)
+        assert (code, events[-1]["event"]) == (1, "error"), events[-1]
+        return events[-1]
+
+    def push(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        self.ask("store.missing", blobs={digest: len(data)})
+        (self.root / "incoming" / (digest + ".part")).write_bytes(data)
+        self.ask("store.receive", sha256=digest, bytes=len(data))
+        return digest
+
+    def deploy(self, app: str, contents: Dict[str, bytes], **manifest: Any) -> str:
+        release, files = bundle(contents, **manifest)
+        for data in files.values():
+            self.push(data)
+        self.ask("store.stage", app=app, release=release, files=entries(files))
+        return release
+
+
+def entries(files: Dict[str, bytes]) -> List[Dict[str, Any]]:
+    return [{"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for path, data in sorted(files.items())]
+
+
+def bundle(contents: Dict[str, bytes], **manifest: Any) -> Tuple[str, Dict[str, bytes]]:
+    """Return a release's digest and all of its files."""
+    text = json.dumps({"schema": "edgekit.bundle/1", "files": entries(contents), **manifest}).encode()
+    return hashlib.sha256(text).hexdigest(), {**contents, "manifest.json": text}
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("agent") / "agent.pyz"
+    with zipfile.ZipFile(path, "w") as packed:
+        for source in sorted(WING.glob("*.py")):
+            packed.write(source, "ondevice/" + source.name)
+        packed.writestr("__main__.py", "from ondevice.agent import main\nraise SystemExit(main())\n")
+    return path
+
+
+@pytest.fixture
+def agent(archive: Path, tmp_path: Path) -> Agent:
+    return Agent(sys.executable, archive, tmp_path / "root")
+
+
+@pytest.fixture(params=["this", "3.8"])
+def each_agent(request: pytest.FixtureRequest, archive: Path, tmp_path: Path) -> Agent:
+    """For jobs that need the standard library alone: the lowest Python of a board as well."""
+    if request.param == "this":
+        return Agent(sys.executable, archive, tmp_path / "root")
+    if PYTHON_38 is None:
+        pytest.skip("no python3.8 on PATH, nor in pyenv")
+    return Agent(PYTHON_38, archive, tmp_path / "root")

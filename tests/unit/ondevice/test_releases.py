@@ -1,0 +1,182 @@
+"""A switch that is broken off at any step leaves a whole release current, and the next job finds its way."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from edgekit.ondevice import releases, store
+
+from .conftest import Agent, bundle, entries
+
+STEPS = ("symlink", "replace", "fsync", "unlink", "link", "rename", "chmod")
+
+
+class Cut(BaseException):
+    """The power goes."""
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def root(agent: Agent) -> Iterator[str]:
+    for content in (b"1", b"2", b"3"):
+        agent.deploy("meter", {"model.tflite": content})
+    yield str(agent.root)
+
+
+def digest(content: bytes) -> str:
+    return bundle({"model.tflite": content})[0]
+
+
+ONE, TWO, THREE = digest(b"1"), digest(b"2"), digest(b"3")
+
+
+def activate(root: str, release: str) -> dict[str, Any]:
+    return releases.activate({"app": "meter", "release": release}, root, quiet)
+
+
+def rollback(root: str) -> dict[str, Any]:
+    return releases.rollback({"app": "meter"}, root, quiet)
+
+
+def links(root: str) -> tuple[Any, Any]:
+    return releases.read_link(root, "meter", "current"), releases.read_link(root, "meter", "previous")
+
+
+def assert_sound(root: str) -> None:
+    for release in links(root):
+        assert release is not None
+        assert store.whole(root, "meter", release, digests=True) is None
+    assert (Path(root) / "apps" / "meter" / "current" / "model.tflite").stat().st_size == 1
+
+
+def cut_at(step: int, action: Callable[[], Any], after: bool) -> bool:
+    """Let the power go before or after the n-th call that changes the disk; say whether the action got that far."""
+    count = itertools.count()
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            here = next(count) == step
+            if here and not after:
+                raise Cut
+            try:
+                return real(*arguments, **named)
+            finally:
+                if here:
+                    raise Cut
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, failing(getattr(os, name)))
+        try:
+            action()
+        except Cut:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_activation_survives_a_cut_at_every_step(root: str, after: bool) -> None:
+    for step in itertools.count():
+        for release in (TWO, ONE):
+            activate(root, release)
+        assert links(root) == (ONE, TWO)
+        cut = cut_at(step, lambda: activate(root, THREE), after)
+        assert_sound(root)
+        current, _ = links(root)
+        assert current in (ONE, THREE)
+        if step % 2:
+            # Going back undoes the switch if it happened, else the one before it.
+            assert rollback(root)["release"] == (ONE if current == THREE else TWO)
+        else:
+            assert activate(root, THREE)["release"] == THREE
+            assert links(root) == (THREE, ONE)
+        assert_sound(root)
+        if not cut:
+            assert step > 8
+            return
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_rollback_survives_a_cut_at_every_step(root: str, after: bool) -> None:
+    for step in itertools.count():
+        for release in (ONE, TWO, THREE):
+            activate(root, release)
+        assert links(root) == (THREE, TWO)
+        cut = cut_at(step, lambda: rollback(root), after)
+        assert_sound(root)
+        assert activate(root, TWO)["release"] == TWO
+        assert links(root) == (TWO, THREE)
+        if not cut:
+            assert step > 8
+            return
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_staging_survives_a_cut_at_every_step(root: str, after: bool) -> None:
+    release, files = bundle({"model.tflite": b"1", "more": b"2"})
+    blobs = Path(root) / "blobs" / "sha256"
+    for entry, data in zip(entries(files), (files[path] for path in sorted(files))):
+        (blobs / entry["sha256"]).write_bytes(data)
+    job = {"app": "meter", "release": release, "files": entries(files)}
+    for step in itertools.count():
+        cut = cut_at(step, lambda: store.stage(job, root, quiet), after)
+        wrong = store.whole(root, "meter", release, digests=True)
+        assert wrong in (None, "it is not staged")
+        store.stage(job, root, quiet)
+        assert store.whole(root, "meter", release, digests=True) is None
+        store.shutil.rmtree(store.release_path(root, "meter", release))
+        if not cut:
+            assert step > 3
+            return
+
+
+def test_activating_twice_changes_nothing(root: str) -> None:
+    activate(root, ONE)
+    activate(root, TWO)
+    assert activate(root, TWO) == {"app": "meter", "release": TWO, "previous": ONE, "changed": False}
+
+
+def test_a_damaged_release_is_nothing_to_go_back_to(root: str) -> None:
+    activate(root, ONE)
+    activate(root, TWO)
+    (Path(store.release_path(root, "meter", TWO)) / "model.tflite").unlink()
+    assert activate(root, THREE)["previous"] == ONE
+    model = Path(store.release_path(root, "meter", ONE)) / "model.tflite"
+    model.chmod(0o644)
+    model.write_bytes(b"x")  # the size is right
+    with pytest.raises(releases.AgentError, match="damaged"):
+        rollback(root)
+    assert links(root) == (THREE, ONE)
+
+
+def test_a_torn_journal_is_passed_over(root: str) -> None:
+    activate(root, ONE)
+    journal = Path(root) / "apps" / "meter" / "journal"
+    with journal.open("ab") as file:
+        file.write(b'{"event": "activ')
+    activate(root, TWO)
+    assert rollback(root)["release"] == ONE
+    (app,) = releases.status({"app": "meter"}, root, quiet)["apps"]
+    assert app["activated_at"] is not None
+    events = [json.loads(line)["event"] for line in journal.read_text().splitlines() if "torn" not in line and line.endswith("}")]
+    assert events == ["switching", "activated", "switching", "activated", "switching", "rolled-back"]
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../..", "releases/../../..", "releases/" + "0" * 63])
+def test_a_link_to_anywhere_else_counts_as_none(root: str, target: str) -> None:
+    (Path(root) / "apps" / "meter" / "current").symlink_to(target)
+    (app,) = releases.status({"app": None}, root, quiet)["apps"]
+    assert (app["current"], app["whole"]) == (None, False)
+    activate(root, ONE)
+    assert links(root) == (ONE, None)

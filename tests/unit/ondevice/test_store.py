@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.ondevice import disk, store
+from edgekit.ondevice.wire import AgentError
+
+from .conftest import Agent, bundle, entries
+
+CONTENTS = {"model.tflite": b"weights" * 100, "golden/samples.npz": b"samples", "plan.json": b""}
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def test_a_release_arrives(each_agent: Agent) -> None:
+    release, files = bundle(CONTENTS, target="rpi4")
+    digests = {entry["sha256"]: entry["bytes"] for entry in entries(files)}
+    answer = each_agent.ask("store.missing", blobs=digests)
+    assert {entry["sha256"]: entry["have_bytes"] for entry in answer["missing"]} == dict.fromkeys(digests, 0)
+    assert answer["free_bytes"] > 0
+    for data in files.values():
+        each_agent.push(data)
+    assert each_agent.ask("store.missing", blobs=digests)["missing"] == []
+    for staged in (True, False):
+        assert each_agent.ask("store.stage", app="meter", release=release, files=entries(files))["staged"] is staged
+    folder = each_agent.root / "apps" / "meter" / "releases" / release
+    assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    assert (folder / "model.tflite").stat().st_nlink == 2
+    assert each_agent.ask("store.activate", app="meter", release=release) == {
+        "app": "meter",
+        "release": release,
+        "previous": None,
+        "changed": True,
+    }
+    assert os.readlink(each_agent.root / "apps" / "meter" / "current") == "releases/" + release
+    (app,) = each_agent.ask("store.status", app=None)["apps"]
+    assert app.pop("activated_at").endswith("Z")
+    assert app == {
+        "name": "meter",
+        "current": release,
+        "previous": None,
+        "whole": True,
+        "releases": [release],
+        "bytes": sum(map(len, CONTENTS.values())),
+        "target": "rpi4",
+    }
+    assert each_agent.refuse("store.rollback", app="meter")["kind"] == "state"
+
+
+def test_there_and_back(each_agent: Agent) -> None:
+    old, new = each_agent.deploy("meter", {"a": b"1"}), each_agent.deploy("meter", {"a": b"2"})
+    each_agent.ask("store.activate", app="meter", release=old)
+    each_agent.ask("store.activate", app="meter", release=new)
+    back = each_agent.ask("store.rollback", app="meter")
+    assert (back["release"], back["previous"]) == (old, new)
+    (app,) = each_agent.ask("store.status", app="meter")["apps"]
+    assert (app["current"], app["previous"], app["releases"]) == (old, new, sorted([old, new]))
+    assert each_agent.ask("store.status", app="other")["apps"] == []
+
+
+def test_a_transfer_goes_on_where_it_stopped(each_agent: Agent) -> None:
+    data, digest = b"x" * 1000, disk.hashlib.sha256(b"x" * 1000).hexdigest()
+    each_agent.ask("store.missing", blobs={digest: 1000})
+    part = each_agent.root / "incoming" / (digest + ".part")
+    part.write_bytes(data[:400])
+    assert each_agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "mismatch"
+    assert each_agent.ask("store.missing", blobs={digest: 1000})["missing"] == [{"sha256": digest, "have_bytes": 400}]
+    part.write_bytes(data)
+    each_agent.ask("store.receive", sha256=digest, bytes=1000)
+    assert not part.exists()
+    each_agent.ask("store.receive", sha256=digest, bytes=1000)  # the answer was lost and the host asks again
+
+
+@pytest.mark.parametrize("data", [b"y" * 1000, b"x" * 1001])
+def test_other_bytes_are_deleted(agent: Agent, data: bytes) -> None:
+    digest = disk.hashlib.sha256(b"x" * 1000).hexdigest()
+    agent.ask("store.missing", blobs={digest: 1000})
+    part = agent.root / "incoming" / (digest + ".part")
+    part.write_bytes(data)
+    assert agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "mismatch"
+    assert not part.exists()
+    part.symlink_to("/etc/passwd")
+    assert agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "state"
+
+
+def test_a_part_that_is_too_long_starts_anew(agent: Agent) -> None:
+    agent.ask("store.missing", blobs={})
+    part = agent.root / "incoming" / ("0" * 64 + ".part")
+    part.write_bytes(b"too long")
+    assert agent.ask("store.missing", blobs={"0" * 64: 3})["missing"] == [{"sha256": "0" * 64, "have_bytes": 0}]
+    assert not part.exists()
+
+
+def test_a_damaged_blob_is_not_made_a_release(agent: Agent) -> None:
+    release, files = bundle(CONTENTS)
+    for data in files.values():
+        agent.push(data)
+    blob = agent.root / "blobs" / "sha256" / entries({"": CONTENTS["model.tflite"]})[0]["sha256"]
+    blob.chmod(0o644)
+    blob.write_bytes(b"Weights" * 100)
+    assert agent.refuse("store.stage", app="meter", release=release, files=entries(files))["kind"] == "mismatch"
+    assert not blob.exists()
+    assert not (agent.root / "apps").exists()
+    assert agent.refuse("store.stage", app="meter", release=release, files=entries(files))["kind"] == "state"
+    agent.push(CONTENTS["model.tflite"])
+    assert agent.ask("store.stage", app="meter", release=release, files=entries(files))["staged"]
+
+
+def test_a_damaged_release_is_made_again(agent: Agent) -> None:
+    release = agent.deploy("meter", CONTENTS)
+    model = agent.root / "apps" / "meter" / "releases" / release / "model.tflite"
+    model.unlink()
+    model.write_bytes(b"")  # what a power cut leaves
+    refused = agent.refuse("store.activate", app="meter", release=release)
+    assert (refused["kind"], "0 of 700 bytes" in refused["message"]) == ("state", True)
+    assert agent.deploy("meter", CONTENTS) == release
+    assert model.read_bytes() == CONTENTS["model.tflite"]
+    agent.ask("store.activate", app="meter", release=release)
+
+
+def test_the_manifest_and_the_job_must_agree(agent: Agent) -> None:
+    release, files = bundle(CONTENTS)
+    for data in [*files.values(), b"more"]:
+        agent.push(data)
+    for listed in ({**files, "more": b"more"}, {path: data for path, data in files.items() if path != "plan.json"}):
+        assert agent.refuse("store.stage", app="meter", release=release, files=entries(listed))["kind"] == "mismatch"
+    assert agent.refuse("store.stage", app="meter", release="0" * 64, files=entries(files))["kind"] == "mismatch"
+
+
+def test_two_agents_do_not_change_one_root(agent: Agent) -> None:
+    release = agent.deploy("meter", CONTENTS)
+    with disk.locked(str(agent.root)):
+        refused = agent.refuse("store.activate", app="meter", release=release)
+    assert (refused["kind"], "another" in refused["message"]) == ("state", True)
+    agent.ask("store.activate", app="meter", release=release)
+
+
+def test_without_hard_links_it_copies(tmp_path: Path, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, files = bundle(CONTENTS)
+    for data in files.values():
+        agent.push(data)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "no links on this file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store.stage({"app": "meter", "release": release, "files": entries(files)}, str(agent.root), quiet)
+    assert store.whole(str(agent.root), "meter", release, digests=True) is None
+    assert (agent.root / "apps" / "meter" / "releases" / release / "model.tflite").stat().st_nlink == 1
+
+
+def test_what_a_cut_left_is_swept(agent: Agent) -> None:
+    agent.deploy("meter", CONTENTS)
+    left = agent.root / "apps" / "meter" / "releases" / ".stage-left"
+    left.mkdir()
+    (left / "half").write_bytes(b"")
+    agent.deploy("meter", {"other": b"1"})
+    assert not left.exists()
+
+
+plain = st.fixed_dictionaries({"path": st.text("ab./", max_size=5), "sha256": st.just("0" * 64), "bytes": st.integers(-1, 5)})
+
+
+@given(st.lists(plain | st.dictionaries(st.sampled_from(["path", "sha256", "bytes"]), st.none() | st.integers() | st.text()), max_size=4))
+def test_a_list_of_files_is_sound_or_refused(listed: list[Any]) -> None:
+    try:
+        files = store.file_list(listed)
+    except AgentError:
+        return
+    assert len(files) == len(listed) >= 1
+    for path in files:
+        assert os.path.normpath(os.path.join("/root", path)) == "/root/" + path
+        assert not any(other.startswith(path + "/") for other in files)
