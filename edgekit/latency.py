@@ -89,8 +89,8 @@ class _Evidence(msgspec.Struct, frozen=True):
 
 
 def simulated(evidence: _Evidence) -> str | None:
-    """An emulator's clock says nothing about the board."""
-    return "the board is simulated" if evidence.simulated else None
+    """The clock of an emulator, or of a machine that stands in, says nothing about the board."""
+    return "it was not measured on the board" if evidence.simulated else None
 
 
 def throttled(evidence: _Evidence) -> str | None:

@@ -63,7 +63,7 @@ def _print(out: Console, done: Deployed, dry_run: bool) -> None:
     if dry_run:
         out.print(f"{escape(done.device)}: would send {share}; nothing was changed")
         return
-    golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']} steps"
+    golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     out.print(f"[green]deployed[/] {done.app} {done.release[:12]} to {escape(done.device)}: sent {share}; {golden}")
     if done.previous and done.previous != done.release:
         out.print(f"previous release {done.previous[:12]}; go back with: edgekit rollback")

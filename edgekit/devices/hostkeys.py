@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import hmac
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, HostKeys
+from paramiko.hostkeys import HostKeyEntry
 
 from edgekit.devices.route import Route
 from edgekit.devices.shell import command, quote
@@ -99,13 +100,22 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     matched = False
     for pattern in patterns:
         if pattern.startswith("|1|"):
-            matched |= hmac.compare_digest(HostKeys.hash_host(name, pattern), pattern)
+            matched |= _hashes_to(name, pattern)
         elif pattern.startswith("!"):
             if fnmatch.fnmatchcase(name.lower(), _glob(pattern[1:])):
                 return False
         else:
             matched |= fnmatch.fnmatchcase(name.lower(), _glob(pattern))
     return matched
+
+
+def _hashes_to(name: str, pattern: str) -> bool:
+    """Compare with a hashed name, ``|1|salt|HMAC-SHA1(salt, name)`` in base64."""
+    try:
+        salt, digest = (base64.b64decode(part, validate=True) for part in pattern.removeprefix("|1|").split("|"))
+    except ValueError:
+        return False
+    return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
 
 
 def _glob(pattern: str) -> str:

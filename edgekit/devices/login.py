@@ -21,7 +21,7 @@ from edgekit.devices.route import Route, find_route
 from edgekit.devices.shell import command
 from edgekit.errors import AuthError, DeviceError, InputError, LinkError
 
-__all__ = ["open_transport"]
+__all__ = ["link_error", "open_transport"]
 
 # paramiko logs what it also raises; without a handler Python would print it on stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -105,11 +105,11 @@ def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, s
     except OSError as error:
         raise DeviceError(f"{route}: {error.strerror or error}", fix=f"ping {route.host}") from error
     stack.callback(sock.close)
-    bound_silence(sock, timeout_s)
+    _bound_silence(sock, timeout_s)
     return sock
 
 
-def bound_silence(sock: socket.socket, timeout_s: float) -> None:
+def _bound_silence(sock: socket.socket, timeout_s: float) -> None:
     """Let the kernel give a connection up when sent bytes stay unacknowledged that long (tcp(7), TCP_USER_TIMEOUT).
 
     Nothing else ends a send on a link that has gone: keepalives only wait in the same queue.
@@ -198,7 +198,9 @@ def _candidates(route: Route, agent: list[paramiko.AgentKey], tried: list[str]) 
             continue
         except (paramiko.PasswordRequiredException, TypeError):
             tried.append(f"{path}: has a passphrase and is not in the agent (ssh-add {path})")
-        except (paramiko.SSHException, UnknownKeyType, OSError, ValueError) as error:
+        except ValueError:  # older paramikos say this of a passphrase, too
+            tried.append(f"{path}: is no key that can be read, or has a passphrase and is not in the agent (ssh-add {path})")
+        except (paramiko.SSHException, UnknownKeyType, OSError) as error:
             tried.append(f"{path}: {_words(error)}")
     if not route.identities_only:
         for key in agent:

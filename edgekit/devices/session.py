@@ -169,10 +169,16 @@ class AgentSession:
                 return
         stage = f"send {path.name}"
         remote = f"{self.device.root}/incoming/{sha256}.part"
-        if have_bytes > size:
-            have_bytes = 0
-        self.connection.put(path, remote, offset=have_bytes, progress=lambda done, total: progress(stage, done, total))
-        self.job("store.receive", timeout_s=_RECEIVE_TIMEOUT_S, progress=progress, sha256=sha256, bytes=size)
+        # What an earlier attempt left may be spoilt, by a power cut say: then once more from the start.
+        for offset in (have_bytes, 0) if 0 < have_bytes <= size else (0,):
+            self.connection.put(path, remote, offset=offset, progress=lambda done, total: progress(stage, done, total))
+            try:
+                self.job("store.receive", timeout_s=_RECEIVE_TIMEOUT_S, progress=progress, sha256=sha256, bytes=size)
+            except DeployError:
+                if offset == 0:
+                    raise
+            else:
+                return
 
     def _have_bytes(self, answer: dict[str, Any], sha256: str) -> int | None:
         """Read from the answer of ``store.missing`` how much of a blob the device has; None when it has all."""

@@ -21,8 +21,6 @@ from .wire import DIGEST, AgentError, Progress, integer, matching, number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PROGRESS_S = 0.5
-
 
 class _Pass:
     """One pass over a set: yields the outputs and keeps predictions and time."""
@@ -42,7 +40,7 @@ class _Pass:
             output = self.runner.get()
             self.predictions.append(int(output.argmax()))
             yield output
-            if time.monotonic() - told > PROGRESS_S:
+            if time.monotonic() - told > 0.5:  # seconds
                 told = time.monotonic()
                 progress(stage, index + 1, len(self.samples))
 

@@ -1,7 +1,4 @@
-"""Folders and files that survive a power cut: where blobs stand, digests, fsync, atomic links, one worker at a time.
-
-Used by every job that reads or writes under the root. The order is always: the file's bytes, the rename, the folder's names.
-"""
+"""Files that survive a power cut: their bytes, then the rename, then the folder's names. Used by every job under the root."""
 
 from __future__ import annotations
 

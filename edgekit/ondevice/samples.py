@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import tokenize
 import zipfile
 from typing import TYPE_CHECKING, Any, Iterable, Iterator
 
@@ -21,7 +22,8 @@ __all__ = ["Samples", "read", "write"]
 NAME = "x%06d.npy"
 COUNT_MAX = 1_000_000
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip knows: the same arrays give the same bytes
-REFUSED = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+# What zipfile and numpy say of bytes that are not theirs; numpy reads a header as a Python literal.
+REFUSED = (ValueError, KeyError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, RuntimeError)
 
 
 class Samples:

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from typing import Any
 
 from .disk import free_bytes, fsync_path, locked, make_folder, switch_link
@@ -54,7 +55,7 @@ def _unpack_all(root: str, folder: str, wheels: list[Any], progress: Progress) -
             try:
                 with zipfile.ZipFile(blob) as archive:
                     _unpack(archive, name, temporary)
-            except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, RuntimeError) as error:
+            except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
                 raise AgentError("input", "%s is no wheel: %s" % (name, error)) from error
         os.sync()  # thousands of small files: once for all is many times faster on a card than one by one
         os.rename(temporary, folder)

@@ -93,7 +93,15 @@ class Emission:
     # -- what a node reads
 
     def layout(self, name: str) -> Layout:
-        """Return the layout in which a tensor was written."""
+        """Return the layout in which an activation was written.
+
+        Raises
+        ------
+        Unsupported
+            It is a constant where the kernel needs an activation.
+        """
+        if name not in self._home:
+            raise Unsupported(f"its input {name!r} is a constant", fix="fold constants before exporting the model")
         return self._home[name]
 
     def shape(self, name: str, layout: Layout) -> tuple[int, ...]:
@@ -112,11 +120,9 @@ class Emission:
         Raises
         ------
         Unsupported
-            It is a constant where the kernel needs an activation.
+            See ``layout``.
         """
-        if name not in self._home:
-            raise Unsupported(f"its input {name!r} is a constant", fix="fold constants before exporting the model")
-        home = self._home[name]
+        home = self.layout(name)
         wanted = layout or home
         if (name, wanted) not in self._written:
             source = self._written[name, home]

@@ -91,6 +91,8 @@ def window_padding(
     }[auto]
     # A window that ends past the pads (ceil_mode) needs more of them at the end.
     for axis in range(2):
+        if node.attrs.get("ceil_mode") and (out[axis] - 1) * strides[axis] >= size[axis] + pads[axis]:
+            raise Unsupported("its last window lies outside the image (ceil_mode)", fix="export the model without ceil_mode")
         reach = (out[axis] - 1) * strides[axis] + spans[axis]
         pads[2 + axis] = max(pads[2 + axis], reach - size[axis] - pads[axis])
     if not any(pads):

@@ -9,7 +9,7 @@ from edgekit.graph import Node
 from edgekit.plan import INT8_MIN
 from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported
 from edgekit.runtimes.tflite.fuse import conv_padding
-from edgekit.runtimes.tflite.lower_conv import SAME, VALID, pad_image, window_padding
+from edgekit.runtimes.tflite.lower_conv import VALID, pad_image, window_padding
 
 __all__ = ["OPERATORS"]
 
@@ -48,14 +48,20 @@ def _average_pool(e: Emission, node: Node) -> None:
     fix = "use the padding of TFLite's SAME, or none"
     if node.attrs.get("count_include_pad"):
         declared = conv_padding(node)
-        derived = node.attrs.get("auto_pad", "NOTSET") != "NOTSET"
-        if (padding == SAME and derived) or (any(pads) and pads != declared):
+        if not _fills_exactly(e, node, declared):
             raise Unsupported("it counts padding that its window rounds up to", fix=fix)
         if any(declared):
             source, padding = pad_image(e, node, source, declared), VALID
     elif any(pads):
         raise Unsupported(f"it averages around the pads {pads} without counting them", fix=fix)
     _pool(e, node, "AVERAGE_POOL_2D", source, padding, kernel, strides)
+
+
+def _fills_exactly(e: Emission, node: Node, pads: Sequence[int]) -> bool:
+    """Tell whether windows over the padded image, none past its end, give the node's output size."""
+    size, out = e.graph.shapes[node.inputs[0]][2:], e.graph.shapes[node.outputs[0]][2:]
+    kernel, strides = node.attrs["kernel_shape"], node.attrs.get("strides", [1, 1])
+    return all((size[a] + pads[a] + pads[a + 2] - kernel[a]) // strides[a] + 1 == out[a] for a in range(2))
 
 
 def _check_window(e: Emission, node: Node) -> None:

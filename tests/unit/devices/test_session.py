@@ -55,6 +55,17 @@ def test_blob(tmp_path: Path) -> None:
     assert (tmp_path / "root/blobs/sha256" / digest).read_bytes() == data
 
 
+@pytest.mark.parametrize("left", [b"spoilt", b"x" * 1000], ids=["shorter", "longer"])
+def test_blob_over_spoilt_leftovers(tmp_path: Path, left: bytes) -> None:
+    data = b"weights of a model"
+    digest = hashlib.sha256(data).hexdigest()
+    (tmp_path / "model").write_bytes(data)
+    with _session(tmp_path / "root") as session:
+        (tmp_path / "root/incoming" / f"{digest}.part").write_bytes(left)
+        session.push_blob(tmp_path / "model", digest, have_bytes=len(left))
+    assert (tmp_path / "root/blobs/sha256" / digest).read_bytes() == data
+
+
 def test_blob_of_another_digest(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"other")
     with _session(tmp_path / "root") as session, pytest.raises(DeployError):

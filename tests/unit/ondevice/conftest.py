@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -20,7 +20,7 @@ Answer = Tuple[int, List[Dict[str, Any]]]
 WING = Path(store.__file__).parent
 
 
-def _python_38() -> Optional[str]:
+def _python_38() -> str | None:
     """A shim of pyenv may stand on the path and find nothing: only what answers counts."""
     installed = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for python in [shutil.which("python3.8"), *map(str, sorted(installed.glob("3.8.*/bin/python")))]:
@@ -46,13 +46,13 @@ class Agent:
         done = subprocess.run(self.command, input=line, stdout=subprocess.PIPE, timeout=120)
         return done.returncode, [wire.decode_event(answer) for answer in done.stdout.splitlines()]
 
-    def ask(self, job: str, **fields: Any) -> Dict[str, Any]:
+    def ask(self, job: str, **fields: Any) -> dict[str, Any]:
         code, events = self.run(job, **fields)
         assert (code, events[-1]["event"]) == (0, "result"), events[-1]
-        data: Dict[str, Any] = events[-1]["data"]
+        data: dict[str, Any] = events[-1]["data"]
         return data
 
-    def refuse(self, job: str, **fields: Any) -> Dict[str, Any]:
+    def refuse(self, job: str, **fields: Any) -> dict[str, Any]:
         code, events = self.run(job, **fields)
         assert (code, events[-1]["event"]) == (1, "error"), events[-1]
         return events[-1]
@@ -64,7 +64,7 @@ class Agent:
         self.ask("store.receive", sha256=digest, bytes=len(data))
         return digest
 
-    def deploy(self, app: str, contents: Dict[str, bytes], **manifest: Any) -> str:
+    def deploy(self, app: str, contents: dict[str, bytes], **manifest: Any) -> str:
         release, files = bundle(contents, **manifest)
         for data in files.values():
             self.push(data)
@@ -72,11 +72,11 @@ class Agent:
         return release
 
 
-def entries(files: Dict[str, bytes]) -> List[Dict[str, Any]]:
+def entries(files: dict[str, bytes]) -> list[dict[str, Any]]:
     return [{"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for path, data in sorted(files.items())]
 
 
-def bundle(contents: Dict[str, bytes], **manifest: Any) -> Tuple[str, Dict[str, bytes]]:
+def bundle(contents: dict[str, bytes], **manifest: Any) -> tuple[str, dict[str, bytes]]:
     """Return a release's digest and all of its files."""
     text = json.dumps({"schema": "edgekit.bundle/1", "files": entries(contents), **manifest}).encode()
     return hashlib.sha256(text).hexdigest(), {**contents, "manifest.json": text}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
 
 from edgekit.ondevice import releases, store
+from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent, bundle, entries
 
@@ -26,10 +28,10 @@ def quiet(stage: str, done: int, total: int) -> None:
 
 
 @pytest.fixture
-def root(agent: Agent) -> Iterator[str]:
+def root(agent: Agent) -> str:
     for content in (b"1", b"2", b"3"):
         agent.deploy("meter", {"model.tflite": content})
-    yield str(agent.root)
+    return str(agent.root)
 
 
 def digest(content: bytes) -> str:
@@ -135,7 +137,7 @@ def test_staging_survives_a_cut_at_every_step(root: str, after: bool) -> None:
         assert wrong in (None, "it is not staged")
         store.stage(job, root, quiet)
         assert store.whole(root, "meter", release, digests=True) is None
-        store.shutil.rmtree(store.release_path(root, "meter", release))
+        shutil.rmtree(store.release_path(root, "meter", release))
         if not cut:
             assert step > 3
             return
@@ -155,7 +157,7 @@ def test_a_damaged_release_is_nothing_to_go_back_to(root: str) -> None:
     model = Path(store.release_path(root, "meter", ONE)) / "model.tflite"
     model.chmod(0o644)
     model.write_bytes(b"x")  # the size is right
-    with pytest.raises(releases.AgentError, match="damaged"):
+    with pytest.raises(AgentError, match="damaged"):
         rollback(root)
     assert links(root) == (THREE, ONE)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from pathlib import Path
@@ -88,11 +89,12 @@ GOOD = entry(np.zeros(2, np.uint8))
         ({"x000000.npy": b"no array"}, zipfile.ZIP_STORED),
         ({"x000000.npy": GOOD[:-1]}, zipfile.ZIP_STORED),
         ({"x000000.npy": entry(np.array([{}], object))}, zipfile.ZIP_STORED),
-        ({"x000000.npy": GOOD.replace(b"(2,), }      ", b"(2222222222,)")}, zipfile.ZIP_STORED),
+        ({"x000000.npy": GOOD.replace(b"(2,), }         ", b"(2222222222,), }")}, zipfile.ZIP_STORED),
         ({"x000000.npy": GOOD.replace(b"(2,), ", b"(-2,),")}, zipfile.ZIP_STORED),
         ({"x000000.npy": GOOD.replace(b"|u1", b"|O8")}, zipfile.ZIP_STORED),
+        ({"x000000.npy": GOOD.replace(b"(2,), }", b"(2,),  ")}, zipfile.ZIP_STORED),
     ],
-    ids=["compressed", "gap", "other name", "climbing", "no array", "short", "pickle", "huge", "negative", "objects"],
+    ids=["compressed", "gap", "other name", "climbing", "no array", "short", "pickle", "huge", "negative", "objects", "open brace"],
 )
 def test_what_is_no_container_is_refused(tmp_path: Path, entries: dict[str, bytes], compression: int) -> None:
     path = tmp_path / "s.npz"
@@ -111,13 +113,10 @@ def test_damage_is_refused_or_harmless(tmp_path_factory: pytest.TempPathFactory,
     data = bytearray(path.read_bytes())
     data[place : place + len(damage)] = damage
     path.write_bytes(data)
-    try:
-        with samples.Samples(path) as container:
-            for index in range(len(container)):
-                assert container[index].nbytes < 1000
-            container.labels()
-    except AgentError as error:
-        assert error.kind == "input"
+    with contextlib.suppress(AgentError), samples.Samples(path) as container:
+        for index in range(len(container)):
+            assert container[index].nbytes < 1000
+        container.labels()
 
 
 @pytest.mark.parametrize("labels", [[1.5], [[1]], [1, 2]])

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 
@@ -24,7 +24,7 @@ LIBRARY = {
 }
 
 
-def wheel(agent: Agent, name: str, members: Dict[str, str], mode: int = 0) -> Dict[str, Any]:
+def wheel(agent: Agent, name: str, members: dict[str, str], mode: int = 0) -> dict[str, Any]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in members.items():

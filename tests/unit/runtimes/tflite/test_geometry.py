@@ -1,0 +1,76 @@
+"""Windows of every geometry: whatever kernel, stride, padding and dilation, the result is ONNX's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from edgekit.errors import BuildError
+from edgekit.runtimes.tflite import TfliteRuntime
+from tests.unit.runtimes.tflite.cases import Case
+from tests.unit.runtimes.tflite.emitting import Runner, float_session, minmax_plan, sqnr_db
+
+pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+size = st.tuples(st.integers(5, 11), st.integers(5, 11))
+quad = st.tuples(*[st.integers(0, 2)] * 4)
+
+
+def measured_db(case: Case) -> float:
+    graph, samples = case.graph(), case.samples()[:8]
+    artifact = TfliteRuntime().emit(graph, minmax_plan(graph, samples), io_dtype="int8", layout="nchw")
+    runner, session = Runner(artifact.data), float_session(graph)
+    references = np.stack([session.run(None, {"x": sample})[0] for sample in samples])
+    return sqnr_db(references, np.stack([runner.real(runner.quantize(sample)) for sample in samples]))
+
+
+@settings(max_examples=60)
+@given(size, pair, pair, quad, pair, st.sampled_from(["plain", "depthwise"]))
+def test_convolutions(
+    size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, ...], dilations: tuple[int, int], kind: str
+) -> None:
+    assume(all((k - 1) * d + 1 <= n for k, d, n in zip(kernel, dilations, size, strict=True)))
+    group, inner = (4, 1) if kind == "depthwise" else (1, 4)
+    attributes = f"strides={list(strides)}, pads={list(pads)}, dilations={list(dilations)}, group={group}"
+    case = Case(name="c", inputs={"x": (1, 4, *size)}, weights={"w": (4, inner, *kernel)}, body=f"y = Conv<{attributes}>(x, w)")
+    assert measured_db(case) > 30
+
+
+@settings(max_examples=60)
+@given(size, pair, pair, quad, st.sampled_from(["MaxPool", "AveragePool"]), st.booleans(), st.booleans())
+def test_pooling(
+    size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, ...], op: str, ceil: bool, counted: bool
+) -> None:
+    # ONNX wants pads below the kernel.
+    assume(all(p < k for p, k in zip(pads, (*kernel, *kernel), strict=True)))
+    attributes = f"kernel_shape={list(kernel)}, strides={list(strides)}, pads={list(pads)}, ceil_mode={int(ceil)}"
+    if op == "AveragePool":
+        attributes += f", count_include_pad={int(counted)}"
+    case = Case(name="p", inputs={"x": (1, 3, *size)}, body=f"y = {op}<{attributes}>(x)")
+    refused, quality = "", 0.0
+    try:
+        quality = measured_db(case)
+    except BuildError as error:
+        refused = error.message
+    reasons = ["its last window lies outside the image"]
+    if op == "AveragePool":
+        reasons += ["it averages around the pads", "it counts padding"]
+    assert any(reason in refused for reason in reasons) if refused else quality > 25
+
+
+@settings(max_examples=40)
+@given(size, pair, pair, quad)
+def test_transposed_convolutions(size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, ...]) -> None:
+    full = [(n - 1) * s + k for n, s, k in zip(size, strides, kernel, strict=True)]
+    assume(all(f - a - b >= 1 for f, a, b in zip(full, pads[:2], pads[2:], strict=True)))
+    attributes = f"strides={list(strides)}, pads={list(pads)}"
+    case = Case(name="t", inputs={"x": (1, 3, *size)}, weights={"w": (3, 4, *kernel)}, body=f"y = ConvTranspose<{attributes}>(x, w)")
+    assert measured_db(case) > 30
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 1, 5), (1, 1, 4, 5), (1, 6, 1, 1), (2, 3, 1, 1), (1, 3, 4, 1)])
+def test_layouts_of_thin_images(shape: tuple[int, ...]) -> None:
+    flat = [shape[0], int(np.prod(shape[1:]))]
+    body = f"r = Relu(x) s = Constant<value_ints={flat}>() y = Reshape(r, s)"
+    assert measured_db(Case(name="f", inputs={"x": shape}, body=body)) > 30
