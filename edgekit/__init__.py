@@ -6,6 +6,12 @@ package imports nothing heavy.
 
 from __future__ import annotations
 
+import os
+
 from edgekit._version import __version__
 
 __all__ = ["__version__"]
+
+# From 1.30 or so, onnxruntime on Linux reports its use to its maker as soon as it is loaded and keeps a device id in
+# the home folder. This variable is its full opt-out; it must be set before the first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

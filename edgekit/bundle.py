@@ -183,7 +183,8 @@ def _check(manifest: Manifest, where: str) -> Manifest:
     paths = [entry.path for entry in manifest.files]
     if len(set(paths)) != len(paths) or MANIFEST in paths:
         raise InputError(f"{where}:{MANIFEST}: a file is listed twice")
-    for path in (manifest.artifact, manifest.golden.samples, manifest.golden.outputs):
+    golden = manifest.golden
+    for path in (manifest.artifact, golden.samples, golden.outputs, golden.builtin_outputs):
         if path not in paths:
             raise InputError(f"{where}:{MANIFEST}: {path} is used but not listed under files")
     return manifest

@@ -38,10 +38,15 @@ class Requires(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Samples with the artifact's own answers; ``tolerance`` counts quantization steps."""
+    """Samples with the artifact's own answers; ``tolerance`` counts quantization steps.
+
+    ``outputs`` come from the runtime as it is by default (XNNPACK), ``builtin_outputs`` from its
+    builtin kernels, which older runtimes use and which round otherwise.
+    """
 
     samples: BundlePath
     outputs: BundlePath
+    builtin_outputs: BundlePath
     count: int
     tolerance: int
 

@@ -6,14 +6,14 @@ Jobs `golden`, `probe.accuracy`, `infer`. Memory holds one sample.
 from __future__ import annotations
 
 import collections
-import hashlib
+import contextlib
 import math
 import os
 import time
 from typing import TYPE_CHECKING, Any, Iterator
 
 from . import preprocess
-from .runner import Runner, open_release
+from .runner import GOLDEN, Runner, open_release
 from .samples import Samples, write
 from .store import check_blob
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
@@ -76,7 +76,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     absolute = all(isinstance(path, str) and os.path.isabs(path) for path in (artifact, container, outputs))
     if not absolute or not isinstance(job.get("preprocess"), dict):
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
-    runner = Runner(root, str(artifact), integer(job, "threads", 1, 256, 1))
+    runner = Runner(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
         run = _Pass(runner, job["preprocess"], samples)
         write(str(outputs), run.outputs("infer", progress))
@@ -84,30 +84,31 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
 
 
 def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Run a release on its golden samples and compare with what the host got.
+    """Run a release on its golden samples and compare with what the host got, in quantization steps.
 
-    ``max_diff`` is in quantization steps; for a float output a step is 1/255 of the range of the golden outputs. A difference above the
-    tolerance is a result that says ``ok: false``; outputs that cannot be compared are an error of kind ``mismatch``.
+    XNNPACK and the builtin kernels round differently, and depth amplifies it: the host made a set with each, the nearer one counts.
     """
     declared, kept, runner = open_release(job, root)
+    tolerance = number(kept, "tolerance", 0, 1 << 16, 0)
+    with contextlib.ExitStack() as stack:
+        samples, *expected = [stack.enter_context(Samples(kept[key])) for key in GOLDEN]
+        count, worst = len(samples), [0.0] * len(expected)
+        if not count or any(len(outputs) != count for outputs in expected):
+            raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
+        for index, output in enumerate(_Pass(runner, declared, samples).outputs("golden", progress)):
+            worst = [max(so_far, _steps(outputs[index], output)) for so_far, outputs in zip(worst, expected)]
+    nearest = min(worst)
+    shown = nearest if math.isfinite(nearest) else None
+    return {"ok": nearest <= tolerance, "count": count, "max_diff": shown, "tolerance": tolerance}
+
+
+def _steps(wanted: NDArray[Any], output: NDArray[Any]) -> float:
+    """Return the largest difference in quantization steps; a float output's step is 1/255 of the golden output's range."""
     import numpy as np
 
-    tolerance = number(kept, "tolerance", 0, 1 << 16, 0)
-    digest, worst, low, high = hashlib.sha256(), 0.0, math.inf, -math.inf
-    with Samples(kept["samples"]) as samples, Samples(kept["outputs"]) as expected:
-        count = len(samples)
-        if not count or count != len(expected):
-            raise AgentError("mismatch", "%d golden samples, %d golden outputs" % (count, len(expected)))
-        for index, output in enumerate(_Pass(runner, declared, samples).outputs("golden", progress)):
-            wanted = expected[index]
-            if (wanted.shape, wanted.dtype) != (output.shape, output.dtype):
-                texts = (output.dtype, output.shape, wanted.dtype, wanted.shape)
-                raise AgentError("mismatch", "the output is %s %s, the golden one %s %s" % texts)
-            digest.update(output.tobytes())
-            difference = float(np.abs(output.astype(np.float64) - wanted).max())
-            worst = max(worst, difference) if math.isfinite(difference) else math.inf
-            low, high = min(low, float(wanted.min())), max(high, float(wanted.max()))
-        if output.dtype.kind == "f" and high > low:
-            worst *= 255 / (high - low)
-    shown = worst if math.isfinite(worst) else None
-    return {"ok": worst <= tolerance, "count": count, "max_diff": shown, "tolerance": tolerance, "outputs_sha256": digest.hexdigest()}
+    if (wanted.shape, wanted.dtype) != (output.shape, output.dtype):
+        texts = (output.dtype, output.shape, wanted.dtype, wanted.shape)
+        raise AgentError("mismatch", "the output is %s %s, the golden one %s %s" % texts)
+    difference = float(np.abs(output.astype(np.float64) - wanted).max())
+    span = float(np.ptp(wanted)) if output.dtype.kind == "f" else 0.0
+    return (difference * 255 / span if span > 0 else difference) if math.isfinite(difference) else math.inf

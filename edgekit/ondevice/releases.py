@@ -123,7 +123,7 @@ def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
 def _describe(root: str, app: str) -> dict[str, Any]:
     current, folder = read_link(root, app, "current"), os.path.dirname(release_path(root, app, ""))
     done = [entry for entry in _journal(root, app) if entry["event"] in DONE and entry["release"] == current]
-    sound = current is not None and whole(root, app, current, digests=False) is None
+    sound = current is not None and whole(root, app, current, digests=True) is None
     manifest, files = read_manifest(os.path.join(release_path(root, app, current), MANIFEST)) if current and sound else ({}, {})
     return {
         "name": app,

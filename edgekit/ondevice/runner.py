@@ -22,6 +22,7 @@ from .wire import DIGEST, NAME, AgentError, integer, matching
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+GOLDEN = ("samples", "outputs", "builtin_outputs")  # the manifest's golden files
 # Distribution and package, the one that is still maintained first.
 RUNTIMES = (("ai-edge-litert", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime"))
 
@@ -63,9 +64,12 @@ def _import_failure(package: str, folder: str | None) -> str | None:
 
 
 class Runner:
-    """An artifact, opened: set its input, invoke it, get its first output. ``load_ns`` leaves the imports out."""
+    """An artifact, opened: set its input, invoke it, get its first output. ``load_ns`` leaves the imports out.
 
-    def __init__(self, root: str, artifact: str, threads: int) -> None:
+    ``builtin`` keeps to the runtime's own kernels, which round otherwise than XNNPACK's.
+    """
+
+    def __init__(self, root: str, artifact: str, threads: int, builtin: bool = False) -> None:
         with open(artifact, "rb") as file:
             magic = file.read(8)[4:]
         if magic != b"TFL3":  # the flatbuffer's file identifier, schema.fbs
@@ -74,7 +78,8 @@ class Runner:
         self.runtime = {"name": name, "version": version_of(name, sys.path)}
         started = time.perf_counter_ns()
         try:
-            self._interpreter = module.Interpreter(model_path=artifact, num_threads=threads)
+            kernels = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else module.OpResolverType.AUTO
+            self._interpreter = module.Interpreter(model_path=artifact, num_threads=threads, experimental_op_resolver_type=kernels)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise AgentError("runtime-failed", "%s does not open %s: %s" % (name, artifact, error)) from error
@@ -147,8 +152,8 @@ def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[s
     manifest, files = read_manifest(os.path.join(folder, MANIFEST))
     golden, preprocess = manifest.get("golden"), manifest.get("preprocess")
     golden = golden if isinstance(golden, dict) else {}
-    paths = [manifest.get("artifact"), golden.get("samples"), golden.get("outputs")]
+    paths = [manifest.get("artifact"), *(golden.get(key) for key in GOLDEN)]
     if not isinstance(preprocess, dict) or not all(isinstance(path, str) and path in files for path in paths):
         raise AgentError("input", "the manifest of %.12s must have a preprocess, an artifact and golden files that it lists" % release)
-    artifact, golden["samples"], golden["outputs"] = (os.path.join(folder, str(path)) for path in paths)
-    return preprocess, golden, Runner(root, artifact, integer(job, "threads", 1, 256, 1))
+    artifact, *kept = (os.path.join(folder, str(path)) for path in paths)
+    return preprocess, {**golden, **dict(zip(GOLDEN, kept))}, Runner(root, artifact, integer(job, "threads", 1, 256, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import shutil
@@ -25,7 +24,6 @@ from edgekit.errors import BuildError, InputError
 from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.graph import Graph
 from edgekit.manifest import Golden, Manifest, Origin, Requires
-from edgekit.ondevice import samples
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.verify import Proof, check_preprocess, prove, wire_layout
 from edgekit.project import Project
@@ -108,10 +106,11 @@ def build(
     )
     runtime = lazy.load(RUNTIMES[target.runtime])()
     artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
+    count = min(GOLDEN_COUNT, len(evaluation))
+    golden = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", count, GOLDEN_TOLERANCE)
     scratch = Path(tempfile.mkdtemp(prefix="edgekit-build-"))
     try:
-        proof = prove(artifact, proto, evaluation, project.preprocess, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress)
-        golden = _golden_files(evaluation, proof, scratch)
+        proof = prove(artifact, proto, evaluation, project.preprocess, golden=golden, folder=scratch, progress=progress)
     except BuildError as error:
         raise BuildError(f"{error.message}\nthe work folder is kept: {scratch}", fix=error.fix) from error
     except BaseException:
@@ -136,7 +135,7 @@ def build(
                 artifact_predictions=proof.artifact_predictions,
             )
         ),
-        **golden,
+        **proof.golden,
     }
     manifest = Manifest(
         name=name,
@@ -149,7 +148,7 @@ def build(
         layouts=artifact.layouts,
         preprocess=project.preprocess.to_wire(layout=wire_layout(artifact, project.preprocess)),
         requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
-        golden=Golden("golden/samples.npz", "golden/outputs.npz", len(proof.outputs), GOLDEN_TOLERANCE),
+        golden=golden,
         budget=budget,
         origin=Origin(
             model_sha256=model.sha256,
@@ -205,17 +204,6 @@ def _random_inputs(shape: tuple[int, ...]) -> Iterator[Array]:
     generator = np.random.default_rng(0)
     for _ in range(_RANDOM_SAMPLES):
         yield generator.standard_normal(shape, dtype=np.float32)
-
-
-def _golden_files(evaluation: Dataset, proof: Proof, scratch: Path) -> dict[str, bytes]:
-    first = (sample.x for sample in itertools.islice(evaluation, len(proof.outputs)))
-    contents = {"golden/samples.npz": first, "golden/outputs.npz": iter(proof.outputs)}
-    files = {}
-    for path, arrays in contents.items():
-        container = scratch / path.replace("/", "-")
-        samples.write(str(container), arrays)
-        files[path] = container.read_bytes()
-    return files
 
 
 def _report(name: str, target: str, proof: Proof, budget: Budget, tools: dict[str, str], sizes: dict[str, int]) -> Report:

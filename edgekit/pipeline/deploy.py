@@ -8,7 +8,9 @@ Whatever breaks on the way, ``current`` is the old release or the new one, whole
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
@@ -107,21 +109,18 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         if found := misfits(manifest.requires, facts, stand_in=stand_in):
             text, fix = found[0]
             raise DeployError(f"{device.address}: {text}; nothing was sent", fix=fix.replace("DEVICE", device.name))
-        blobs = {entry.sha256: entry for entry in bundle.entries}
-        need = session.job("store.missing", timeout_s=_STEP_TIMEOUT_S, blobs={sha: entry.bytes for sha, entry in blobs.items()})
-        missing = {item["sha256"]: int(item["have_bytes"]) for item in need["missing"] if item["sha256"] in blobs}
-        to_send = sum(blobs[sha].bytes - min(have, blobs[sha].bytes) for sha, have in missing.items())
-        room, wanted = need["free_bytes"] >> 20, (to_send + _SPARE_BYTES) >> 20
-        if room < wanted:
+        missing, free_bytes = _missing(bundle, session)
+        need = sum(missing.values()) + _SPARE_BYTES
+        if free_bytes < need:
             raise DeployError(
-                f"{device.address}: {room} MiB free, the release needs {wanted} MiB; nothing was sent",
+                f"{device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing was sent",
                 fix="free some space on the board",
             )
         before = _current(session, manifest.name)
         golden: dict[str, Any] = {}
+        sent = sum(missing.values())
         if not dry_run:
-            for sha in sorted(missing):
-                session.push_blob(bundle.folder / blobs[sha].path, sha, progress=progress, have_bytes=missing[sha])
+            sent = _deliver(bundle, session, missing, progress)
             golden = _switch(bundle, session, str(device.address), progress)
         return Deployed(
             device=str(device.address),
@@ -129,19 +128,65 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
             release=bundle.digest,
             previous=before,
             bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=0 if dry_run else to_send,
+            bytes_sent=sent,
             golden=golden,
             stand_in=stands_in(manifest.requires, facts),
             facts=facts,
         )
 
 
+class _Part(msgspec.Struct, frozen=True):
+    sha256: str
+    have_bytes: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Missing(msgspec.Struct, frozen=True):
+    missing: tuple[_Part, ...]
+    free_bytes: Annotated[int, msgspec.Meta(ge=0)]
+
+
+def _missing(bundle: Bundle, session: AgentSession) -> tuple[dict[str, int], int]:
+    """Ask which blobs the device lacks: digest -> bytes still to send; and how much room it has."""
+    sizes = {entry.sha256: entry.bytes for entry in bundle.entries}
+    data = session.job("store.missing", timeout_s=_STEP_TIMEOUT_S, blobs=sizes)
+    try:
+        answer = msgspec.convert(data, _Missing)
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{session.device.address}: the answer to store.missing is malformed: {error}") from error
+    wanted = {part.sha256: max(0, sizes[part.sha256] - part.have_bytes) for part in answer.missing if part.sha256 in sizes}
+    return wanted, answer.free_bytes
+
+
+def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], progress: Progress) -> int:
+    """Send what is missing and stage the release; return how many bytes went.
+
+    Staging checks every stored byte again and deletes a blob that has been damaged since, so that
+    deploying again mends a device. Each round mends at least one blob.
+    """
+    entries = {entry.sha256: entry for entry in bundle.entries}
+    files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
+    sent = 0
+    for rounds_left in range(len(entries), -1, -1):
+        for sha256, count in sorted(missing.items()):
+            path, size = bundle.folder / entries[sha256].path, entries[sha256].bytes
+            session.push_blob(path, sha256, progress=progress, have_bytes=size - count)
+            sent += count
+        progress("stage", 0, 1)
+        try:
+            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files)
+        except DeployError:
+            missing, _ = _missing(bundle, session)
+            if not missing or not rounds_left:
+                raise
+        else:
+            break
+    progress("stage", 1, 1)
+    return sent
+
+
 def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progress) -> dict[str, Any]:
     app, release = bundle.manifest.name, bundle.digest
-    files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
-    progress("stage", 0, 3)
-    session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=app, release=release, files=files)
-    progress("golden check", 1, 3)
+    progress("golden check", 0, 2)
     try:
         golden: dict[str, Any] = session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
     except DeviceError as error:
@@ -154,9 +199,9 @@ def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progr
             "the current release is unchanged",
             fix="compare runtimes with: edgekit device facts",
         )
-    progress("switch", 2, 3)
+    progress("golden check", 1, 2)
     session.job("store.activate", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
-    progress("switch", 3, 3)
+    progress("golden check", 2, 2)
     return golden
 
 

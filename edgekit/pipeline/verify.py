@@ -6,8 +6,10 @@ abort its process, never ours.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeviceError, InputError
 from edgekit.graph import Graph
+from edgekit.manifest import Golden
 from edgekit.ondevice import samples
-from edgekit.pipeline import Progress
+from edgekit.pipeline import Progress, silent
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import Artifact
 
@@ -47,15 +50,15 @@ class Proof:
         Index of the largest element of the first output.
     sqnr_db
         Power of the float outputs over that of the artifact's error, over all samples.
-    outputs
-        The artifact's raw first output for the first samples: the golden answers.
+    golden
+        Files of the golden check by path: the first samples with the artifact's raw first outputs.
     """
 
     labels: tuple[int, ...] | None
     float_predictions: tuple[int, ...]
     artifact_predictions: tuple[int, ...]
     sqnr_db: float
-    outputs: tuple[Array, ...]
+    golden: dict[str, bytes]
 
 
 def check_preprocess(graph: Graph, preprocess: Preprocess, dataset: Dataset) -> None:
@@ -109,7 +112,7 @@ def prove(
     evaluation: Dataset,
     preprocess: Preprocess,
     *,
-    golden_count: int,
+    golden: Golden,
     folder: Path,
     progress: Progress,
 ) -> Proof:
@@ -117,44 +120,46 @@ def prove(
 
     Parameters
     ----------
+    golden
+        How many of the first samples to keep for the check on the device, and in which files.
     folder
         A private scratch folder; the artifact and its outputs stay there.
-    golden_count
-        How many raw outputs to keep.
 
     Raises
     ------
     BuildError
         The runtime refuses the artifact, or dies of it.
     """
-    path, container, results = folder / "artifact", folder / "samples.npz", folder / "outputs.npz"
+    path = folder / "artifact"
     path.write_bytes(artifact.data)
-    samples.write(str(container), (sample.x for sample in evaluation))
     wire = preprocess.to_wire(layout=wire_layout(artifact, preprocess))
-    answer = _infer(folder, path, container, results, wire, progress)
-    scale, zero = answer["output"]["scale"], answer["output"]["zero_point"]
+    everything, first = folder / "samples.npz", folder / "golden-samples.npz"
+    samples.write(str(everything), (sample.x for sample in evaluation))
+    samples.write(str(first), (sample.x for sample in itertools.islice(evaluation, golden.count)))
+    with _agent(folder) as session:
+        answer = _infer(session, path, everything, wire, progress=progress)
+        files = {golden.samples: first.read_bytes()}
+        for name, builtin in ((golden.outputs, False), (golden.builtin_outputs, True)):
+            _infer(session, path, first, wire, builtin=builtin)
+            files[name] = _outputs(first).read_bytes()
     layout = artifact.layouts.get(artifact.outputs[0].name, "as-is")
-    signal = noise = 0.0
     predictions: list[int] = []
-    golden: list[Array] = []
+    signal = noise = 0.0
     references = float_outputs(proto, evaluation, preprocess)
-    with samples.Samples(str(results)) as answers:
-        for number, (want, raw) in enumerate(zip(references, map(answers.__getitem__, range(len(answers))), strict=True)):
-            if number < golden_count:
-                golden.append(raw)
-            got = (raw.astype(np.float32) - zero) * scale if raw.dtype.kind in "iu" else raw
-            if layout == "nhwc" and got.ndim == 4:
-                got = got.transpose(0, 3, 1, 2)
-            predictions.append(int(np.argmax(want)))
-            signal += float(np.square(want, dtype=np.float64).sum())
-            noise += float(np.square(want - got.reshape(want.shape), dtype=np.float64).sum())
-            progress("compare with float", number + 1, len(evaluation))
+    for number, (want, raw) in enumerate(zip(references, samples.read(_outputs(everything)), strict=True)):
+        got = _real(raw, answer["output"])
+        if layout == "nhwc" and got.ndim == 4:
+            got = got.transpose(0, 3, 1, 2)
+        predictions.append(int(np.argmax(want)))
+        signal += float(np.square(want, dtype=np.float64).sum())
+        noise += float(np.square(want - got.reshape(want.shape), dtype=np.float64).sum())
+        progress("compare with float", number + 1, len(evaluation))
     return Proof(
         labels=evaluation.labels,
         float_predictions=tuple(predictions),
         artifact_predictions=tuple(answer["predictions"]),
         sqnr_db=10 * math.log10(signal / noise) if signal and noise else math.inf,
-        outputs=tuple(golden),
+        golden=files,
     )
 
 
@@ -165,20 +170,40 @@ def wire_layout(artifact: Artifact, preprocess: Preprocess) -> str:
     return preprocess.layout if layout == "as-is" else layout
 
 
-def _infer(folder: Path, artifact: Path, container: Path, results: Path, wire: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+@contextmanager
+def _agent(folder: Path) -> Iterator[AgentSession]:
     device = Device(name="host", address=Address.parse("local"), root=str(folder / "root"))
     try:
         with connect(device) as connection, AgentSession(connection, device) as session:
-            answer: dict[str, Any] = session.job(
-                "infer",
-                timeout_s=_RUN_TIMEOUT_S,
-                progress=progress,
-                artifact=str(artifact),
-                preprocess=dict(wire),
-                samples=str(container),
-                outputs=str(results),
-                threads=1,
-            )
-            return answer
+            yield session
     except DeviceError as error:
         raise BuildError(f"the artifact does not run on this host: {error.message}", fix=error.fix) from error
+
+
+def _infer(
+    session: AgentSession, artifact: Path, container: Path, wire: Mapping[str, Any], *, builtin: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    return session.job(
+        "infer",
+        timeout_s=_RUN_TIMEOUT_S,
+        progress=progress,
+        artifact=str(artifact),
+        preprocess=dict(wire),
+        samples=str(container),
+        outputs=str(_outputs(container)),
+        threads=1,
+        builtin=builtin,
+    )
+
+
+def _outputs(container: Path) -> Path:
+    """Return where the answers to a container's samples are written."""
+    return container.with_name(f"{container.stem}-outputs.npz")
+
+
+def _real(raw: Array, output: Mapping[str, Any]) -> Array:
+    """Return the real values that an output of the artifact stands for."""
+    if raw.dtype.kind not in "iu":
+        return raw
+    values: Array = (raw.astype(np.float32) - output["zero_point"]) * output["scale"]
+    return values

@@ -14,6 +14,7 @@ FILES = {
     "plan.json": b"{}\n",
     "golden/samples.npz": b"samples",
     "golden/outputs.npz": b"outputs",
+    "golden/builtin-outputs.npz": b"builtin outputs",
 }
 
 
@@ -30,7 +31,7 @@ def small_manifest() -> Manifest:
         layouts={"image": "nhwc"},
         preprocess={"layout": "nhwc"},
         requires=Requires(machines=("aarch64",), boards=("Raspberry Pi 4",), python="3.8", runtime="tflite"),
-        golden=Golden("golden/samples.npz", "golden/outputs.npz", 8, 2),
+        golden=Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", 8, 2),
         budget=Budget(accuracy_drop_max=0.01),
         origin=Origin(
             model_sha256="0" * 64,

@@ -44,7 +44,8 @@ def test_skip_and_samples_cut_a_window(folder: Path, pixels: np.ndarray) -> None
 
 
 def test_function(folder: Path, pixels: np.ndarray) -> None:
-    (folder / "my_meter_samples.py").write_text("import numpy as np\ndef load():\n    for i in range(4):\n        yield np.full((2,), i), i\n")
+    code = "import numpy as np\ndef load():\n    for i in range(4):\n        yield np.full((2,), i), i\n"
+    (folder / "my_meter_samples.py").write_text(code)
     found = open_dataset("my_meter_samples:load", folder)
     assert found.labels == (0, 1, 2, 3)
     assert [int(sample.x[0]) for sample in found] == [0, 1, 2, 3]

@@ -119,12 +119,6 @@ def test_hostile_fields_are_refused(each_agent: Agent, job: str, fields: dict[st
     assert not (each_agent.root.parent / "x").exists()
 
 
-def test_it_runs_as_a_module_on_the_host(tmp_path: Path) -> None:
-    job = wire.encode_job("store.status", str(tmp_path), {"app": None})
-    done = subprocess.run([sys.executable, "-m", "edgekit.ondevice"], input=job, stdout=subprocess.PIPE, check=True)
-    assert wire.decode_event(done.stdout)["data"]["apps"] == []
-
-
 def test_it_takes_no_arguments(agent: Agent) -> None:
     done = subprocess.run([*agent.command, "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert (done.returncode, wire.decode_event(done.stdout)["kind"]) == (1, "usage")
