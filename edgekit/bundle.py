@@ -1,16 +1,17 @@
 """``Bundle``: what travels. A folder, or a deterministic tar of it, named by the manifest's digest.
 
-Nothing in a bundle is believed before it is checked: names, kinds, sizes and digests, in that order.
+The tar holds ``manifest.json``, which lists every other file with its digest, then ``manifest.sha256`` with the
+manifest's own (in the form ``sha256sum -c`` reads), then the files. Nothing in a bundle is believed before it is
+checked: names, kinds, sizes and digests, in that order.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,15 @@ from typing import IO
 
 import msgspec
 
-from edgekit.digest import fsync_folder, sha256_bytes, sha256_file
+from edgekit.digest import atomic_file, sha256_bytes, sha256_file, sha256_stream
 from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST, FileEntry, Manifest
 from edgekit.parse import from_json
 
-__all__ = ["Bundle", "bundle_files", "damage", "list_files", "open_bundle", "write_bundle"]
+__all__ = ["SEAL", "Bundle", "bundle_files", "damage", "encode_manifest", "list_files", "open_bundle", "seal", "write_bundle"]
 
 SUFFIX = ".edge"
+SEAL = "manifest.sha256"
 _MANIFEST_BYTES_MAX = 4 << 20
 _BLOCK_BYTES = 1 << 20
 
@@ -40,16 +42,14 @@ class Bundle:
         Holds ``manifest.json`` and every file it lists.
     digest
         SHA-256 of ``manifest.json``: the release's name on a device.
+    archive
+        The ``.edge`` file it came from; None for a folder.
     """
 
     folder: Path
     digest: str
     manifest: Manifest
-
-    @property
-    def file_name(self) -> str:
-        """``NAME-TARGET-<digest12>.edge``."""
-        return f"{self.manifest.name}-{self.manifest.target}-{self.digest[:12]}{SUFFIX}"
+    archive: Path | None
 
     @property
     def entries(self) -> tuple[FileEntry, ...]:
@@ -100,25 +100,23 @@ def write_bundle(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -
         The written tar: POSIX ustar, sorted, all times and owners zero.
     """
     head = encode_manifest(manifest)
-    name = f"{manifest.name}-{manifest.target}-{sha256_bytes(head)[:12]}{SUFFIX}"
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for path, data in [(MANIFEST, head), *sorted(files.items())]:
-                    member = tarfile.TarInfo(path)
-                    member.size, member.mode = len(data), 0o644
-                    tar.addfile(member, io.BytesIO(data))
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(folder / name)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    fsync_folder(folder)
-    return folder / name
+    path = folder / f"{manifest.name}-{manifest.target}-{sha256_bytes(head)[:12]}{SUFFIX}"
+    with atomic_file(path) as file:
+        _write_tar(file, [(MANIFEST, head), (SEAL, seal(head)), *sorted(files.items())])
+    return path
+
+
+def seal(manifest: bytes) -> bytes:
+    """Return the content of ``manifest.sha256``."""
+    return f"{sha256_bytes(manifest)}  {MANIFEST}\n".encode()
+
+
+def _write_tar(file: IO[bytes], members: Iterable[tuple[str, bytes]]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, data in members:
+            member = tarfile.TarInfo(path)
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, io.BytesIO(data))
 
 
 @contextmanager
@@ -134,14 +132,14 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         No bundle there, or one that is not what its manifest says.
     """
     if path.is_dir():
-        yield _bundle_in(path, str(path))
+        yield _bundle_in(path, str(path), None)
         return
     if not path.is_file():
         raise InputError(f"{path}: no such bundle", fix="edgekit build makes one and prints its path")
     scratch = Path(tempfile.mkdtemp(prefix="edgekit-bundle-"))
     try:
         _unpack(path, scratch)
-        yield _bundle_in(scratch, str(path))
+        yield _bundle_in(scratch, str(path), path)
     finally:
         shutil.rmtree(scratch)
 
@@ -152,20 +150,35 @@ def bundle_files(folder: Path) -> list[Path]:
 
 
 def damage(bundle: Bundle) -> list[str]:
-    """Return one line for each file whose bytes are not those the manifest names; none is good."""
+    """Return one line for each thing whose bytes are not as they were written; none is good.
+
+    Files are compared with the manifest, the manifest with its seal (when the bundle was opened),
+    and the archive around them with what `write_bundle` makes of the same files.
+    """
     found = []
     for entry in bundle.manifest.files:
         actual = sha256_file(bundle.folder / entry.path)
         if actual != entry.sha256:
             found.append(f"{entry.path}: sha256 is {actual[:12]}.., the manifest says {entry.sha256[:12]}..")
+    if bundle.archive and not found:
+        paths = [MANIFEST, SEAL, *sorted(entry.path for entry in bundle.manifest.files)]
+        with tempfile.TemporaryFile() as again:
+            _write_tar(again, ((path, (bundle.folder / path).read_bytes()) for path in paths))
+            again.seek(0)
+            same = sha256_stream(again) == sha256_file(bundle.archive)
+        if not same:
+            found.append(f"{bundle.archive.name}: the archive's own headers or padding were changed")
     return found
 
 
-def _bundle_in(folder: Path, where: str) -> Bundle:
-    own = folder / MANIFEST
-    if not own.is_file() or own.is_symlink():
-        raise InputError(f"{where}: no {MANIFEST} in it, so it is no bundle")
+def _bundle_in(folder: Path, where: str, archive: Path | None) -> Bundle:
+    own, sealed = folder / MANIFEST, folder / SEAL
+    for file in (own, sealed):
+        if not file.is_file() or file.is_symlink():
+            raise InputError(f"{where}: no {file.name} in it, so it is no bundle")
     data = own.read_bytes()
+    if sealed.read_bytes() != seal(data):
+        raise InputError(f"{where}: {MANIFEST} is damaged: its digest is not the one in {SEAL}", fix="build or copy the bundle again")
     manifest = _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=_MANIFEST_BYTES_MAX), where)
     for entry in manifest.files:
         file = folder / entry.path
@@ -176,12 +189,15 @@ def _bundle_in(folder: Path, where: str) -> Bundle:
                 f"{where}: {entry.path} has {file.stat().st_size} bytes, the manifest says {entry.bytes}",
                 fix="build or copy the bundle again",
             )
-    return Bundle(folder, sha256_bytes(data), manifest)
+    return Bundle(folder, sha256_bytes(data), manifest, archive)
 
 
 def _check(manifest: Manifest, where: str) -> Manifest:
     paths = [entry.path for entry in manifest.files]
-    if len(set(paths)) != len(paths) or MANIFEST in paths:
+    folders = {path.rpartition("/")[0] for path in paths}
+    if folders & {*paths, MANIFEST, SEAL}:
+        raise InputError(f"{where}:{MANIFEST}: a path runs through a file")
+    if len(set(paths)) != len(paths) or {MANIFEST, SEAL} & set(paths):
         raise InputError(f"{where}:{MANIFEST}: a file is listed twice")
     golden = manifest.golden
     for path in (manifest.artifact, golden.samples, golden.outputs, golden.builtin_outputs):
@@ -199,7 +215,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 raise InputError(f"{path}: does not begin with {MANIFEST}, so it is no bundle")
             _copy(tar.extractfile(first), folder / MANIFEST, first.size, path)
             manifest = _check(from_json((folder / MANIFEST).read_bytes(), Manifest, f"{path}:{MANIFEST}"), str(path))
-            sizes = {entry.path: entry.bytes for entry in manifest.files}
+            sizes = {SEAL: len(seal(b"")), **{entry.path: entry.bytes for entry in manifest.files}}
             while (member := tar.next()) is not None:
                 if not member.isreg() or member.issparse() or sizes.pop(member.name, None) != member.size:
                     raise InputError(f"{path}: {member.name!r} is not as the manifest lists it", fix="build or copy the bundle again")

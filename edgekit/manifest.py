@@ -16,10 +16,10 @@ __all__ = ["MANIFEST", "FileEntry", "Golden", "Manifest", "Origin", "Requires"]
 
 MANIFEST = "manifest.json"
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 # Plain relative paths of one or two parts: nothing that could climb, hide or surprise a shell.
-BundlePath = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?$")]
-AppName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+BundlePath = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?\Z")]
+AppName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class Requires(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     machines: tuple[str, ...]
     boards: tuple[str, ...]
-    python: str
+    python: Annotated[str, msgspec.Meta(pattern=r"^3\.[0-9]{1,2}\Z")]
     runtime: str
 
 
@@ -47,8 +47,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: BundlePath
     outputs: BundlePath
     builtin_outputs: BundlePath
-    count: int
-    tolerance: int
+    tolerance: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,4 +92,4 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     budget: Budget
     origin: Origin
     taints: tuple[str, ...]
-    files: tuple[FileEntry, ...]
+    files: Annotated[tuple[FileEntry, ...], msgspec.Meta(min_length=1, max_length=999)]

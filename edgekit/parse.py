@@ -78,7 +78,7 @@ def from_json(data: bytes, noun: type[T], where: str, *, max_bytes: int = 64 << 
         return msgspec.json.decode(data, type=noun)
     except msgspec.ValidationError as error:
         raise _explain(error, noun, where) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON: {error}") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -27,8 +27,8 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Largest 99th percentile of the invoke time.
     """
 
-    accuracy_drop_max: float | None = None
-    latency_p99_ms: float | None = None
+    accuracy_drop_max: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    latency_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -96,13 +96,13 @@ def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
         if not count or any(len(outputs) != count for outputs in expected):
             raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
         for index, output in enumerate(_Pass(runner, declared, samples).outputs("golden", progress)):
-            worst = [max(so_far, _steps(outputs[index], output)) for so_far, outputs in zip(worst, expected)]
+            worst = [max(so_far, steps(outputs[index], output)) for so_far, outputs in zip(worst, expected)]
     nearest = min(worst)
     shown = nearest if math.isfinite(nearest) else None
     return {"ok": nearest <= tolerance, "count": count, "max_diff": shown, "tolerance": tolerance}
 
 
-def _steps(wanted: NDArray[Any], output: NDArray[Any]) -> float:
+def steps(wanted: NDArray[Any], output: NDArray[Any]) -> float:
     """Return the largest difference in quantization steps; a float output's step is 1/255 of the golden output's range."""
     import numpy as np
 

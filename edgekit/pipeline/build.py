@@ -39,8 +39,7 @@ __all__ = ["Built", "build"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 GOLDEN_COUNT = 8
-# Two steps: kernels of other CPUs may round a half the other way, once in a layer and once in the next.
-GOLDEN_TOLERANCE = 2
+GOLDEN_TOLERANCE = 2  # quantization steps, at least; see `edgekit.pipeline.verify`
 _RANDOM_SAMPLES = 32
 _BATCH_BYTES = 32 << 20
 

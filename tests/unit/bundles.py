@@ -31,7 +31,7 @@ def small_manifest() -> Manifest:
         layouts={"image": "nhwc"},
         preprocess={"layout": "nhwc"},
         requires=Requires(machines=("aarch64",), boards=("Raspberry Pi 4",), python="3.8", runtime="tflite"),
-        golden=Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", 8, 2),
+        golden=Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", 2),
         budget=Budget(accuracy_drop_max=0.01),
         origin=Origin(
             model_sha256="0" * 64,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.bundle import bundle_files, damage, encode_manifest, open_bundle, write_bundle
+from edgekit.bundle import SEAL, bundle_files, damage, encode_manifest, open_bundle, seal, write_bundle
 from edgekit.digest import sha256_file
 from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST
@@ -30,7 +31,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = write_small_bundle(tmp_path)
     with open_bundle(path) as bundle:
         assert bundle.manifest == small_manifest()
-        assert bundle.file_name == path.name == f"meter-rpi4-{bundle.digest[:12]}.edge"
+        assert path.name == f"meter-rpi4-{bundle.digest[:12]}.edge"
         assert {e.path for e in bundle.entries} == {MANIFEST, *FILES}
         assert bundle.read("model.tflite") == FILES["model.tflite"]
         assert damage(bundle) == []
@@ -45,24 +46,44 @@ def test_newest_bundle_first(tmp_path: Path) -> None:
     assert bundle_files(tmp_path) == [other, path]
 
 
-def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
-    """Each content byte of a file, and of the manifest, is covered by some check."""
+def find_damage(path: Path) -> list[str]:
+    """Return what opening and verifying a bundle find wrong with it."""
+    try:
+        with open_bundle(path) as bundle:
+            return damage(bundle)
+    except InputError as error:
+        return [error.message]
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """Contents, manifest, seal, tar headers and padding alike: nothing in the file is free to change."""
     path = write_small_bundle(tmp_path)
     data = path.read_bytes()
-    with tarfile.open(path) as tar:
-        spans = [(member.name, member.offset_data, member.size) for member in tar]
+    assert find_damage(path) == []
     missed = []
-    for name, start, size in spans:
-        for offset in {start, start + size // 2, start + size - 1}:
-            path.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
-            try:
-                with open_bundle(path) as bundle:
-                    # A manifest that still parses has another digest, so it is another bundle.
-                    if not damage(bundle) and bundle.file_name == path.name:
-                        missed.append((name, offset))
-            except InputError:
-                continue
+    # Every byte of the members' headers and first contents, then a stride through the rest.
+    for offset in [*range(0, 1600, 7), *range(1600, len(data), 61)]:
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ (1 << offset % 8)]) + data[offset + 1 :])
+        if not find_damage(path):
+            missed.append(offset)
     assert missed == []
+
+
+@pytest.mark.parametrize("grown", [b"\0", b"x", b"\0" * 512, b"\0" * 10240])
+def test_a_grown_archive_is_found(tmp_path: Path, grown: bytes) -> None:
+    path = write_small_bundle(tmp_path)
+    path.write_bytes(path.read_bytes() + grown)
+    assert find_damage(path)
+
+
+def test_a_changed_manifest_is_found_in_a_folder_too(tmp_path: Path) -> None:
+    with open_bundle(write_small_bundle(tmp_path)) as bundle:
+        copy = tmp_path / "folder"
+        shutil.copytree(bundle.folder, copy)
+    manifest = copy / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"tolerance": 2', '"tolerance": 9'))
+    (message,) = find_damage(copy)
+    assert "manifest.json is damaged" in message
 
 
 def _tar(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
@@ -86,7 +107,8 @@ def _link(name: str, kind: bytes, to: str) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def _good() -> list[tuple[tarfile.TarInfo, bytes]]:
-    return [_file(MANIFEST, encode_manifest(small_manifest())), *(_file(path, data) for path, data in FILES.items())]
+    head = encode_manifest(small_manifest())
+    return [_file(MANIFEST, head), _file(SEAL, seal(head)), *(_file(path, data) for path, data in FILES.items())]
 
 
 HOSTILE: dict[str, Callable[[], list[tuple[tarfile.TarInfo, bytes]]]] = {
@@ -100,8 +122,10 @@ HOSTILE: dict[str, Callable[[], list[tuple[tarfile.TarInfo, bytes]]]] = {
     "folder": lambda: [*_good()[:-1], _link("golden/outputs.npz", tarfile.DIRTYPE, "")],
     "lying size": lambda: [*_good()[:-1], _file("golden/outputs.npz", b"longer than the manifest says")],
     "missing file": lambda: _good()[:-1],
+    "no seal": lambda: [_good()[0], *_good()[2:]],
+    "another's seal": lambda: [_good()[0], _file(SEAL, seal(b"other")), *_good()[2:]],
     "manifest not first": lambda: [*_good()[1:], _good()[0]],
-    "no manifest": lambda: _good()[1:],
+    "no manifest": lambda: _good()[2:],
     "empty": list,
 }
 
@@ -116,7 +140,7 @@ def test_hostile_tar_is_refused_and_writes_nothing_outside(name: str, tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["evil.edge"]
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a/../x", "a/b/c", ".hidden", "a//b", "a\\b", "a\nb", "", "-rf"])
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../x", "a/b/c", ".hidden", "a//b", "a\\b", "a\nb", "a\n", "", "-rf", "plan.json/x", "manifest.json/x"])
 def test_manifest_paths_are_plain(path: str, tmp_path: Path) -> None:
     entry = msgspec.structs.replace(small_manifest().files[0], path=path)
     manifest = msgspec.structs.replace(small_manifest(), files=(*small_manifest().files, entry))
