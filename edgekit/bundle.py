@@ -21,14 +21,13 @@ import msgspec
 
 from edgekit.digest import atomic_file, sha256_bytes, sha256_file, sha256_stream
 from edgekit.errors import InputError
-from edgekit.manifest import MANIFEST, FileEntry, Manifest
+from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
 from edgekit.parse import from_json
 
 __all__ = ["SEAL", "Bundle", "bundle_files", "damage", "encode_manifest", "list_files", "open_bundle", "seal", "write_bundle"]
 
 SUFFIX = ".edge"
 SEAL = "manifest.sha256"
-_MANIFEST_BYTES_MAX = 4 << 20
 _BLOCK_BYTES = 1 << 20
 
 
@@ -179,7 +178,7 @@ def _bundle_in(folder: Path, where: str, archive: Path | None) -> Bundle:
     data = own.read_bytes()
     if sealed.read_bytes() != seal(data):
         raise InputError(f"{where}: {MANIFEST} is damaged: its digest is not the one in {SEAL}", fix="build or copy the bundle again")
-    manifest = _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=_MANIFEST_BYTES_MAX), where)
+    manifest = _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
     for entry in manifest.files:
         file = folder / entry.path
         if file.is_symlink() or not file.is_file():
@@ -211,7 +210,7 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with tarfile.open(path, mode="r:") as tar:
             first = tar.next()
-            if first is None or first.name != MANIFEST or not first.isreg() or first.issparse() or first.size > _MANIFEST_BYTES_MAX:
+            if first is None or first.name != MANIFEST or not first.isreg() or first.issparse() or first.size > MANIFEST_BYTES_MAX:
                 raise InputError(f"{path}: does not begin with {MANIFEST}, so it is no bundle")
             _copy(tar.extractfile(first), folder / MANIFEST, first.size, path)
             manifest = _check(from_json((folder / MANIFEST).read_bytes(), Manifest, f"{path}:{MANIFEST}"), str(path))

@@ -1,9 +1,10 @@
 """``Dataset``: a fixed list of real samples, with labels where there are any.
 
 Three forms: a folder of images with ``labels.csv``, an ``.npz`` with ``x`` (and ``y``), and
-``module:function``. Samples are read one at a time and never kept, except that a compressed ``.npz``
-is one block. Each sample has a digest of what the network would see, so that calibration and
-evaluation can be shown to share none.
+``module:function``. `open_dataset` reads one of them once, sample by sample, into a container of
+edgekit's own, checks each on the way, and everything later reads that container: so a shuffling
+loader cannot give two answers, memory stays flat, and no image is decoded twice. Each sample has a
+digest, so that calibration and evaluation can be shown to share none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib
 import itertools
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.digest import sha256_bytes
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError
+from edgekit.ondevice import samples
 
 __all__ = ["Dataset", "Sample", "open_dataset", "refuse_overlap"]
 
@@ -42,74 +44,77 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A list of samples that can be gone through again and again.
+    """Samples in a container, each with its digest.
 
     Attributes
     ----------
     name
-        Where it came from, for messages and reports.
-    read
-        Makes a fresh iterator over the samples.
+        Where they came from, for messages and reports.
+    container
+        The file they are in now (`edgekit.ondevice.samples`).
+    digests
+        One for each sample, in order.
+    labels
+        One for each sample, or None when any has none.
+    examples
+        The first sample of each shape and type: what holds for them holds for all.
     """
 
     name: str
-    read: Callable[[], Iterator[Sample]]
+    container: Path
+    digests: tuple[str, ...]
+    labels: tuple[int, ...] | None
+    examples: tuple[Sample, ...]
 
-    def __iter__(self) -> Iterator[Sample]:
-        return self.read()
+    def __iter__(self) -> Iterator[Array]:
+        return samples.read(self.container)
 
-    @cached_property
-    def index(self) -> tuple[tuple[str, int | None], ...]:
-        """Digest and label of every sample, in order; reads all of them once."""
-        entries = tuple((_digest(sample.x), sample.label) for sample in self)
-        if not entries:
-            raise InputError(f"{self.name}: no samples", fix="check [..] skip and samples, or the dataset's path")
-        return entries
-
-    @cached_property
-    def labels(self) -> tuple[int, ...] | None:
-        """Every sample's label, or None when any is missing."""
-        found = tuple(label for _, label in self.index if label is not None)
-        return found if len(found) == len(self.index) else None
+    def __len__(self) -> int:
+        return len(self.digests)
 
     @cached_property
     def sha256(self) -> str:
         """Digest of all samples and labels in order: names the dataset in plans and reports."""
-        return sha256_bytes("\n".join(f"{digest} {label}" for digest, label in self.index).encode())
-
-    def __len__(self) -> int:
-        return len(self.index)
+        labels = self.labels or (None,) * len(self)
+        return sha256_bytes("\n".join(f"{digest} {label}" for digest, label in zip(self.digests, labels, strict=True)).encode())
 
 
-def open_dataset(word: str, folder: Path, *, skip: int = 0, samples: int | None = None) -> Dataset:
-    """Open a dataset by what the project calls it.
+def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, count: int | None = None) -> Dataset:
+    """Read a dataset by what the project calls it.
 
     Parameters
     ----------
     word
         A path relative to ``folder``, or ``module:function``.
-    skip, samples
+    container
+        The samples are written to this file.
+    skip, count
         Take so many samples after the first ``skip``; None takes the rest.
 
     Raises
     ------
     InputError
-        No such dataset, or its form is not one edgekit reads. Unreadable samples are found when
-        they are read, each named.
+        No such dataset, a form that edgekit does not read, fewer samples than asked for, or a
+        sample that is unreadable or no numbers; each named.
     """
-    path = folder / word
-    if path.is_dir():
-        read = _image_folder(path)
-    elif path.suffix == ".npz" and path.is_file():
-        read = _npz(path)
-    elif ":" in word and not path.exists():
-        read = _function(word, folder)
-    elif path.exists():
-        raise InputError(f"{path}: not a dataset", fix="give a folder of images with labels.csv, an .npz with x and y, or module:function")
-    else:
-        raise InputError(f"{path}: no such dataset", fix="check the path; it starts from the folder of edgekit.toml")
-    stop = None if samples is None else skip + samples
-    return Dataset(word, lambda: itertools.islice(read(), skip, stop))
+    digests: list[str] = []
+    labels: list[int | None] = []
+    examples: dict[tuple[str, tuple[int, ...]], Sample] = {}
+
+    def checked() -> Iterator[Array]:
+        for sample in itertools.islice(_source(word, folder)(), skip, None if count is None else skip + count):
+            _check(sample)
+            digests.append(_digest(sample.x))
+            labels.append(sample.label)
+            examples.setdefault((sample.x.dtype.str, sample.x.shape), sample)
+            yield sample.x
+
+    samples.write(container, checked())
+    if not digests or (count is not None and len(digests) < count):
+        wanted = f"{count} were asked for" if count else "none is left"
+        raise InputError(f"{word}: {len(digests)} samples after the first {skip}, {wanted}", fix="lower samples or skip in edgekit.toml")
+    known = tuple(label for label in labels if label is not None)
+    return Dataset(word, container, tuple(digests), known if len(known) == len(labels) else None, tuple(examples.values()))
 
 
 def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
@@ -120,14 +125,37 @@ def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
     InputError
         At least one sample is in both.
     """
-    seen = {digest for digest, _ in calibration.index}
-    shared = [number for number, (digest, _) in enumerate(evaluation.index) if digest in seen]
+    seen = set(calibration.digests)
+    shared = [number for number, digest in enumerate(evaluation.digests) if digest in seen]
     if shared:
         raise InputError(
             f"calibration ({calibration.name}) and evaluation ({evaluation.name}) share {len(shared)} samples, "
             f"the first is evaluation sample {shared[0]}",
             fix="take other samples, e.g. skip = N under [evaluation]",
         )
+
+
+def _source(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
+    path = folder / word
+    if path.is_dir():
+        return _image_folder(path)
+    if path.suffix == ".npz" and path.is_file():
+        return _npz(path)
+    if ":" in word and not path.exists():
+        return _function(word, folder)
+    if path.exists():
+        raise InputError(f"{path}: not a dataset", fix="give a folder of images with labels.csv, an .npz with x and y, or module:function")
+    raise InputError(f"{path}: no such dataset", fix="check the path; it starts from the folder of edgekit.toml")
+
+
+def _check(sample: Sample) -> None:
+    x = sample.x
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{sample.origin}: holds {x.dtype}, not numbers", fix="give arrays of numbers; text must be encoded first")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise InputError(f"{sample.origin}: holds a value that is not finite", fix="remove the sample, or clean it")
+    if sample.label is not None and sample.label < 0:
+        raise InputError(f"{sample.origin}: the label {sample.label} is negative", fix="labels count from 0")
 
 
 def _digest(x: Array) -> str:
@@ -153,16 +181,20 @@ def _image_folder(folder: Path) -> Callable[[], Iterator[Sample]]:
 
 
 def _label_rows(listing: Path) -> Iterator[tuple[str, int]]:
-    with listing.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"file", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(f"{listing}: no column {sorted(missing)[0]!r}", fix="its first line must read: file,label")
-        for row in reader:
-            try:
-                yield row["file"], int(row["label"])
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{listing}:{reader.line_num}: the label {row['label']!r} is not a whole number") from error
+    try:
+        # Spreadsheets put a byte order mark before the first column's name.
+        with listing.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = {"file", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(f"{listing}: no column {sorted(missing)[0]!r}", fix="its first line must read: file,label")
+            for row in reader:
+                try:
+                    yield row["file"], int(row["label"])
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"{listing}:{reader.line_num}: the label {row['label']!r} is not a whole number") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{listing}: not readable as UTF-8 text: {error}", fix="save it as UTF-8") from error
 
 
 def _decode(path: Path) -> Array:
@@ -201,20 +233,24 @@ def _npz(path: Path) -> Callable[[], Iterator[Sample]]:
 
 def _function(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     module_name, _, attribute = word.partition(":")
+    fix = f"{module_name}.py must lie in {folder} or be installed, and {attribute}() give samples x or pairs (x, label)"
     # The user's own module lies beside their edgekit.toml, as with any project-local plug-in.
     if str(folder.resolve()) not in sys.path:
         sys.path.insert(0, str(folder.resolve()))
     try:
         function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{word}: {error}", fix=f"{module_name}.py must lie in {folder} or be installed, and define {attribute}()"
-        ) from error
+    except Exception as error:
+        raise InputError(f"{word}: {type(error).__name__}: {error}", fix=fix) from error
 
     def read() -> Iterator[Sample]:
-        items: Iterable[Any] = function()
-        for number, item in enumerate(items):
-            x, label = item if isinstance(item, tuple) else (item, None)
-            yield Sample(np.asarray(x), None if label is None else int(label), f"{word}[{number}]")
+        try:
+            for number, item in enumerate(function()):
+                paired = isinstance(item, (tuple, list)) and len(item) == 2 and np.ndim(item[0]) > 0
+                x, label = item if paired else (item, None)
+                yield Sample(np.asarray(x), None if label is None else int(label), f"{word}[{number}]")
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise InputError(f"{word}: {type(error).__name__}: {error}", fix=fix) from error
 
     return read

@@ -12,9 +12,10 @@ import msgspec
 from edgekit.model import TensorSpec
 from edgekit.target import Budget
 
-__all__ = ["MANIFEST", "FileEntry", "Golden", "Manifest", "Origin", "Requires"]
+__all__ = ["MANIFEST", "MANIFEST_BYTES_MAX", "FileEntry", "Golden", "Manifest", "Origin", "Requires"]
 
 MANIFEST = "manifest.json"
+MANIFEST_BYTES_MAX = 4 << 20
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 # Plain relative paths of one or two parts: nothing that could climb, hide or surprise a shell.

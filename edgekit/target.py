@@ -13,7 +13,7 @@ from edgekit.errors import InputError, UsageError
 from edgekit.nearest import did_you_mean
 from edgekit.parse import into, read_toml
 
-__all__ = ["Budget", "Target", "data_folder", "load_target", "target_names"]
+__all__ = ["Budget", "Target", "data_folder", "load_target", "same_kind", "target_names"]
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,3 +99,8 @@ def load_target(name: str) -> Target:
     target = into({"name": name, **data}, Target, str(path))
     machines = tuple(platform.machine() if machine == "host" else machine for machine in target.machines)
     return msgspec.structs.replace(target, machines=machines)
+
+
+def same_kind(one: str, other: str) -> bool:
+    """Tell whether two targets mean the same kind of board: the same name, or one names the other's family."""
+    return one == other or load_target(one).family == other or load_target(other).family == one

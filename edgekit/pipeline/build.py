@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,16 +21,17 @@ from edgekit._version import __version__
 from edgekit.accuracy import accuracy_measurements
 from edgekit.bundle import list_files, write_bundle
 from edgekit.dataset import Dataset, open_dataset, refuse_overlap
+from edgekit.digest import make_folder
 from edgekit.errors import BuildError, InputError
 from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.graph import Graph
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.verify import Proof, check_preprocess, prove, wire_layout
+from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, check_preprocess, class_count, prove, wire_layout
 from edgekit.project import Project
 from edgekit.quantize.calibrate import DEFAULT_METHOD, calibrate
 from edgekit.quantize.normalise import normalise
-from edgekit.report import BundleName, Measurement, Report, encode_report
+from edgekit.report import BundleName, Findings, Measurement, Report, Verdict, encode_report
 from edgekit.runtimes import RUNTIMES, Artifact
 from edgekit.sources import source_for
 from edgekit.target import Budget, Target
@@ -39,9 +41,9 @@ __all__ = ["Built", "build"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 GOLDEN_COUNT = 8
-GOLDEN_TOLERANCE = 2  # quantization steps, at least; see `edgekit.pipeline.verify`
+# The tolerance is the least one, in quantization steps; see `edgekit.pipeline.verify`.
+_GOLDEN = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", tolerance=2)
 _RANDOM_SAMPLES = 32
-_BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -86,42 +88,35 @@ def build(
     """
     source = source_for(model_path)
     model = source.read(model_path)
-    calibration, evaluation = _datasets(project, folder, allow_random=allow_random)
-    progress("read the model", 0, 1)
-    proto = source.load(model)
-    graph = normalise(proto, shapes=project.model.shapes)
-    progress("read the model", 1, 1)
-    check_preprocess(graph, project.preprocess, evaluation)
-    if calibration:
-        check_preprocess(graph, project.preprocess, calibration)
-        refuse_overlap(calibration, evaluation)
-    plan = calibrate(
-        graph,
-        _batches(graph, project, calibration),
-        total=len(calibration) if calibration else _RANDOM_SAMPLES,
-        method=project.calibration.method or DEFAULT_METHOD,
-        dataset_sha256=calibration.sha256 if calibration else None,
-        progress=progress,
-    )
-    runtime = lazy.load(RUNTIMES[target.runtime])()
-    artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
-    count = min(GOLDEN_COUNT, len(evaluation))
-    golden = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", count, GOLDEN_TOLERANCE)
-    scratch = Path(tempfile.mkdtemp(prefix="edgekit-build-"))
-    try:
-        proof = prove(artifact, proto, evaluation, project.preprocess, golden=golden, folder=scratch, progress=progress)
-    except BuildError as error:
-        raise BuildError(f"{error.message}\nthe work folder is kept: {scratch}", fix=error.fix) from error
-    except BaseException:
-        shutil.rmtree(scratch)
-        raise
-    shutil.rmtree(scratch)
+    make_folder(output)
+    with _scratch() as scratch:
+        calibration, evaluation = _datasets(project, folder, scratch, allow_random=allow_random, progress=progress)
+        proto = source.load(model)
+        graph = normalise(proto, shapes=project.model.shapes)
+        check_preprocess(graph, project.preprocess, evaluation)
+        check_labels(graph, evaluation)
+        if calibration:
+            check_preprocess(graph, project.preprocess, calibration)
+            refuse_overlap(calibration, evaluation)
+        plan = calibrate(
+            graph,
+            _inputs(graph, project, calibration),
+            total=len(calibration) if calibration else _RANDOM_SAMPLES,
+            method=project.calibration.method or DEFAULT_METHOD,
+            dataset_sha256=calibration.sha256 if calibration else None,
+            progress=progress,
+        )
+        runtime = lazy.load(RUNTIMES[target.runtime])()
+        artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
+        proof = prove(
+            artifact, proto, evaluation, project.preprocess, golden=_GOLDEN, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress
+        )
     name = project.model.name or _name_from(model_path)
     budget = _budget(project.budget, target.budget)
     tools = _tools()
-    report = _report(
-        name, target.name, proof, budget, tools, {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
-    )
+    sizes = {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
+    findings = _accuracy(class_count(graph.outputs[0].shape), proof, evaluation, budget)
+    report = _report(name, target.name, findings, proof, len(evaluation), tools, sizes)
     files = {
         runtime.artifact_name: artifact.data,
         "plan.json": _json(plan),
@@ -129,7 +124,7 @@ def build(
         EVALUATION: _json(
             Evaluation(
                 dataset_sha256=evaluation.sha256,
-                labels=proof.labels,
+                labels=evaluation.labels,
                 float_predictions=proof.float_predictions,
                 artifact_predictions=proof.artifact_predictions,
             )
@@ -147,7 +142,7 @@ def build(
         layouts=artifact.layouts,
         preprocess=project.preprocess.to_wire(layout=wire_layout(artifact, project.preprocess)),
         requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
-        golden=golden,
+        golden=msgspec.structs.replace(_GOLDEN, tolerance=proof.golden_tolerance),
         budget=budget,
         origin=Origin(
             model_sha256=model.sha256,
@@ -164,7 +159,24 @@ def build(
     return Built(write_bundle(manifest, files, output), manifest, report)
 
 
-def _datasets(project: Project, folder: Path, *, allow_random: bool) -> tuple[Dataset | None, Dataset]:
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a private work folder; it goes when the block ends, but stays, and is named, when the artifact does not run."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekit-build-"))
+    try:
+        yield folder
+    except BuildError as error:
+        if (folder / ARTIFACT).exists():
+            raise BuildError(f"{error.message}\nthe work folder is kept: {folder}", fix=error.fix) from error
+        shutil.rmtree(folder)
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+def _datasets(project: Project, folder: Path, scratch: Path, *, allow_random: bool, progress: Progress) -> tuple[Dataset | None, Dataset]:
     wanted, proof = project.calibration, project.evaluation
     if wanted.dataset is None and not allow_random:
         raise InputError(
@@ -176,27 +188,20 @@ def _datasets(project: Project, folder: Path, *, allow_random: bool) -> tuple[Da
             "no evaluation set: a build proves itself on samples that calibration never saw",
             fix='write [evaluation] dataset = "..." in edgekit.toml; skip and samples split one set in two',
         )
-    calibration = open_dataset(wanted.dataset, folder, skip=wanted.skip, samples=wanted.samples) if wanted.dataset else None
-    return calibration, open_dataset(proof.dataset, folder, skip=proof.skip, samples=proof.samples)
+    calibration = None
+    progress("read the samples", 0, 2)
+    if wanted.dataset:
+        calibration = open_dataset(wanted.dataset, folder, scratch / "calibration.npz", skip=wanted.skip, count=wanted.samples)
+    progress("read the samples", 1, 2)
+    evaluation = open_dataset(proof.dataset, folder, scratch / "evaluation.npz", skip=proof.skip, count=proof.samples)
+    progress("read the samples", 2, 2)
+    return calibration, evaluation
 
 
-def _batches(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
+def _inputs(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
     (entry,) = graph.inputs
-    if calibration is None:
-        source: Iterator[Array] = _random_inputs(entry.shape)
-    else:
-        source = (project.preprocess.apply(sample.x) for sample in calibration)
-    # Every activation of a batch is in memory at once, so its size follows the largest of them.
-    largest = max(4 * int(np.prod(graph.shapes[name])) for name in graph.activations)
-    size = max(1, min(16, _BATCH_BYTES // largest))
-    batch: list[Array] = []
-    for x in source:
-        batch.append(x)
-        if len(batch) == size:
-            yield {entry.name: np.concatenate(batch)}
-            batch = []
-    if batch:
-        yield {entry.name: np.concatenate(batch)}
+    inputs = map(project.preprocess.apply, calibration) if calibration else _random_inputs(entry.shape)
+    return ({entry.name: x} for x in inputs)
 
 
 def _random_inputs(shape: tuple[int, ...]) -> Iterator[Array]:
@@ -205,12 +210,8 @@ def _random_inputs(shape: tuple[int, ...]) -> Iterator[Array]:
         yield generator.standard_normal(shape, dtype=np.float32)
 
 
-def _report(name: str, target: str, proof: Proof, budget: Budget, tools: dict[str, str], sizes: dict[str, int]) -> Report:
+def _report(name: str, target: str, findings: Findings, proof: Proof, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:
     """Say what the host found. No time and no digest in it: it is part of what the bundle's digest covers."""
-    findings = accuracy_measurements(
-        proof.labels, proof.float_predictions, proof.artifact_predictions, accuracy_drop_max=budget.accuracy_drop_max
-    )
-    count = len(proof.artifact_predictions)
     sqnr = Measurement("output_sqnr", proof.sqnr_db if math.isfinite(proof.sqnr_db) else None, "dB", count)
     return Report(
         bundle=BundleName(name, target, None),
@@ -220,6 +221,20 @@ def _report(name: str, target: str, proof: Proof, budget: Budget, tools: dict[st
         verdicts=findings.verdicts,
         samples=findings.samples,
         environment={**tools, **findings.environment},
+    )
+
+
+def _accuracy(classes: int | None, proof: Proof, evaluation: Dataset, budget: Budget) -> Findings:
+    if classes is None:
+        text = "the output is no vector of scores, so it names no class: only its SQNR is measured"
+        verdict = Verdict("accuracy", "inconclusive", text)
+        return Findings((), (verdict,) if budget.accuracy_drop_max is not None else ())
+    return accuracy_measurements(
+        evaluation.labels,
+        proof.float_predictions,
+        proof.artifact_predictions,
+        accuracy_drop_max=budget.accuracy_drop_max,
+        chance=1 / classes,
     )
 
 

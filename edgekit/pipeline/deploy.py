@@ -1,4 +1,4 @@
-"""``edgekit deploy``, ``status`` and ``rollback``: a bundle becomes the release a board runs.
+"""``edgekit deploy``: a bundle becomes the release a board runs.
 
 Order: facts are checked before the first byte; blobs arrive and are verified; the release is staged
 beside the running one; golden samples run on the board; only then one atomic rename makes it current.
@@ -16,11 +16,13 @@ from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeployError, DeviceError, InputError
-from edgekit.manifest import Requires
+from edgekit.errors import DeployError, DeviceError, InputError, LinkError
+from edgekit.manifest import Manifest, Requires
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.releases import ask_status
+from edgekit.target import same_kind
 
-__all__ = ["Deployed", "deploy", "misfits", "rollback", "stands_in", "status"]
+__all__ = ["Deployed", "deploy", "misfits", "stands_in"]
 
 _STEP_TIMEOUT_S = 300.0
 # Room left after the release: a full disk breaks more than a deployment.
@@ -62,16 +64,23 @@ def stands_in(requires: Requires, facts: Facts) -> bool:
     return other_machine or other_board or facts.simulated
 
 
-def misfits(requires: Requires, facts: Facts, *, stand_in: bool) -> list[tuple[str, str]]:
-    """Return what keeps a bundle from running on a device, each with its fix; empty when nothing does."""
-    found = []
-    if facts.machine not in requires.machines and not stand_in:
-        found.append(
-            (
-                f"it is a {facts.machine}, the bundle is for {' or '.join(requires.machines)}",
-                "build for this board (edgekit targets list), or --stand-in to try the bundle here with every figure marked simulated",
-            )
-        )
+def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool) -> list[tuple[str, str]]:
+    """Return what keeps a bundle off a device, each with its fix; empty when nothing does.
+
+    Parameters
+    ----------
+    stand_in
+        The device need not be the kind of board the bundle was built for.
+    """
+    found, requires = [], manifest.requires
+    anyway = "build for this board (edgekit targets list), or --stand-in to try the bundle here with every figure marked simulated"
+    if not stand_in:
+        if facts.machine not in requires.machines:
+            found.append((f"it is a {facts.machine}, the bundle is for {' or '.join(requires.machines)}", anyway))
+        elif facts.board and requires.boards and not facts.board.startswith(requires.boards):
+            found.append((f"it is a {facts.board}, the bundle is for {' or '.join(requires.boards)}", anyway))
+        elif device.target and not same_kind(device.target, manifest.target):
+            found.append((f"[devices.{device.name}] says it is a {device.target}, the bundle is for {manifest.target}", anyway))
     if _version(facts.python) < _version(requires.python):
         found.append(
             (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")
@@ -106,17 +115,17 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
     manifest = bundle.manifest
     with connect(device) as connection, AgentSession(connection, device) as session:
         facts = session.facts()
-        if found := misfits(manifest.requires, facts, stand_in=stand_in):
+        if found := misfits(manifest, device, facts, stand_in=stand_in):
             text, fix = found[0]
-            raise DeployError(f"{device.address}: {text}; nothing was sent", fix=fix.replace("DEVICE", device.name))
+            raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix.replace("DEVICE", device.name))
         missing, free_bytes = _missing(bundle, session)
         need = sum(missing.values()) + _SPARE_BYTES
         if free_bytes < need:
             raise DeployError(
-                f"{device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing was sent",
+                f"{device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing of the release was sent",
                 fix="free some space on the board",
             )
-        before = _current(session, manifest.name)
+        before = next((app.current for app in ask_status(session, manifest.name).apps), None)
         golden: dict[str, Any] = {}
         sent = sum(missing.values())
         if not dry_run:
@@ -184,52 +193,48 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
     return sent
 
 
+class _Golden(msgspec.Struct, frozen=True):
+    """A golden check's result; ``max_diff`` is in quantization steps, None when an answer was no number."""
+
+    ok: bool
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    max_diff: float | None
+    tolerance: float
+
+
 def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progress) -> dict[str, Any]:
     app, release = bundle.manifest.name, bundle.digest
     progress("golden check", 0, 2)
+    golden = _golden(session, app, release, address)
+    if not golden.ok:
+        raise DeployError(
+            f"{address}: the golden samples differ by {golden.max_diff} steps, {golden.tolerance:g} are allowed; "
+            "the current release is unchanged",
+            fix="look at its runtime: edgekit device facts",
+        )
+    progress("golden check", 1, 2)
     try:
-        golden: dict[str, Any] = session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
+        session.job("store.activate", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
+    except LinkError as error:
+        raise LinkError(
+            f"{error.message}, while {release[:12]} was being made current: it may be, or the old release still is; both are whole",
+            fix="see which: edgekit status; then deploy again",
+        ) from error
+    progress("golden check", 2, 2)
+    return msgspec.structs.asdict(golden)
+
+
+def _golden(session: AgentSession, app: str, release: str, address: str) -> _Golden:
+    try:
+        return msgspec.convert(session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release), _Golden)
+    except LinkError:
+        raise
     except DeviceError as error:
         raise DeployError(
             f"{address}: the golden samples do not run there: {error.message}; the current release is unchanged", fix=error.fix
         ) from error
-    if not golden["ok"]:
-        raise DeployError(
-            f"{address}: the golden samples differ by {golden['max_diff']} steps, {golden['tolerance']} are allowed; "
-            "the current release is unchanged",
-            fix="compare runtimes with: edgekit device facts",
-        )
-    progress("golden check", 1, 2)
-    session.job("store.activate", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
-    progress("golden check", 2, 2)
-    return golden
-
-
-def _current(session: AgentSession, app: str) -> str | None:
-    for found in session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=app)["apps"]:
-        current: str | None = found["current"]
-        return current
-    return None
-
-
-def status(device: Device) -> dict[str, Any]:
-    """Ask a board which applications it holds, which release is current, and whether it is whole."""
-    with connect(device) as connection, AgentSession(connection, device) as session:
-        answer: dict[str, Any] = session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=None)
-        return answer
-
-
-def rollback(device: Device, app: str) -> dict[str, Any]:
-    """Make the previous release current again, once it has been found whole.
-
-    Raises
-    ------
-    DeployError
-        There is no previous release, or it is damaged; nothing changed.
-    """
-    with connect(device) as connection, AgentSession(connection, device) as session:
-        answer: dict[str, Any] = session.job("store.rollback", timeout_s=_STEP_TIMEOUT_S, app=app)
-        return answer
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{address}: the answer to golden is malformed: {error}; the current release is unchanged") from error
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import msgspec
 
 from edgekit._version import __version__
 from edgekit.accuracy import accuracy_measurements
-from edgekit.dataset import Dataset
+from edgekit.dataset import open_dataset
 from edgekit.device import Device, Facts
 from edgekit.devices import Connection, connect
 from edgekit.devices.session import AgentSession
@@ -25,17 +25,20 @@ from edgekit.digest import sha256_bytes, sha256_file
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.latency import latency_measurements
-from edgekit.manifest import MANIFEST, Manifest
-from edgekit.ondevice import samples
+from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.deploy import stands_in
+from edgekit.pipeline.releases import ask_status
+from edgekit.project import DatasetSection
 from edgekit.report import BundleName, DeviceName, Findings, Report
 
 __all__ = ["probe_accuracy", "probe_latency"]
 
 _STEP_TIMEOUT_S = 300.0
 _PROBE_TIMEOUT_S = 3600.0
+# Beside two runs of min_time_s: loading, warming up twice at its cap of 60 s, and sending the samples.
+_LATENCY_EXTRA_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class _Release:
     digest: str
     manifest: Manifest
 
-    def fetch(self, path: str, sha256: str) -> bytes:
-        return _fetch(self.connection, self.device, f"apps/{self.manifest.name}/releases/{self.digest}/{path}", sha256)
+    def fetch(self, path: str, entry: FileEntry) -> bytes:
+        place = f"apps/{self.manifest.name}/releases/{self.digest}/{path}"
+        return _fetch(self.connection, self.device, place, entry.sha256, max_bytes=entry.bytes)
 
     @property
     def simulated(self) -> bool:
@@ -87,7 +91,7 @@ def probe_latency(
     with _release(device, app) as release:
         answer = release.session.job(
             "probe.latency",
-            timeout_s=_PROBE_TIMEOUT_S,
+            timeout_s=2 * min_time_s + _LATENCY_EXTRA_S,
             progress=progress,
             app=release.manifest.name,
             release=release.digest,
@@ -107,7 +111,8 @@ def probe_latency(
 
 def probe_accuracy(
     device: Device,
-    evaluation: Dataset,
+    section: DatasetSection,
+    folder: Path,
     *,
     app: str | None = None,
     threads: int | None = None,
@@ -117,43 +122,53 @@ def probe_accuracy(
 
     Parameters
     ----------
-    evaluation
-        The set the bundle was built with; its digest is checked.
+    section, folder
+        The evaluation set that the project declares, and where its path starts from. It must be
+        the one the bundle was built with.
 
     Raises
     ------
     InputError
-        It is another set than the bundle's.
+        There is none, or another than the bundle's, or the bundle's model is no classifier.
     """
-    with _release(device, app) as release:
-        entry = next((e for e in release.manifest.files if e.path == EVALUATION), None)
-        if entry is None:
-            raise InputError(f"the bundle {release.manifest.name} holds no {EVALUATION}", fix="edgekit build, then deploy again")
-        record = from_json(release.fetch(EVALUATION, entry.sha256), Evaluation, EVALUATION)
-        if record.dataset_sha256 != evaluation.sha256:
-            raise InputError(
-                f"{evaluation.name} is not the evaluation set that the release {release.digest[:12]} was built with",
-                fix="edgekit build, then deploy again; or take back the old [evaluation] set",
-            )
-        with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
-            container = Path(scratch) / "samples.npz"
-            samples.write(str(container), (sample.x for sample in evaluation), record.labels)
+    if section.dataset is None:
+        raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
+    with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
+        container = Path(scratch) / "evaluation.npz"
+        evaluation = open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples)
+        with _release(device, app) as release:
+            record = _record(release)
+            if record.dataset_sha256 != evaluation.sha256:
+                raise InputError(
+                    f"{evaluation.name} is not the evaluation set that the release {release.digest[:12]} was built with",
+                    fix="edgekit build, then deploy again; or take back the old [evaluation] set",
+                )
             sha256 = sha256_file(container)
             release.session.push_blob(container, sha256, progress=progress)
-        answer = release.session.job(
-            "probe.accuracy",
-            timeout_s=_PROBE_TIMEOUT_S,
-            progress=progress,
-            app=release.manifest.name,
-            release=release.digest,
-            samples=sha256,
-            threads=threads or release.manifest.threads,
-        )
-        predictions = _predictions(answer, len(record.float_predictions), str(device.address))
-        findings = accuracy_measurements(
-            record.labels, record.float_predictions, predictions, accuracy_drop_max=release.manifest.budget.accuracy_drop_max
-        )
-        return _report(release, findings)
+            answer = release.session.job(
+                "probe.accuracy",
+                timeout_s=_PROBE_TIMEOUT_S,
+                progress=progress,
+                app=release.manifest.name,
+                release=release.digest,
+                samples=sha256,
+                threads=threads or release.manifest.threads,
+            )
+            predictions = _predictions(answer, len(record.float_predictions), str(device.address))
+            drop = release.manifest.budget.accuracy_drop_max
+            findings = accuracy_measurements(record.labels, record.float_predictions, predictions, accuracy_drop_max=drop)
+            return _report(release, findings)
+
+
+def _record(release: _Release) -> Evaluation:
+    """Fetch what the host found on each evaluation sample."""
+    entry = next((e for e in release.manifest.files if e.path == EVALUATION), None)
+    if entry is None:
+        raise InputError(f"the bundle {release.manifest.name} holds no {EVALUATION}", fix="edgekit build, then deploy again")
+    record = from_json(release.fetch(EVALUATION, entry), Evaluation, EVALUATION)
+    if not record.float_predictions:
+        raise InputError(f"{release.manifest.name} is no classifier: its output names no class", fix="edgekit probe latency measures it")
+    return record
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -175,13 +190,13 @@ def _release(device: Device, app: str | None) -> Iterator[_Release]:
     with connect(device) as connection, AgentSession(connection, device) as session:
         digest, name = _current(session, device, app)
         facts = session.facts()
-        data = _fetch(connection, device, f"apps/{name}/releases/{digest}/{MANIFEST}", digest)
+        data = _fetch(connection, device, f"apps/{name}/releases/{digest}/{MANIFEST}", digest, max_bytes=MANIFEST_BYTES_MAX)
         manifest = from_json(data, Manifest, f"{device.address}:{name}/{MANIFEST}")
         yield _Release(connection, session, device, facts, digest, manifest)
 
 
 def _current(session: AgentSession, device: Device, app: str | None) -> tuple[str, str]:
-    found = {a["name"]: a["current"] for a in session.job("store.status", timeout_s=_STEP_TIMEOUT_S, app=None)["apps"]}
+    found = {a.name: a.current for a in ask_status(session, None).apps}
     if not found:
         raise UsageError(f"{device.address}: nothing is deployed there", fix=f"edgekit deploy {device.name}")
     if app is None and len(found) > 1:
@@ -193,10 +208,10 @@ def _current(session: AgentSession, device: Device, app: str | None) -> tuple[st
     return digest, name
 
 
-def _fetch(connection: Connection, device: Device, path: str, sha256: str) -> bytes:
+def _fetch(connection: Connection, device: Device, path: str, sha256: str, *, max_bytes: int) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgekit-fetch-") as scratch:
         local = Path(scratch) / "file"
-        connection.get(f"{device.root}/{path}", local)
+        connection.get(f"{device.root}/{path}", local, max_bytes=max_bytes)
         data = local.read_bytes()
     if sha256_bytes(data) != sha256:
         raise DeviceError(f"{device.address}: {path} is damaged there", fix=f"edgekit deploy {device.name}")

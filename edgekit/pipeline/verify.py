@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgekit.dataset import Dataset
 from edgekit.device import Address, Device
@@ -31,11 +32,11 @@ from edgekit.pipeline import Progress, silent
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import Artifact
 
-__all__ = ["Proof", "check_preprocess", "float_outputs", "prove", "wire_layout"]
+__all__ = ["ARTIFACT", "Proof", "check_labels", "check_preprocess", "class_count", "float_outputs", "prove", "wire_layout"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BATCH = 16
+ARTIFACT = "artifact"
 _RUN_TIMEOUT_S = 3600.0
 
 
@@ -45,10 +46,9 @@ class Proof:
 
     Attributes
     ----------
-    labels
-        None when the evaluation set has none.
     float_predictions, artifact_predictions
-        Index of the largest element of the first output.
+        Index of the largest element of the first output; empty when that is no vector, for then it
+        names no class.
     sqnr_db
         Power of the float outputs over that of the artifact's error, over all samples.
     golden
@@ -57,7 +57,6 @@ class Proof:
         How many quantization steps a board's answers may be away from the nearer of the two sets.
     """
 
-    labels: tuple[int, ...] | None
     float_predictions: tuple[int, ...]
     artifact_predictions: tuple[int, ...]
     sqnr_db: float
@@ -66,48 +65,73 @@ class Proof:
 
 
 def check_preprocess(graph: Graph, preprocess: Preprocess, dataset: Dataset) -> None:
-    """Refuse a first sample that does not become what the network takes.
+    """Refuse samples that do not become what the network takes.
 
     Raises
     ------
     InputError
-        The network has several inputs, or the preprocessed shape differs from the input's.
+        The network has several inputs, or a preprocessed shape differs from the input's.
     """
     if len(graph.inputs) != 1:
         names = ", ".join(spec.name for spec in graph.inputs)
-        raise InputError(
-            f"the model has {len(graph.inputs)} inputs ({names})", fix="edgekit builds models with one input; export such a one"
-        )
-    sample = next(iter(dataset))
-    got = preprocess.apply(sample.x).shape
-    want = graph.inputs[0].shape
-    if got != want:
-        raise InputError(
-            f"{sample.origin}: after [preprocess] its shape is {list(got)}, the model's input {graph.inputs[0].name!r} takes {list(want)}",
-            fix="set resize, crop or layout under [preprocess]",
-        )
+        fix = "edgekit builds models with one input; export such a one"
+        raise InputError(f"the model has {len(graph.inputs)} inputs ({names})", fix=fix)
+    (entry,) = graph.inputs
+    for sample in dataset.examples:
+        got = preprocess.apply(sample.x).shape
+        if got != entry.shape:
+            raise InputError(
+                f"{sample.origin}: after [preprocess] its shape is {list(got)}, the model's input {entry.name!r} takes {list(entry.shape)}",
+                fix=_shape_fix(sample.x.shape, len(entry.shape)),
+            )
+
+
+def class_count(shape: tuple[int, ...]) -> int | None:
+    """Return how many classes an output of this shape scores, or None when it is no vector and names no class."""
+    return math.prod(shape[1:]) if sum(side > 1 for side in shape[1:]) <= 1 else None
+
+
+def check_labels(graph: Graph, evaluation: Dataset) -> None:
+    """Refuse labels that name no class of the network.
+
+    Raises
+    ------
+    InputError
+        A label is not below the number of classes.
+    """
+    classes = class_count(graph.outputs[0].shape)
+    for number, label in enumerate(evaluation.labels or ()):
+        if classes is not None and label >= classes:
+            raise InputError(
+                f"{evaluation.name}: sample {number} has label {label}, the model knows classes 0 to {classes - 1}",
+                fix="labels count from 0, in the order of the model's outputs",
+            )
+
+
+def _shape_fix(shape: tuple[int, ...], rank: int) -> str:
+    """Say what mends the commonest mismatches between a sample and a network of so many dimensions."""
+    if rank == 4 and len(shape) == 2:
+        return "a gray image needs its channel axis: save x[..., None] instead of x"
+    if rank == 4 and len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
+        return "samples are [height, width, channels]: save x.transpose(1, 2, 0) instead of x"
+    return "set resize, crop or layout under [preprocess]"
 
 
 def float_outputs(proto: onnx.ModelProto, dataset: Dataset, preprocess: Preprocess) -> Iterator[Array]:
-    """Run the float network as its author left it; one first output per sample, batch axis kept."""
-    session = onnxruntime.InferenceSession(proto.SerializeToString())
-    entry = session.get_inputs()[0]
-    # An open leading dimension is a name or None; a fixed one is a number.
-    size = 1 if isinstance(entry.shape[0], int) else _BATCH
-    output = session.get_outputs()[0].name
-    pending: list[Array] = []
+    """Run the float network as its author left it, one sample at a time; yield its first outputs.
 
-    def run() -> Iterator[Array]:
-        (result,) = session.run([output], {entry.name: np.concatenate(pending)})
-        pending.clear()
-        yield from np.split(result, len(result)) if size > 1 else [result]
-
-    for sample in dataset:
-        pending.append(preprocess.apply(sample.x))
-        if len(pending) == size:
-            yield from run()
-    if pending:
-        yield from run()
+    Raises
+    ------
+    InputError
+        onnxruntime does not run it.
+    """
+    try:
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        entry, output = session.get_inputs()[0].name, session.get_outputs()[0].name
+        for x in dataset:
+            yield session.run([output], {entry: preprocess.apply(x)})[0]
+    except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.NotImplemented) as error:
+        raise InputError(f"onnxruntime does not run the float model: {error}", fix="try the model in onnxruntime by itself") from error
 
 
 def prove(
@@ -117,6 +141,7 @@ def prove(
     preprocess: Preprocess,
     *,
     golden: Golden,
+    golden_count: int,
     folder: Path,
     progress: Progress,
 ) -> Proof:
@@ -124,53 +149,58 @@ def prove(
 
     Parameters
     ----------
-    golden
-        How many of the first samples to keep for the check on the device, in which files, and the least tolerance.
+    golden, golden_count
+        How many of the first samples to keep for the check on the device, in which files, and the
+        least tolerance.
     folder
         A private scratch folder; the artifact and its outputs stay there.
 
     Raises
     ------
+    InputError
+        The float network does not run on the samples.
     BuildError
         The runtime refuses the artifact, or dies of it.
     """
-    path = folder / "artifact"
+    path, first = folder / ARTIFACT, folder / "golden-samples.npz"
     path.write_bytes(artifact.data)
     wire = preprocess.to_wire(layout=wire_layout(artifact, preprocess))
-    everything, first = folder / "samples.npz", folder / "golden-samples.npz"
-    samples.write(str(everything), (sample.x for sample in evaluation))
-    samples.write(str(first), (sample.x for sample in itertools.islice(evaluation, golden.count)))
+    samples.write(first, itertools.islice(evaluation, golden_count))
     with _agent(folder) as session:
-        answer = _infer(session, path, everything, wire, progress=progress)
+        answer = _infer(session, path, evaluation.container, wire, folder / "outputs.npz", progress=progress)
         files, answers = {golden.samples: first.read_bytes()}, []
         for name, builtin in ((golden.outputs, False), (golden.builtin_outputs, True)):
-            _infer(session, path, first, wire, builtin=builtin)
-            files[name] = _outputs(first).read_bytes()
-            answers.append(list(samples.read(_outputs(first))))
-    # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are apart says how far
-    # others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far from the nearer set as they from each other.
+            outputs = folder / f"golden-outputs-{builtin}.npz"
+            _infer(session, path, first, wire, outputs, builtin=builtin)
+            files[name] = outputs.read_bytes()
+            answers.append(list(samples.read(outputs)))
+    # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are
+    # apart says how far others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far
+    # from the nearer set as they are from each other.
     apart = max(map(steps, *answers))
     if not math.isfinite(apart):
         raise BuildError("the artifact's answers to the first samples are not all finite numbers")
     layout = artifact.layouts.get(artifact.outputs[0].name, "as-is")
-    predictions: list[int] = []
-    signal = noise = 0.0
+    classifies = class_count(artifact.outputs[0].shape) is not None
     references = float_outputs(proto, evaluation, preprocess)
-    for number, (want, raw) in enumerate(zip(references, samples.read(_outputs(everything)), strict=True)):
+    predictions: list[tuple[int, int]] = []
+    signal = noise = 0.0
+    for number, (want, raw) in enumerate(zip(references, samples.read(folder / "outputs.npz"), strict=True)):
         got = _real(raw, answer["output"])
         if layout == "nhwc" and got.ndim == 4:
             got = got.transpose(0, 3, 1, 2)
-        predictions.append(int(np.argmax(want)))
+        got = got.reshape(want.shape)
+        if classifies:
+            predictions.append((int(np.argmax(want)), int(np.argmax(got))))
         signal += float(np.square(want, dtype=np.float64).sum())
-        noise += float(np.square(want - got.reshape(want.shape), dtype=np.float64).sum())
+        noise += float(np.square(want - got, dtype=np.float64).sum())
         progress("compare with float", number + 1, len(evaluation))
     return Proof(
-        labels=evaluation.labels,
-        float_predictions=tuple(predictions),
-        artifact_predictions=tuple(answer["predictions"]),
+        float_predictions=tuple(pair[0] for pair in predictions),
+        artifact_predictions=tuple(pair[1] for pair in predictions),
         sqnr_db=10 * math.log10(signal / noise) if signal and noise else math.inf,
         golden=files,
-        golden_tolerance=max(golden.tolerance, math.ceil(2 * apart)),
+        golden_tolerance=min(max(golden.tolerance, math.ceil(2 * apart)), 255),
     )
 
 
@@ -192,7 +222,14 @@ def _agent(folder: Path) -> Iterator[AgentSession]:
 
 
 def _infer(
-    session: AgentSession, artifact: Path, container: Path, wire: Mapping[str, Any], *, builtin: bool = False, progress: Progress = silent
+    session: AgentSession,
+    artifact: Path,
+    container: Path,
+    wire: Mapping[str, Any],
+    outputs: Path,
+    *,
+    builtin: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     return session.job(
         "infer",
@@ -201,15 +238,10 @@ def _infer(
         artifact=str(artifact),
         preprocess=dict(wire),
         samples=str(container),
-        outputs=str(_outputs(container)),
+        outputs=str(outputs),
         threads=1,
         builtin=builtin,
     )
-
-
-def _outputs(container: Path) -> Path:
-    """Return where the answers to a container's samples are written."""
-    return container.with_name(f"{container.stem}-outputs.npz")
 
 
 def _real(raw: Array, output: Mapping[str, Any]) -> Array:

@@ -1,0 +1,72 @@
+"""``edgekit status`` and ``rollback``: which release each application on a board runs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgekit.device import Device
+from edgekit.devices import connect
+from edgekit.devices.session import AgentSession
+from edgekit.errors import DeviceError
+
+__all__ = ["App", "RolledBack", "Status", "ask_status", "rollback", "status"]
+
+_TIMEOUT_S = 300.0
+
+
+class App(msgspec.Struct, frozen=True):
+    """One application on a board; ``bytes`` is the size of its current release."""
+
+    name: str
+    current: str | None
+    previous: str | None
+    whole: bool
+    releases: tuple[str, ...]
+    bytes: int
+    activated_at: str | None
+    target: str | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What a board's store holds."""
+
+    apps: tuple[App, ...]
+    free_bytes: int
+
+
+def ask_status(session: AgentSession, app: str | None) -> Status:
+    """Ask an open session what the store holds: one application, or all."""
+    data = session.job("store.status", timeout_s=_TIMEOUT_S, app=app)
+    try:
+        return msgspec.convert(data, Status)
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{session.device.address}: the answer to store.status is malformed: {error}") from error
+
+
+def status(device: Device) -> Status:
+    """Ask a board which applications it holds, which release is current, and whether it is whole."""
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        return ask_status(session, None)
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """Digests of the release that is current again, and of the one left."""
+
+    release: str
+    previous: str | None
+
+
+def rollback(device: Device, app: str) -> RolledBack:
+    """Make the previous release current again, once it has been found whole.
+
+    Raises
+    ------
+    DeployError
+        There is no previous release, or it is damaged; nothing changed.
+    """
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        data = session.job("store.rollback", timeout_s=_TIMEOUT_S, app=app)
+        try:
+            return msgspec.convert(data, RolledBack)
+        except msgspec.ValidationError as error:
+            raise DeviceError(f"{device.address}: the answer to store.rollback is malformed: {error}") from error
