@@ -4,6 +4,7 @@
 
 Each model is observed once, every method chooses ranges from the same histograms, and the emitted
 .tflite runs in LiteRT against the float model in ONNX Runtime on samples calibration never saw.
+Prints the table of ``docs/benchmarks.md``; its seconds are those of observing and of choosing.
 Models and samples: ``EDGEKIT_TEST_DATA`` (default ../shared/data) and ``EDGEKIT_MADE_DATA``
 (default ~/.cache/edgekit-test-data).
 """
@@ -14,27 +15,27 @@ import argparse
 import csv
 import math
 import os
+import platform
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from edgekit import lazy
-from edgekit.graph import Graph
+from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan
+from edgekit.quantize.calibrate import METHODS, plan_from
 from edgekit.quantize.normalise import normalise
-from edgekit.quantize.observe import equivalents, observe, session
-from edgekit.quantize.ranges import METHODS, Method, choose_range
-from edgekit.quantize.weights import weight_scales
+from edgekit.quantize.observe import observe, session
+from edgekit.quantize.ranges import Method
 from edgekit.runtimes import RUNTIMES
 from edgekit.sources import source_for
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 DATA = Path(os.environ.get("EDGEKIT_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 MADE = Path(os.environ.get("EDGEKIT_MADE_DATA") or Path.home() / ".cache" / "edgekit-test-data")
@@ -124,24 +125,16 @@ def measure(name: str, case: Case, methods: list[Method], count: int, threads: i
     runner = session(graph)
     wanted = np.concatenate([runner.run(None, {entry.name: x})[0] for x in inputs])
     right = wanted.argmax(1) == labels
-    print(f"# {name}: {case.calibrate} samples observed in {observed_s:.1f} s; float top-1 {right.mean():.2%} of {len(labels)}", flush=True)
-    same = equivalents(graph)
+    sets = f"{case.calibrate} / {len(labels)}"
     for method in methods:
         begun = time.perf_counter()
-        chosen = {tensor: choose_range(histogram, method) for tensor, histogram in histograms.items()}
+        plan = plan_from(graph, histograms, total=case.calibrate, method=method, dataset_sha256=None)
         chosen_s = time.perf_counter() - begun
-        plan = QuantPlan(
-            graph_sha256=graph.sha256,
-            dataset_sha256=None,
-            samples=case.calibrate,
-            method=method,
-            ranges={tensor: chosen[same.get(tensor, tensor)] for tensor in graph.activations},
-            weights=weight_scales(graph),
-        )
         got = run_tflite(graph, plan, inputs, threads)
         differ = (got.argmax(1) != wanted.argmax(1)).mean()
         drop = right.mean() - (got.argmax(1) == labels).mean()
-        print(f"| {name} | {method} | {sqnr_db(wanted, got):.2f} | {differ:.2%} | {100 * drop:+.2f} | {chosen_s:.2f} |", flush=True)
+        row = f"{100 * right.mean():.2f} | {method} | {sqnr_db(wanted, got):.2f} | {100 * differ:.2f} | {100 * drop:+.2f}"
+        print(f"| {name} | {sets} | {row} | {observed_s:.0f} + {chosen_s:.1f} |", flush=True)
 
 
 def main() -> None:
@@ -151,13 +144,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--threads", type=int, default=1, help="of LiteRT")
     wanted = parser.parse_args()
-    print("| model | method | SQNR dB | disagreement | top-1 drop, points | choosing s |")
-    print("|---|---|---|---|---|---|")
+    tools = ", ".join(f"{package} {version(package)}" for package in ("ai-edge-litert", "numpy", "onnxruntime"))
+    print(f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, {tools}\n")
+    print("| model | calibrated / evaluated on | float top-1, % | method | SQNR, dB | disagreement, % | top-1 lost, points | seconds |")
+    print("|---|---|---:|---|---:|---:|---:|---:|")
     for name in wanted.models:
         if CASES[name].path.is_file():
             measure(name, CASES[name], wanted.methods, wanted.evaluate, wanted.threads)
         else:
-            print(f"# {name}: skipped, {CASES[name].path} is absent")
+            print(f"{name}: skipped, {CASES[name].path} is absent", file=sys.stderr)
 
 
 if __name__ == "__main__":

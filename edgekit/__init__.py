@@ -12,6 +12,6 @@ from edgekit._version import __version__
 
 __all__ = ["__version__"]
 
-# From 1.30 or so, onnxruntime on Linux reports its use to its maker as soon as it is loaded and keeps a device id in
-# the home folder. This variable is its full opt-out; it must be set before the first import.
+# From 1.29.0, onnxruntime on Linux reports its use to its maker as soon as it is loaded and keeps a device id in the
+# home folder. This variable is its full opt-out; it must be set before the first import (its release notes, 1.29.0).
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

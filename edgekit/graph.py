@@ -86,24 +86,18 @@ class Graph:
         names += [name for node in self.nodes for name in node.outputs if name]
         return tuple(name for name in names if self.dtypes.get(name) == "float32")
 
-    def to_onnx(self, extra_outputs: Iterable[str] = (), *, batch: int | str = 1) -> onnx.ModelProto:
+    def to_onnx(self, extra_outputs: Iterable[str] = ()) -> onnx.ModelProto:
         """Write the graph as an ONNX model.
 
         Parameters
         ----------
         extra_outputs
             Inner tensors to expose after the graph's own outputs, for observation.
-        batch
-            Size, or symbolic name, of the leading dimension of the graph's inputs. Anything but 1
-            leaves the output shapes open.
         """
 
         def info(name: str) -> onnx.ValueInfoProto:
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtypes[name]))
-            shape: list[int | str] | None = list(self.shapes[name])
-            if batch != 1:
-                shape = [batch, *self.shapes[name][1:]] if name in entries else None
-            return helper.make_tensor_value_info(name, kind, shape)
+            return helper.make_tensor_value_info(name, kind, self.shapes[name])
 
         entries = {spec.name for spec in self.inputs}
         own = [spec.name for spec in self.outputs]

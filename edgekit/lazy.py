@@ -10,15 +10,13 @@ from edgekit.errors import MissingExtraError
 __all__ = ["load"]
 
 
-def load(reference: str, *, extra: str | None = None) -> Any:
+def load(reference: str) -> Any:
     """Import ``"package.module:Name"`` and return what it names.
 
     Parameters
     ----------
     reference
         Module and attribute, separated by a colon.
-    extra
-        The edgekit extra that brings the packages the module needs; named in the error.
 
     Raises
     ------
@@ -31,6 +29,5 @@ def load(reference: str, *, extra: str | None = None) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "edgekit":
             raise
-        fix = f"pip install 'edgekit[{extra}]'" if extra else f"pip install {error.name}"
-        raise MissingExtraError(f"the package {error.name!r} is not installed", fix=fix) from error
+        raise MissingExtraError(f"the package {error.name!r} is not installed", fix=f"pip install {error.name}") from error
     return getattr(module, attribute)

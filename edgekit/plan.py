@@ -1,4 +1,4 @@
-"""``QuantPlan``: which tensors become integers, with which ranges, and why. The heart of edgekit.
+"""``QuantPlan``: which tensors become integers, with which ranges, and what chose them. The heart of edgekit.
 
 ``quantize`` makes one; every emitter in ``runtimes`` reads it. A plan is a plain value, JSON both
 ways, and says nothing about a runtime: kernels that need one scale on both sides, or a fixed one,
@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["INT8_MAX", "INT8_MIN", "NodePrecision", "Precision", "QuantPlan", "Range", "WeightScale", "asymmetric_int8", "symmetric_int8"]
+__all__ = ["INT8_MAX", "INT8_MIN", "NodePrecision", "Precision", "QuantPlan", "Range", "WeightScale", "asymmetric_int8"]
 
 INT8_MIN, INT8_MAX = -128, 127
 
@@ -60,7 +60,8 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     weights
         Constant name -> scales, for the weights of convolutions and matrix products.
     nodes
-        Node name -> precision; a node not listed is int8.
+        Node name -> precision; a node not listed is int8. The place for mixed precision: ``calibrate``
+        lists none, and an emitter that cannot keep a listed one refuses the plan.
     """
 
     schema: Literal["edgekit.plan/1"] = "edgekit.plan/1"
@@ -90,9 +91,3 @@ def asymmetric_int8(lo: float, hi: float) -> tuple[float, int]:
     scale = (hi - lo) / 255.0
     zero_point = round(INT8_MIN - lo / scale)
     return scale, max(INT8_MIN, min(INT8_MAX, zero_point))
-
-
-def symmetric_int8(lo: float, hi: float) -> float:
-    """Return the scale that covers lo..hi with -127..127 and zero point 0."""
-    largest = max(abs(lo), abs(hi))
-    return largest / 127.0 if largest > 0 else 1.0 / 127.0

@@ -1,4 +1,4 @@
-"""From a float graph and real samples to a ``QuantPlan``. The pipeline calls it once per build."""
+"""From a float graph and real samples to a ``QuantPlan``. The pipeline calls ``calibrate`` once per build."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan
+from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observe import Progress, equivalents, observe
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
 from edgekit.quantize.weights import weight_scales
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "calibrate"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "calibrate", "plan_from"]
 
 
 def calibrate(
     graph: Graph,
-    batches: Iterable[Mapping[str, Array]],
+    samples: Iterable[Mapping[str, Array]],
     *,
     total: int,
     method: Method = DEFAULT_METHOD,
@@ -26,10 +27,10 @@ def calibrate(
 
     Parameters
     ----------
-    batches
-        Arrays by input name, samples along the leading dimension, already preprocessed.
+    samples
+        Arrays by input name, already preprocessed, with a batch dimension: one sample each, or several.
     total
-        Number of samples in ``batches``.
+        Number of samples.
     method
         How ranges are chosen: ``ranges.METHODS``.
     dataset_sha256
@@ -42,7 +43,20 @@ def calibrate(
     InputError
         See ``observe``.
     """
-    histograms = observe(graph, batches, total=total, progress=progress)
+    histograms = observe(graph, samples, total=total, progress=progress)
+    return plan_from(graph, histograms, total=total, method=method, dataset_sha256=dataset_sha256, progress=progress)
+
+
+def plan_from(
+    graph: Graph,
+    histograms: Mapping[str, Histogram],
+    *,
+    total: int,
+    method: Method,
+    dataset_sha256: str | None,
+    progress: Progress = lambda *_: None,
+) -> QuantPlan:
+    """Return the plan that ``method`` makes of what ``observe`` counted; the rest is as in ``calibrate``."""
     chosen = {}
     for done, (name, histogram) in enumerate(histograms.items(), start=1):
         chosen[name] = choose_range(histogram, method)

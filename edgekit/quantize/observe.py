@@ -25,17 +25,17 @@ _MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
 
 
 def observe(
-    graph: Graph, batches: Iterable[Mapping[str, Array]], *, total: int, progress: Progress = lambda *_: None
+    graph: Graph, samples: Iterable[Mapping[str, Array]], *, total: int, progress: Progress = lambda *_: None
 ) -> dict[str, Histogram]:
     """Count the values of every float activation over all samples.
 
-    Samples run one by one, whatever batches they come in, and histograms merge exactly: the same
-    samples in any order or batching give the same result to the last bit.
+    Samples run one by one and histograms merge exactly: the same samples in any order give the same
+    result to the last bit.
 
     Parameters
     ----------
-    batches
-        Arrays by input name, samples along the leading dimension (any number of them).
+    samples
+        Arrays by input name, with a batch dimension; one that holds several samples is cut.
     total
         Number of samples to expect, for ``progress("calibrate", done, total)`` alone.
 
@@ -68,7 +68,7 @@ def observe(
     # Counting one buffer overlaps with running the samples of the next; never more than these two exist.
     with ThreadPoolExecutor(max_workers=1) as worker:
         counting = worker.submit(count, {})
-        for feed in _samples(graph, batches):
+        for feed in _single(graph, samples):
             values = {**feed, **dict(zip(fetched, _run(runner, fetched, feed), strict=True))}
             for name in names:
                 held[name].append(values[name])
@@ -144,9 +144,9 @@ def _end(onto: Mapping[str, str], name: str) -> str:
     return name
 
 
-def _samples(graph: Graph, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
-    """Cut batches into single samples of exactly the graph's input shapes."""
-    for batch in batches:
+def _single(graph: Graph, samples: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
+    """Yield single samples of exactly the graph's input shapes."""
+    for batch in samples:
         arrays = {}
         for spec in graph.inputs:
             if spec.name not in batch:

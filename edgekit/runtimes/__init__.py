@@ -7,7 +7,7 @@ one by its name with ``edgekit.lazy.load``; listing them imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
@@ -31,16 +31,14 @@ class Artifact:
     inputs, outputs
         In the model's order, with the shapes and dtypes of the file.
     layouts
-        Input name -> ``"nhwc"``, ``"nchw"`` or, for what is not an image, ``"as-is"``.
-    fallback
-        Node name -> why it stayed float. Empty when everything is int8.
+        Input or output name -> ``"nhwc"`` or ``"nchw"`` of an image, else ``"as-is"``: the axes as the
+        ONNX model has them. That is also said of an output which the model itself turns to channels last.
     """
 
     data: bytes
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layouts: dict[str, str]
-    fallback: dict[str, str] = field(default_factory=dict)
 
 
 class Runtime(Protocol):

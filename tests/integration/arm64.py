@@ -2,7 +2,8 @@
 
 Used by ``test_arm64.py``. Commands, the SFTP server, Python, NumPy and the TFLite runtime are the real aarch64 binaries; the kernel, the
 core count and all times are this machine's. A session lives in user and mount namespaces of its own: what it mounts and the interpreter
-that it registers (binfmt_misc is per user namespace since Linux 6.7) end with it, and no root is needed.
+that it registers (binfmt_misc is per user namespace since Linux 6.7) end with it, and it needs no privileges. Making the userland needs
+root or subordinate user ids (mmdebstrap).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 __all__ = ["missing", "root", "sshd_options"]
 
 # Read before the tests move the home away.
-_ROOT = Path(os.environ.get("EDGEKIT_ARM64_ROOT") or Path.home() / ".cache" / "edgekit-test-data" / "arm64-root")
+_ROOT = Path(os.environ.get("EDGEKIT_ARM64_ROOT") or Path.home() / ".cache" / "edgekit-tests" / "arm64-root")
 _QEMU, _MMDEBSTRAP = "qemu-aarch64-static", "mmdebstrap"
 _SUITE = "bookworm"  # Raspberry Pi OS of 2023 to 2025 is this release
 _PACKAGES = ("base-files", "coreutils", "dash", "libc-bin", "libgcc-s1", "libstdc++6", "openssh-sftp-server", "python3")
@@ -122,7 +123,7 @@ def _make() -> None:
     fresh.mkdir()
     archive = fresh.with_suffix(".tar")
     words = [_MMDEBSTRAP, "--quiet", "--arch=arm64", "--variant=extract", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
-    words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none"]
+    words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none", "--aptopt=Acquire::Retries 3"]
     words += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")]
     _run([*words, f"--include={','.join(_PACKAGES)}", _SUITE, str(archive), *_mirror()])
     _run(["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", str(archive), "--directory", str(fresh)])

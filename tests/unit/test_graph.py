@@ -6,9 +6,9 @@ import pytest
 from onnx import helper, parser
 
 from edgekit.errors import InputError
-from edgekit.graph import from_onnx
+from edgekit.graph import Array, from_onnx
 from edgekit.model import TensorSpec
-from tests.unit.quantize.networks import Array, model, normal, run
+from tests.unit.quantize.networks import model, normal, run
 
 TWO_BRANCHES = "c = Conv(x, w) r = Relu(c) s = Sin(c) y = Add(r, s)"
 
@@ -47,14 +47,6 @@ def test_constants_of_every_spelling_are_weights() -> None:
 def test_inner_tensors_are_exposed_after_the_outputs() -> None:
     graph = from_onnx(static(TWO_BRANCHES, w=normal(6, 4, 3, 3)))
     assert [value.name for value in graph.to_onnx(["c", "x", "y"]).graph.output] == ["y", "c"]
-
-
-def test_a_symbolic_batch_runs_several_samples() -> None:
-    graph = from_onnx(static(TWO_BRANCHES, w=normal(6, 4, 3, 3)))
-    x = normal(3, 4, 8, 8)
-    (together,) = run(graph.to_onnx(batch="N"), x=x)
-    alone = np.concatenate([run(graph.to_onnx(), x=x[i : i + 1])[0] for i in range(3)])
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_without_their_reader_constants_go() -> None:

@@ -44,21 +44,29 @@ def _channels_last(graph: Graph, name: str) -> bool:
     return bool(readers) and all(node.op == "Transpose" and list(node.attrs.get("perm", ())) == list(TO_ONNX) for node in readers)
 
 
-def write_outputs(e: Emission, io_dtype: str, layout: str) -> dict[str, int]:
-    """Write what the graph's outputs need; return the file's output tensors by name."""
+def write_outputs(e: Emission, io_dtype: str, layout: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Write what the graph's outputs need; return the file's output tensors and their layouts, by name."""
     tensors: dict[str, int] = {}
+    layouts: dict[str, str] = {}
     entries = {spec.name for spec in e.graph.inputs}
     for spec in e.graph.outputs:
         name = spec.name
         if name in entries or name in e.graph.weights:
             raise BuildError(f"output {name!r} is not computed by any node")
-        wanted: Layout = "nhwc" if len(spec.shape) == 4 and layout == "nhwc" else "onnx"
+        layouts[name] = "as-is" if len(spec.shape) != 4 or _turned_last(e.graph, name) else layout
+        wanted: Layout = "nhwc" if layouts[name] == "nhwc" else "onnx"
         inner, home = e.read(name, wanted), e.read(name)
         if inner != home:
             e.writer.rename(home, f"{name}/inner")
             e.writer.rename(inner, name)
         tensors[name] = _outer(e, name, inner, io_dtype, entering=False)
-    return tensors
+    return tensors, layouts
+
+
+def _turned_last(graph: Graph, name: str) -> bool:
+    """Tell whether an ONNX output is NHWC: the last thing the model does is turn it from NCHW."""
+    node = graph.producers[name]
+    return node.op == "Transpose" and list(node.attrs.get("perm", ())) == list(TO_NHWC)
 
 
 def _outer(e: Emission, name: str, inner: int, io_dtype: str, *, entering: bool) -> int:

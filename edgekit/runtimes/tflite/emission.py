@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgekit.graph import Graph, Node
+from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan
 from edgekit.runtimes.tflite.params import Params, params_of
-from edgekit.runtimes.tflite.writer import Array, Writer
+from edgekit.runtimes.tflite.writer import Writer
 
 __all__ = ["TO_NHWC", "TO_ONNX", "Emission", "Layout", "Operator", "Unsupported", "order_survives", "permuted"]
 

@@ -48,16 +48,17 @@ class TfliteRuntime:
         emission = Emission(fused, plan, resolve(fused, plan, same_scale, fixed))
         inputs, layouts = read_inputs(emission, io_dtype, layout)
         _lower(emission)
-        outputs = write_outputs(emission, io_dtype, layout)
+        outputs, output_layouts = write_outputs(emission, io_dtype, layout)
         data = emission.writer.finish(inputs, outputs)
 
         def specs(tensors: Mapping[str, int]) -> tuple[TensorSpec, ...]:
             return tuple(TensorSpec(name, io_dtype, emission.writer.shape(index)) for name, index in tensors.items())
 
-        return Artifact(data=data, inputs=specs(inputs), outputs=specs(outputs), layouts=layouts)
+        return Artifact(data=data, inputs=specs(inputs), outputs=specs(outputs), layouts={**layouts, **output_layouts})
 
 
 def _check_precision(graph: Graph, plan: QuantPlan) -> None:
+    """Refuse a plan that keeps a node in float, rather than write int8 where it says otherwise."""
     kept = [node.name for node in graph.nodes if plan.precision(node.name) != "int8"]
     if kept:
         raise BuildError(

@@ -7,10 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edgekit.graph import Node
+from edgekit.graph import Array, Node
 from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
 from edgekit.runtimes.tflite.weights import channel_scales, quantize_filter
-from edgekit.runtimes.tflite.writer import Array
 
 __all__ = ["OPERATORS"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.errors import BuildError
-from edgekit.graph import Graph, Node
+from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, asymmetric_int8
 
 __all__ = ["Params", "params_of", "resolve"]
@@ -106,7 +106,7 @@ def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Co
     return params_of(min(lows), max(highs))
 
 
-def _constants(graph: Graph, node: Node) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def _constants(graph: Graph, node: Node) -> Iterable[Array]:
     """Yield the finite float constants an operator of one scale mixes in: members of a Concat, the value of a Pad."""
     mixed = node.inputs if node.op == "Concat" else node.inputs[2:3] if node.op == "Pad" else ()
     for name in mixed:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.graph import Node
+from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX
 from edgekit.runtimes.tflite.emission import Emission, Unsupported
 from edgekit.runtimes.tflite.params import Params
-from edgekit.runtimes.tflite.writer import Array
 
 __all__ = ["channel_scales", "quantize_filter"]
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.graph import Array
 from edgekit.runtimes.tflite.schema import flatbuffers, schema
 from edgekit.runtimes.tflite.versions import lowest_version
 
-__all__ = ["Array", "Writer"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Writer"]
 
 # Of the file format: "TFL3" with `version: 3` (schema.fbs, `file_identifier` and `Model.version`).
 _IDENTIFIER, _FORMAT = b"TFL3", 3

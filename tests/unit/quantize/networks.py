@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from edgekit.graph import Array
 
 generator = np.random.default_rng(7)
 

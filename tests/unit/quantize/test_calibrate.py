@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.graph import Graph
+from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan
 from edgekit.quantize.calibrate import calibrate
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observe import equivalents, observe
-from tests.unit.quantize.networks import Array, model, normal, run
+from tests.unit.quantize.networks import model, normal, run
 
 BODY = "c = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(c) f = Flatten(r) y = Gemm(f, v)"
 SAMPLES = normal(24, 4, 8, 8, scale=1.0)

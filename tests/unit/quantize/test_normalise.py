@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.graph import Graph
+from edgekit.graph import Array, Graph
 from edgekit.quantize.normalise import normalise
-from tests.unit.quantize.networks import Array, model, normal, positive, run
+from tests.unit.quantize.networks import model, normal, positive, run
 
 CONV = "c = Conv<pads=[1,1,1,1]>(x, w, b)"
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from edgekit.errors import UsageError
+from edgekit.graph import Array
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
-from tests.unit.quantize.networks import Array
 
 generator = np.random.default_rng(11)
 NORMAL = generator.standard_normal(200_000).astype(np.float32)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit.graph import Array
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.weights import channel_axis, weight_scales
-from tests.unit.quantize.networks import Array, model, normal
+from tests.unit.quantize.networks import model, normal
 
 CASES = {
     "conv": ("y = Conv(x, w)", "float[N,4,8,8] x", normal(6, 4, 3, 3), 0),

@@ -9,10 +9,8 @@ import numpy as np
 import onnxruntime
 
 from edgekit.graph import Array, Graph
-from edgekit.plan import QuantPlan, Range, WeightScale, symmetric_int8
-
-# Output-channel axis of a weight in ONNX; of Gemm it depends on transB.
-_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
+from edgekit.plan import QuantPlan, Range
+from edgekit.quantize.weights import weight_scales
 
 
 def float_session(graph: Graph, extra: Sequence[str] = ()) -> onnxruntime.InferenceSession:
@@ -32,20 +30,13 @@ def minmax_plan(graph: Graph, samples: Sequence[Array]) -> QuantPlan:
         for name, value in zip(names, [sample, *session.run(None, {entry.name: sample})], strict=True):
             lows[name] = min(lows[name], float(value.min()))
             highs[name] = max(highs[name], float(value.max()))
-    weights: dict[str, WeightScale] = {}
-    for node in graph.nodes:
-        if node.op in (*_CHANNEL_AXIS, "Gemm") and node.inputs[1] in graph.weights:
-            values = graph.weights[node.inputs[1]]
-            axis = _CHANNEL_AXIS.get(node.op, 0 if node.attrs.get("transB") else 1)
-            largest = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis))
-            weights[node.inputs[1]] = WeightScale(axis, tuple(symmetric_int8(-float(v), float(v)) for v in largest))
     return QuantPlan(
         graph_sha256=graph.sha256,
         dataset_sha256=None,
         samples=len(samples),
         method="minmax",
         ranges={name: Range(lows[name], highs[name], "minmax") for name in graph.activations},
-        weights=weights,
+        weights=weight_scales(graph),
     )
 
 

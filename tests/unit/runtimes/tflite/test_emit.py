@@ -36,7 +36,7 @@ def test_borders(io_dtype: str, layout: str) -> None:
     graph, plan, samples = planned(IMAGE)
     artifact = TfliteRuntime().emit(graph, plan, io_dtype=io_dtype, layout=layout)
     runner = Runner(artifact.data)
-    assert artifact.layouts == {"x": layout}
+    assert artifact.layouts == {"x": layout, "y": layout}
     assert (artifact.inputs[0].name, runner.input["name"]) == ("x", "x")
     assert (artifact.outputs[0].name, runner.outputs[0]["name"]) == ("y", "y")
     assert artifact.inputs[0].shape == tuple(runner.input["shape"]) == ((1, 8, 6, 3) if layout == "nhwc" else (1, 3, 8, 6))
@@ -52,6 +52,29 @@ def test_borders(io_dtype: str, layout: str) -> None:
         measured.append(got.transpose(0, 3, 1, 2) if layout == "nhwc" else got)
         references.append(session.run(None, {"x": sample})[0])
     assert sqnr_db(np.stack(references), np.stack(measured)) > 36
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_what_is_no_nchw_image_keeps_the_axes_of_the_model(layout: str) -> None:
+    """Of four outputs one is an image, and one an image that the model itself turned to channels last."""
+    case = Case(
+        name="four",
+        inputs={"x": (1, 3, 8, 6)},
+        weights={"w": (4, 3, 1, 1)},
+        body="a = Conv(x, w) last = Transpose<perm=[0,2,3,1]>(a) flat = Flatten(a) g = GlobalAveragePool(x) v = Flatten(g)",
+        outputs=("a", "last", "flat", "v"),
+    )
+    graph, plan, samples = planned(case)
+    artifact = TfliteRuntime().emit(graph, plan, io_dtype="int8", layout=layout)
+    assert artifact.layouts == {"x": layout, "a": layout, "last": "as-is", "flat": "as-is", "v": "as-is"}
+    runner = Runner(artifact.data)
+    raw = runner.quantize(np.ascontiguousarray(samples[0].transpose(0, 2, 3, 1)) if layout == "nhwc" else samples[0])
+    references = float_session(graph).run(None, {"x": samples[0]})
+    for index, (spec, reference) in enumerate(zip(artifact.outputs, references, strict=True)):
+        got = runner.real(raw, index)
+        assert spec.shape == got.shape
+        in_model_order = got.transpose(0, 3, 1, 2) if artifact.layouts[spec.name] == "nhwc" else got
+        assert sqnr_db(reference, in_model_order) > 30
 
 
 def test_the_three_dtypes_say_the_same() -> None:
