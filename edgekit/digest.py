@@ -12,7 +12,7 @@ from typing import IO
 
 from edgekit.errors import InputError
 
-__all__ = ["atomic_file", "fsync_folder", "make_folder", "sha256_bytes", "sha256_file", "sha256_stream", "write_atomic"]
+__all__ = ["atomic_file", "check_folder", "fsync_folder", "make_folder", "sha256_bytes", "sha256_file", "sha256_stream", "write_atomic"]
 
 _BLOCK_BYTES = 1 << 20
 
@@ -95,3 +95,17 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path}: cannot be made: {error.strerror}", fix="name another folder") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise InputError(f"{path}: cannot be written to", fix="name another folder")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that `make_folder` would, and leave things as they are: for the time before long work.
+
+    Raises
+    ------
+    InputError
+        As `make_folder`.
+    """
+    was_there = path.exists()
+    make_folder(path)
+    if not was_there:
+        path.rmdir()

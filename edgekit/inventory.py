@@ -29,7 +29,7 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
     if word is None:
         if len(names) != 1:
             known = f"; known devices: {', '.join(names)}" if names else ""
-            raise UsageError(f"which device?{known}", fix="name it with --to: a name under [devices], user@host, or local")
+            raise UsageError(f"which device?{known}", fix="name it: a name under [devices], user@host, or local")
         word = names[0]
     section = project.devices.get(word)
     if section is None:
@@ -41,7 +41,6 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
         name=word,
         address=Address.parse(section.address),
         target=section.target,
-        groups=section.groups,
         python=section.python,
         root=root or section.root,
     )

@@ -53,17 +53,16 @@ class BuildSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A board by name; ``root`` is edgekit's folder there, ``python`` its interpreter."""
+    """A board by name: its kind (a target, or a family of them), its interpreter, edgekit's folder there."""
 
     address: str
     target: str | None = None
-    groups: tuple[str, ...] = ()
     python: str | None = None
     root: str = "~/.edgekit"
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything a project declares; ``folder`` is what its relative paths start from."""
+    """Everything a project declares; its relative paths start from `project_folder`."""
 
     model: ModelSection = ModelSection()
     preprocess: Preprocess = Preprocess()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from edgekit.cli.output import json_option, megabytes, progress_bars, show
+from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.reports import print_report
+from edgekit.cli.root import Command
 from edgekit.cli.words import open_project, project_option, target_option
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline.build import Built
@@ -20,25 +20,16 @@ from edgekit.target import load_target
 __all__ = ["build"]
 
 
-@click.command()
+@click.command(cls=Command)
 @target_option
-@click.option("--model", "model_word", metavar="PATH", help="The float model [default: the project's].")
+@click.option("--model", type=click.Path(path_type=Path), metavar="PATH", help="The float model [default: the project's].")
 @project_option
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where the bundle goes [default: build]."
 )
 @click.option("--allow-random", is_flag=True, help="Calibrate on random data; taints the bundle.")
 @json_option
-@click.pass_context
-def build(
-    ctx: click.Context,
-    target: str | None,
-    model_word: str | None,
-    project_path: Path | None,
-    output: Path | None,
-    allow_random: bool,
-    as_json: bool,
-) -> None:
+def build(target: str | None, model: Path | None, project: Path | None, output: Path | None, allow_random: bool) -> Answer:
     """Quantize a float model for a target and prove it.
 
     Calibrates on [calibration], writes the artifact, runs that very file on [evaluation] against
@@ -46,19 +37,17 @@ def build(
 
     Exits with 1 when the accuracy budget is missed, with 8 when the evaluation set is too small to tell.
     """
-    project, folder = open_project(project_path)
-    name = target or project.build.target
+    declared, folder = open_project(project)
+    name = target or declared.build.target
     if name is None:
         raise UsageError("which target?", fix="--target rpi4, or target = ... under [build]; all: edgekit targets list")
-    if model_word:
-        model = Path(model_word)
-    elif project.model.path:
-        model = folder / project.model.path
-    else:
-        raise InputError("no model", fix='--model PATH, or path = "..." under [model] in edgekit.toml')
+    if model is None:
+        if declared.model.path is None:
+            raise InputError("no model", fix='--model PATH, or path = "..." under [model] in edgekit.toml')
+        model = folder / declared.model.path
     with progress_bars() as progress:
         built = run_build(
-            project,
+            declared,
             folder,
             load_target(name),
             model_path=model,
@@ -66,14 +55,12 @@ def build(
             allow_random=allow_random,
             progress=progress,
         )
-    code = worst(built.report)
     data = {"bundle": str(built.path), "report": msgspec.to_builtins(built.report), "taints": list(built.manifest.taints)}
-    show("build", data, as_json=as_json, ok=code == 0, text=lambda out: _print(out, built))
-    ctx.exit(code)
+    return Answer(data, lambda page: _print(page, built), worst(built.report))
 
 
-def _print(out: Console, built: Built) -> None:
-    print_report(out, built.report)
+def _print(page: Page, built: Built) -> None:
+    print_report(page, built.report)
     for taint in built.manifest.taints:
-        out.print(f"[red]tainted:[/] {taint}")
-    out.print(f"bundle  {built.path}  ({megabytes(built.path.stat().st_size)})")
+        page.line(("tainted:", "red"), f" {taint}")
+    page.line(f"bundle  {built.path}  ({megabytes(built.path.stat().st_size)})")

@@ -7,85 +7,94 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.markup import escape
 
 from edgekit.bundle import bundle_files, open_bundle
-from edgekit.cli.output import json_option, megabytes, progress_bars, show, table
+from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
+from edgekit.cli.root import Command
 from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
+from edgekit.device import Device
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline import deploy as pipeline
+from edgekit.pipeline import releases
 from edgekit.pipeline.deploy import Deployed
+from edgekit.project import Project
+from edgekit.target import same_kind
 
 __all__ = ["deploy", "rollback", "status"]
 
 
-@click.command()
+@click.command(cls=Command)
 @device_argument
-@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build].")
+@click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @project_option
 @root_option
 @json_option
-def deploy(
-    device: str | None,
-    bundle_path: Path | None,
-    stand_in: bool,
-    dry_run: bool,
-    project_path: Path | None,
-    root: str | None,
-    as_json: bool,
-) -> None:
+def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: bool, project: Path | None, root: str | None) -> Answer:
     """Make a bundle the current release on DEVICE: a name under [devices], user@host, or local.
+
+    Without --bundle it is the newest one in build that has the project's name and is for the
+    device's target, as far as these are declared.
 
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
     the release current; if anything fails on the way, the old release goes on.
     """
-    project, folder = open_project(project_path)
-    board = resolve_device(project, device, root)
-    path = bundle_path or _newest(folder / "build")
-    with open_bundle(path) as bundle, progress_bars() as progress:
-        done = pipeline.deploy(bundle, board, stand_in=stand_in, dry_run=dry_run, progress=progress)
+    declared, folder = open_project(project)
+    board = resolve_device(declared, device, root)
+    path = bundle or _newest(folder / "build", declared, board)
+    if bundle is None:
+        say(lambda page: page.line(f"the newest bundle that fits is {path}"))
+    with open_bundle(path) as opened, progress_bars() as progress:
+        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
-    show("deploy", data, as_json=as_json, text=lambda out: _print(out, done, dry_run))
+    return Answer(data, lambda page: _print(page, done, dry_run))
 
 
-def _newest(folder: Path) -> Path:
-    found = bundle_files(folder)
-    if not found:
-        raise InputError(f"{folder}: no bundle in it", fix="edgekit build --target NAME, or name one with --bundle")
-    return found[0]
+def _newest(folder: Path, project: Project, device: Device) -> Path:
+    """Choose the newest bundle that has the project's name and is for the device's kind of board."""
+    others = []
+    for path in bundle_files(folder):
+        with open_bundle(path) as bundle:
+            name, target = bundle.manifest.name, bundle.manifest.target
+        if project.model.name in (None, name) and (device.target is None or same_kind(device.target, target)):
+            return path
+        others.append(f"{path.name} ({name} for {target})")
+    wanted = " ".join(filter(None, ("bundle", project.model.name and f"of {project.model.name}", device.target and f"for {device.target}")))
+    raise InputError(
+        f"{folder}: no {wanted} in it" + (f"; there are: {', '.join(others)}" if others else ""),
+        fix=f"edgekit build --target {device.target or 'NAME'}, or name one with --bundle",
+    )
 
 
-def _print(out: Console, done: Deployed, dry_run: bool) -> None:
+def _print(page: Page, done: Deployed, dry_run: bool) -> None:
     share = f"{megabytes(done.bytes_sent)} of {megabytes(done.bytes_total)}"
     if dry_run:
-        out.print(f"{escape(done.device)}: would send {share}; nothing was changed")
+        page.line(f"{done.device}: would send {share}; nothing was changed")
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
-    out.print(f"[green]deployed[/] {done.app} {done.release[:12]} to {escape(done.device)}: sent {share}; {golden}")
+    page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
     if done.previous and done.previous != done.release:
-        out.print(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
+        page.line(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
     if done.stand_in:
-        out.print("[yellow]this device is not the board the bundle was built for: every figure from it is marked simulated[/]")
+        page.line(("this device is not the board the bundle was built for: every figure from it is marked simulated", "yellow"))
 
 
-@click.command()
+@click.command(cls=Command)
 @device_argument
 @project_option
 @root_option
 @json_option
-def status(device: str | None, project_path: Path | None, root: str | None, as_json: bool) -> None:
+def status(device: str | None, project: Path | None, root: str | None) -> Answer:
     """Show the applications on DEVICE, the release each one runs, and whether it is whole."""
-    project, _ = open_project(project_path)
-    answer = pipeline.status(resolve_device(project, device, root))
-    show("status", answer, as_json=as_json, text=lambda out: _print_status(out, answer))
+    declared, _ = open_project(project)
+    data: dict[str, Any] = msgspec.to_builtins(releases.status(resolve_device(declared, device, root)))
+    return Answer(data, lambda page: _print_status(page, data))
 
 
-def _print_status(out: Console, answer: dict[str, Any]) -> None:
+def _print_status(page: Page, answer: dict[str, Any]) -> None:
     if not answer["apps"]:
-        out.print("nothing is deployed there")
+        page.line("nothing is deployed there")
     rows = [
         (
             app["name"],
@@ -98,30 +107,28 @@ def _print_status(out: Console, answer: dict[str, Any]) -> None:
         for app in answer["apps"]
     ]
     if rows:
-        table(out, ("application", "current", "previous", "state", "since", "size"), rows)
-    out.print(f"{megabytes(answer['free_bytes'])} free")
+        page.table(("application", "current", "previous", "state", "since", "size"), rows)
+    page.line(f"{megabytes(answer['free_bytes'])} free")
 
 
-@click.command()
+@click.command(cls=Command)
 @device_argument
 @app_option
 @project_option
 @root_option
 @json_option
-def rollback(device: str | None, app: str | None, project_path: Path | None, root: str | None, as_json: bool) -> None:
+def rollback(device: str | None, app: str | None, project: Path | None, root: str | None) -> Answer:
     """Make the previous release on DEVICE current again, once it has been found whole."""
-    project, _ = open_project(project_path)
-    board = resolve_device(project, device, root)
-    name = app or project.model.name
+    declared, _ = open_project(project)
+    board = resolve_device(declared, device, root)
+    name = app or declared.model.name
     if name is None:
-        names = [found["name"] for found in pipeline.status(board)["apps"]]
+        names = [found.name for found in releases.status(board).apps]
         if len(names) != 1:
             raise UsageError("which application?", fix=f"name it with --app; there are: {', '.join(names) or 'none'}")
         name = names[0]
-    answer = pipeline.rollback(board, name)
-    show(
-        "rollback",
-        {"app": name, **answer},
-        as_json=as_json,
-        text=lambda out: out.print(f"{name}: current is {answer['release'][:12]} again"),
+    answer = releases.rollback(board, name)
+    return Answer(
+        {"app": name, **msgspec.to_builtins(answer)},
+        lambda page: page.line(f"{name}: current is {answer.release[:12]} again"),
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from edgekit.cli.output import json_option, megabytes, progress_bars, show, table
+from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
+from edgekit.cli.root import Group
 from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option
 from edgekit.device import Facts
 from edgekit.pipeline.provision import device_facts, set_up
@@ -16,7 +16,7 @@ from edgekit.pipeline.provision import device_facts, set_up
 __all__ = ["device"]
 
 
-@click.group()
+@click.group(cls=Group)
 def device() -> None:
     """Look at a device, or set up its runtime."""
 
@@ -26,11 +26,10 @@ def device() -> None:
 @project_option
 @root_option
 @json_option
-def facts(device: str | None, project_path: Path | None, root: str | None, as_json: bool) -> None:
+def facts(device: str | None, project: Path | None, root: str | None) -> Answer:
     """Show what DEVICE is: machine, system, Python, runtimes, room, sensors."""
-    project, _ = open_project(project_path)
-    found = device_facts(resolve_device(project, device, root))
-    show("facts", {"facts": msgspec.to_builtins(found)}, as_json=as_json, text=lambda out: _print(out, found))
+    declared, _ = open_project(project)
+    return _answer(device_facts(resolve_device(declared, device, root)))
 
 
 @device.command()
@@ -38,15 +37,18 @@ def facts(device: str | None, project_path: Path | None, root: str | None, as_js
 @project_option
 @root_option
 @json_option
-def setup(device: str | None, project_path: Path | None, root: str | None, as_json: bool) -> None:
+def setup(device: str | None, project: Path | None, root: str | None) -> Answer:
     """Give DEVICE the runtime that fits it, through this machine: it needs no internet and no pip."""
-    project, _ = open_project(project_path)
+    declared, _ = open_project(project)
     with progress_bars() as progress:
-        found = set_up(resolve_device(project, device, root), progress)
-    show("setup", {"facts": msgspec.to_builtins(found)}, as_json=as_json, text=lambda out: _print(out, found))
+        return _answer(set_up(resolve_device(declared, device, root), progress))
 
 
-def _print(out: Console, facts: Facts) -> None:
+def _answer(facts: Facts) -> Answer:
+    return Answer({"facts": msgspec.to_builtins(facts)}, lambda page: _print(page, facts))
+
+
+def _print(page: Page, facts: Facts) -> None:
     rows = [
         ("board", facts.board or "unknown"),
         ("machine", f"{facts.machine}, {facts.cores} cores, {facts.cpu or 'cpu unknown'}"),
@@ -65,4 +67,4 @@ def _print(out: Console, facts: Facts) -> None:
         rows.append(("runtime", "none: edgekit device setup"))
     if facts.simulated:
         rows.append(("simulated", "yes: its times say nothing about a board"))
-    table(out, ("", ""), rows)
+    page.pairs(rows)

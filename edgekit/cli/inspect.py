@@ -6,29 +6,29 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from edgekit.bundle import Bundle, damage, open_bundle
-from edgekit.cli.output import json_option, megabytes, show, table
+from edgekit.cli.output import Answer, Page, json_option, megabytes
+from edgekit.cli.root import Command
 from edgekit.errors import InputError
 
 __all__ = ["inspect"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Check every byte against the manifest.")
 @json_option
-def inspect(path: Path, verify: bool, as_json: bool) -> None:
+def inspect(path: Path, verify: bool) -> Answer:
     """Show what a bundle holds; with --verify, check every byte of it."""
     with open_bundle(path) as bundle:
         if verify and (broken := damage(bundle)):
             raise InputError(f"{path}: damaged: {'; '.join(broken)}", fix="build or copy the bundle again")
         data = {"digest": bundle.digest, "manifest": msgspec.to_builtins(bundle.manifest), "verified": verify}
-        show("inspect", data, as_json=as_json, text=lambda out: _print(out, bundle, verify))
+        return Answer(data, lambda page: _print(page, bundle, verify))
 
 
-def _print(out: Console, bundle: Bundle, verified: bool) -> None:
+def _print(page: Page, bundle: Bundle, verified: bool) -> None:
     manifest, origin = bundle.manifest, bundle.manifest.origin
     rows = [
         ("digest", bundle.digest),
@@ -41,8 +41,9 @@ def _print(out: Console, bundle: Bundle, verified: bool) -> None:
         ("made with", ", ".join(f"{tool} {version}" for tool, version in sorted(origin.tools.items()))),
         *(("tainted", taint) for taint in manifest.taints),
     ]
-    out.print(f"[bold]{manifest.name}[/]")
-    table(out, ("", ""), rows)
-    table(out, ("file", "size", "sha256"), [(e.path, megabytes(e.bytes), e.sha256[:12]) for e in manifest.files])
+    page.line((manifest.name, "bold"))
+    page.pairs(rows)
+    page.line()
+    page.table(("file", "size", "sha256"), [(e.path, megabytes(e.bytes), e.sha256[:12]) for e in manifest.files])
     if verified:
-        out.print("[green]verified:[/] every byte is as the manifest says")
+        page.line(("verified:", "green"), " every byte is as the manifest says")

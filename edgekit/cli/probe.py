@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from edgekit.cli.output import json_option, progress_bars, show
+from edgekit.cli.output import Answer, Page, json_option, progress_bars
 from edgekit.cli.reports import print_report
+from edgekit.cli.root import Group
 from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
-from edgekit.dataset import open_dataset
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError
 from edgekit.pipeline.probe import probe_accuracy, probe_latency
@@ -22,14 +22,13 @@ __all__ = ["probe"]
 _threads = click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime [default: the target's].")
 _report = click.option(
     "--report",
-    "report_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="PATH",
     help="Where the report goes [default: build/reports/..].",
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def probe() -> None:
     """Measure latency or accuracy on a device."""
 
@@ -38,9 +37,7 @@ def probe() -> None:
 @device_argument
 @app_option
 @_threads
-@click.option(
-    "--min-time", "min_time_s", type=click.FloatRange(0.1, 3600), default=3.0, show_default=True, help="Seconds to measure at least."
-)
+@click.option("--min-time", type=click.FloatRange(0.1, 3600), default=3.0, show_default=True, help="Seconds to measure at least.")
 @click.option(
     "--min-count", type=click.IntRange(1, 200_000), default=700, show_default=True, help="Runs to measure at least; 662 bound a p99."
 )
@@ -48,31 +45,29 @@ def probe() -> None:
 @project_option
 @root_option
 @json_option
-@click.pass_context
 def latency(
-    ctx: click.Context,
     device: str | None,
     app: str | None,
     threads: int | None,
-    min_time_s: float,
+    min_time: float,
     min_count: int,
-    report_path: Path | None,
-    project_path: Path | None,
+    report: Path | None,
+    project: Path | None,
     root: str | None,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """Measure how long the current release on DEVICE takes.
 
     Warms up until steady, then measures until both --min-time and --min-count are reached. Every
     raw sample is kept in the report. Exits with 8 when the figures are not valid, and says why.
     """
-    project, folder = open_project(project_path)
-    board = resolve_device(project, device, root)
+    declared, folder = open_project(project)
+    board = resolve_device(declared, device, root)
+    _check_place(report.parent if report else _reports(folder))
     with progress_bars() as progress:
-        report = probe_latency(
-            board, app=app or project.model.name, threads=threads, min_time_s=min_time_s, min_count=min_count, progress=progress
+        found = probe_latency(
+            board, app=app or declared.model.name, threads=threads, min_time_s=min_time, min_count=min_count, progress=progress
         )
-    _finish(ctx, report, "latency", report_path, folder, as_json=as_json)
+    return _keep(found, "latency", report, folder)
 
 
 @probe.command()
@@ -83,40 +78,42 @@ def latency(
 @project_option
 @root_option
 @json_option
-@click.pass_context
 def accuracy(
-    ctx: click.Context,
-    device: str | None,
-    app: str | None,
-    threads: int | None,
-    report_path: Path | None,
-    project_path: Path | None,
-    root: str | None,
-    as_json: bool,
-) -> None:
+    device: str | None, app: str | None, threads: int | None, report: Path | None, project: Path | None, root: str | None
+) -> Answer:
     """Run the project's [evaluation] set on DEVICE and judge it against the float model, sample by sample."""
-    project, folder = open_project(project_path)
-    section = project.evaluation
-    if section.dataset is None:
-        raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
-    board = resolve_device(project, device, root)
-    evaluation = open_dataset(section.dataset, folder, skip=section.skip, samples=section.samples)
+    declared, folder = open_project(project)
+    board = resolve_device(declared, device, root)
+    _check_place(report.parent if report else _reports(folder))
     with progress_bars() as progress:
-        report = probe_accuracy(board, evaluation, app=app or project.model.name, threads=threads, progress=progress)
-    _finish(ctx, report, "accuracy", report_path, folder, as_json=as_json)
+        found = probe_accuracy(board, declared.evaluation, folder, app=app or declared.model.name, threads=threads, progress=progress)
+    return _keep(found, "accuracy", report, folder)
 
 
-def _finish(ctx: click.Context, report: Report, probe_name: str, path: Path | None, folder: Path, *, as_json: bool) -> None:
+def _reports(folder: Path) -> Path:
+    return folder / "build" / "reports"
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, or made, before the board measures: afterwards the figures would be lost."""
+    try:
+        nearest = next(there for there in (folder, *folder.absolute().parents) if there.exists())
+        # Only the attempt tells: access rights alone know nothing of a read-only or a virtual file system.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to: {error.strerror}", fix="name another place with --report") from error
+
+
+def _keep(report: Report, probe_name: str, path: Path | None, folder: Path) -> Answer:
     stamp = report.environment["time"].replace(":", "").replace("+0000", "Z")
-    saved = path or folder / "build" / "reports" / f"{report.bundle.name}-{probe_name}-{stamp}.json"
+    saved = path or _reports(folder) / f"{report.bundle.name}-{probe_name}-{stamp}.json"
     write_atomic(saved, encode_report(report))
-    code = worst(report)
 
-    def text(out: Console) -> None:
-        print_report(out, report)
-        out.print(f"report  {saved}")
+    def text(page: Page) -> None:
+        print_report(page, report)
+        page.line(f"report  {saved}")
 
     # The raw series stay in the file: they would drown the document.
     data = {"report": {**msgspec.to_builtins(report), "samples": {}}, "path": str(saved)}
-    show("probe", data, as_json=as_json, ok=code == 0, text=text)
-    ctx.exit(code)
+    return Answer(data, text, worst(report))

@@ -8,15 +8,16 @@ import click
 import msgspec
 
 from edgekit.bundle import open_bundle
-from edgekit.cli.output import json_option, show
+from edgekit.cli.output import Answer, json_option
 from edgekit.cli.reports import print_report
+from edgekit.cli.root import Group
 from edgekit.errors import InputError
 from edgekit.report import decode_report, worst
 
 __all__ = ["report"]
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Show a saved report."""
 
@@ -24,8 +25,7 @@ def report() -> None:
 @report.command("show")
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
-@click.pass_context
-def show_report(ctx: click.Context, path: Path, as_json: bool) -> None:
+def show_report(path: Path) -> Answer:
     """Show a report file, or the report inside a bundle, and exit as its verdicts say."""
     if path.suffix == ".edge" or path.is_dir():
         with open_bundle(path) as bundle:
@@ -34,7 +34,5 @@ def show_report(ctx: click.Context, path: Path, as_json: bool) -> None:
         try:
             found = decode_report(path.read_bytes(), str(path))
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}", fix="edgekit probe prints where it keeps its report") from error
-    code = worst(found)
-    show("report", {"report": msgspec.to_builtins(found)}, as_json=as_json, ok=code == 0, text=lambda out: print_report(out, found))
-    ctx.exit(code)
+            raise InputError(f"{path}: {error.strerror}", fix="edgekit probe latency prints where it keeps its report") from error
+    return Answer({"report": msgspec.to_builtins(found)}, lambda page: print_report(page, found), worst(found))

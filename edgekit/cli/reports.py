@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
-
-from edgekit.cli.output import table
+from edgekit.cli.output import Page
 from edgekit.report import Measurement, Report
 
 __all__ = ["print_report"]
@@ -13,19 +10,17 @@ __all__ = ["print_report"]
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "yellow"}
 
 
-def print_report(out: Console, report: Report) -> None:
+def print_report(page: Page, report: Report) -> None:
     """Print a report for people: what was measured on what, each figure, each verdict."""
     where = f"on {report.device.name} ({report.device.address})" if report.device else "on this host"
     digest = f" {report.bundle.digest[:12]}" if report.bundle.digest else ""
-    out.print(f"[bold]{report.bundle.name}[/] for {report.bundle.target}{digest}, {where}")
+    page.line((report.bundle.name, "bold"), f" for {report.bundle.target}{digest}, {where}")
     if report.simulated:
         board = report.environment.get("board", "this device")
-        out.print(escape(f"SIMULATED: {board} stands in for {report.bundle.target}; its times say nothing about the board"), style="yellow")
-    rows = [(m.name, figure(m), str(m.n), note(m)) for m in report.measurements]
-    table(out, ("measurement", "value", "n", "note"), rows)
+        page.line((f"SIMULATED: {board} stands in for {report.bundle.target}; its times say nothing about the board", "yellow"))
+    page.table(("measurement", "value", "n", "note"), [(m.name, figure(m), str(m.n), note(m)) for m in report.measurements])
     for verdict in report.verdicts:
-        colour = _COLOURS[verdict.outcome]
-        out.print(f"[{colour} bold]{verdict.outcome.upper()}[/] {verdict.name}: {escape(verdict.text)}")
+        page.line((verdict.outcome.upper(), f"{_COLOURS[verdict.outcome]} bold"), f" {verdict.name}: {verdict.text}")
 
 
 def figure(measurement: Measurement) -> str:

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def project_option(function: F) -> F:
     """Add ``--project FILE``."""
     text = "The project's file [default: ./edgekit.toml, or pyproject.toml with a tool.edgekit table]."
-    return click.option("--project", "project_path", type=click.Path(path_type=Path), metavar="FILE", help=text)(function)
+    return click.option("--project", type=click.Path(path_type=Path), metavar="FILE", help=text)(function)
 
 
 def device_argument(function: F) -> F:

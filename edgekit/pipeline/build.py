@@ -21,7 +21,7 @@ from edgekit._version import __version__
 from edgekit.accuracy import accuracy_measurements
 from edgekit.bundle import list_files, write_bundle
 from edgekit.dataset import Dataset, open_dataset, refuse_overlap
-from edgekit.digest import make_folder
+from edgekit.digest import check_folder
 from edgekit.errors import BuildError, InputError
 from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.graph import Graph
@@ -88,7 +88,7 @@ def build(
     """
     source = source_for(model_path)
     model = source.read(model_path)
-    make_folder(output)
+    check_folder(output)
     with _scratch() as scratch:
         calibration, evaluation = _datasets(project, folder, scratch, allow_random=allow_random, progress=progress)
         proto = source.load(model)

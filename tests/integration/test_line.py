@@ -92,7 +92,10 @@ def test_latency_keeps_every_raw_sample(project: Path, bundles: dict[str, Path])
     report = said.document["report"]
     figures = {m["name"]: m for m in report["measurements"]}
     assert figures["invoke_p50"]["n"] >= 700
-    assert figures["invoke_p99"]["details"]["upper_ms"] >= figures["invoke_p99"]["value"] >= figures["invoke_p50"]["value"]
+    p99 = figures["invoke_p99"]
+    assert p99["value"] >= figures["invoke_p50"]["value"]
+    # Correlated runs, as on a busy machine, count less: then there is no bound yet, and it says how many more are needed.
+    assert p99["details"]["needs"] > 0 if p99["details"]["upper_ms"] is None else p99["details"]["upper_ms"] >= p99["value"]
     assert figures["end_to_end_p50"]["value"] >= figures["invoke_p50"]["value"]
     assert figures["peak_rss"]["value"] > 1
     assert (said.code == 8) == any(v["outcome"] == "invalid" for v in report["verdicts"])
@@ -157,7 +160,9 @@ class TestRefusals:
         self.still_works(project, release)
 
     def test_wrong_machine(self, project: Path, bundles: dict[str, Path], release: str) -> None:
-        edgekit("deploy", "--bundle", str(bundles["rpi4"]), cwd=project).refused(6, "aarch64 or armv7l", "nothing was sent", "--stand-in")
+        edgekit("deploy", "--bundle", str(bundles["rpi4"]), cwd=project).refused(
+            6, "aarch64 or armv7l", "nothing of the release was sent", "--stand-in"
+        )
         self.still_works(project, release)
 
     def test_unknown_host_key(self, project: Path, bundles: dict[str, Path], lab: Lab) -> None:
@@ -182,9 +187,9 @@ class TestRefusals:
         small = tmp_path / "small"
         small.mkdir()
         # In a mount namespace that ends with the server: nothing stays mounted.
-        server = lab.serve(within=["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=4m none {small} && exec "$@"', "sh"])
+        server = lab.serve(within=["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=4m,mode=700 none {small} && exec "$@"', "sh"])
         project = project_for(lab.device(server.port, root=small), tmp_path / "project")
-        edgekit("deploy", "--bundle", str(bundles["local"]), cwd=project).refused(6, "MiB free", "nothing was sent")
+        edgekit("deploy", "--bundle", str(bundles["local"]), cwd=project).refused(6, "MiB free", "nothing of the release was sent")
 
     def test_nothing_deployed(self, project: Path) -> None:
         edgekit("probe", "latency", cwd=project).refused(2, "nothing is deployed", "edgekit deploy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,10 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("build"))
     return folder
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def edit(project: Path, old: str, new: str) -> None:
@@ -102,6 +107,9 @@ MISTAKES: list[tuple[Callable[[Path], None] | None, tuple[str, ...], int, tuple[
     (None, ("report", "show", "nothing.json"), 3, ("nothing.json",)),
     (None, ("report", "show", "edgekit.toml"), 3, ("edgekit.toml",)),
     (None, ("biuld",), 2, ("did you mean 'build'",)),
+    (None, ("device", "fcats"), 2, ("did you mean 'facts'",)),
+    (None, ("build", "--trget", "rpi4"), 2, ("--target", "edgekit build --help")),
+    (None, ("probe", "latency", "local", "--report", "demo.onnx/r.json"), 3, ("demo.onnx", "--report")),
     (None, ("targets", "show", "rpi44"), 2, ("did you mean 'rpi4'",)),
 ]
 
@@ -112,11 +120,11 @@ def test_one_clear_error(
 ) -> None:
     if break_it:
         break_it(project)
-    before = sorted(project.rglob("*"))
+    before = files(project)
     result = edgekit(*words, cwd=project)
     result.refused(code, *said)
     assert result.out == ""
-    assert sorted(project.rglob("*")) == before, "nothing half-written"
+    assert files(project) == before, "nothing half-written"
 
 
 def test_json_holds_one_document_on_failure_too(project: Path) -> None:
@@ -124,8 +132,9 @@ def test_json_holds_one_document_on_failure_too(project: Path) -> None:
     assert said.code == 2
     assert said.document["schema"] == "edgekit.build/1"
     assert said.document["ok"] is False
-    assert said.document["error"]["exit_code"] == 2
+    assert (said.document["error"]["kind"], said.document["error"]["exit_code"]) == ("usage", 2)
     assert "rpi9" in said.document["error"]["message"]
+    assert said.document["error"]["message"] in said.err
 
 
 def test_random_calibration_taints_the_bundle(project: Path) -> None:
@@ -136,12 +145,13 @@ def test_random_calibration_taints_the_bundle(project: Path) -> None:
     assert "calibrated on random data" in shown.out
 
 
-def test_interrupt_leaves_nothing_behind(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_leaves_nothing_behind(project: Path, tmp_path: Path, number: signal.Signals, code: int, word: str) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    before = sorted(project.rglob("*"))
+    before = files(project)
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgekit", "build", "--target", "rpi4"],
+        [sys.executable, "-m", "edgekit", "build", "--target", "rpi4", "--output", "out", "--json"],
         cwd=project,
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
@@ -149,16 +159,23 @@ def test_interrupt_leaves_nothing_behind(project: Path, tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, (out, err)
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    assert sorted(project.rglob("*")) == before
+    deadline = time.monotonic() + 60
+    while not list(scratch.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)  # into the work that has just begun
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, (out, err)
+    assert json.loads(out)["error"] == {"kind": "interrupted", "message": word, "fix": None, "exit_code": code}
+    assert err == f"error: {word}\n"
+    assert files(project) == before
     assert list(scratch.iterdir()) == []
 
 
-def test_option_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEKIT_BUILD_TARGET", "rpi9")
-    edgekit("build", cwd=project).refused(2, "rpi9")
+def test_options_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_BUILD_TARGET", "rpi4")
+    monkeypatch.setenv("EDGEKIT_BUILD_MODEL", "dmeo.onnx")
+    monkeypatch.setenv("EDGEKIT_BUILD_JSON", "true")
+    said = edgekit("build", cwd=project)
+    said.refused(3, "dmeo.onnx")
+    assert said.document["error"]["kind"] == "input"

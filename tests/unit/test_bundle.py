@@ -140,7 +140,9 @@ def test_hostile_tar_is_refused_and_writes_nothing_outside(name: str, tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["evil.edge"]
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a/../x", "a/b/c", ".hidden", "a//b", "a\\b", "a\nb", "a\n", "", "-rf", "plan.json/x", "manifest.json/x"])
+@pytest.mark.parametrize(
+    "path", ["../x", "/x", "a/../x", "a/b/c", ".hidden", "a//b", "a\\b", "a\nb", "a\n", "", "-rf", "plan.json/x", "manifest.json/x"]
+)
 def test_manifest_paths_are_plain(path: str, tmp_path: Path) -> None:
     entry = msgspec.structs.replace(small_manifest().files[0], path=path)
     manifest = msgspec.structs.replace(small_manifest(), files=(*small_manifest().files, entry))

@@ -1,0 +1,31 @@
+"""A report that could not be kept is refused before the board measures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.commands import run
+
+PLACES = ["/proc/x/y.json", "/proc/y.json", "a-file/y.json", "a-file/below/y.json"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("probe", ["latency", "accuracy"])
+def test_a_place_that_cannot_be_written_to(
+    probe: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a-file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    # Nobody listens there: had the device been asked first, the error would be another.
+    assert run(monkeypatch, "probe", probe, "nobody@127.0.0.1:1", "--report", place) == ("", 3)
+    assert f"error: {os.path.dirname(place)}: cannot be written to: " in capsys.readouterr().err  # noqa: PTH120 - as it was typed
+    assert [path.name for path in tmp_path.iterdir()] == ["a-file"]
+
+
+def test_a_place_that_can_be_made_is_not_made_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "probe", "latency", "nobody@127.0.0.1:1", "--report", "new/folder/y.json")[1] == 5
+    assert list(tmp_path.iterdir()) == []
