@@ -17,7 +17,8 @@ __all__ = ["Address", "Device", "Facts", "RuntimeFact", "SensorFact"]
 # Letters, digits and what IPv4, IPv6 (with a zone), DNS names and ssh_config aliases hold besides.
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%\-]*")
 # A leading "-" would turn the name into an option of the ssh command that error messages show.
-_USER = re.compile(r"[^\s\x00-\x1f\x7f\-:][^\s\x00-\x1f\x7f:]*")
+# What a shell would act on is refused, as OpenSSH refuses it (ssh.c, valid_ruser): a ProxyCommand may hold the name as %r.
+_USER = re.compile(r"""[^-\s:'"`$\\;&<>|(){}][^\s:'"`$\\;&<>|(){}]*""")
 _PORT_MAX = 65535
 
 
@@ -50,7 +51,7 @@ class Address(msgspec.Struct, frozen=True):
             return InputError(f"{text!r} is not a device address: {why}", fix="write it as user@host, user@host:port, [ipv6]:port or local")
 
         user, at, rest = text.rpartition("@")
-        if at and not _USER.fullmatch(user):
+        if at and not (_USER.fullmatch(user) and user.isprintable()):
             raise refuse("the user name is empty or has characters that no user name has")
         host, port = rest, ""
         if rest.startswith("["):
@@ -96,7 +97,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: Address
     target: str | None = None
-    groups: tuple[str, ...] = ()
     python: str | None = None
     root: str = "~/.edgekit"
 
@@ -148,8 +148,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     machine: _Word
     system: _Text
     kernel: _Text
-    glibc: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+", max_length=32)] | None
-    python: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+", max_length=64)]
+    glibc: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\Z", max_length=32)] | None
+    python: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+[0-9A-Za-z.+~-]*\Z", max_length=64)]
     python_path: _Text
     board: _Text | None
     cpu: _Text

@@ -85,6 +85,8 @@ class Connection(Protocol):
     def put(self, local: Path, remote: str, *, offset: int = 0, progress: Moved = unmoved) -> None:
         """Send a file, or what follows ``offset`` of it when the device has the bytes before.
 
+        What is there is written over and cut to length at the end, so that two hosts may send one file at the same time.
+
         Raises
         ------
         LinkError
@@ -93,15 +95,15 @@ class Connection(Protocol):
             The device has no room.
         """
 
-    def get(self, remote: str, local: Path) -> None:
-        """Fetch a file; ``local`` appears whole or not at all.
+    def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
+        """Fetch a file of at most ``max_bytes``; ``local`` appears whole or not at all.
 
         Raises
         ------
         LinkError
             The connection broke.
         DeviceError
-            The device has no such file or does not let us read it.
+            The device has no such file, does not let us read it, or it is larger.
         """
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ def connect(device: Device, *, timeout_s: float = 20.0) -> Connection:
     Parameters
     ----------
     timeout_s
-        For connecting, and for a link that says nothing while a transfer runs.
+        For connecting, unless ssh_config's ConnectTimeout says otherwise, and for a link that says nothing while a transfer runs.
 
     Raises
     ------

@@ -64,16 +64,22 @@ def check_host_key(route: Route, key: paramiko.PKey, known: Sequence[KnownKey]) 
             "The board was set up anew, or somebody stands between you and it",
             fix=f"if the board was set up anew: {command(['ssh-keygen', '-R', route.key_name, '-f', str(old.path)])}",
         )
-    # ssh-keyscan files a key under the host it asked, so it serves only where that is the name we look up.
-    if route.direct and route.key_name in (route.host, f"[{route.host}]:{route.port}"):
-        kind = key.get_name().removeprefix("ssh-").partition("-sha2-")[0]
-        words = ["ssh-keyscan", "-t", kind, *(["-p", str(route.port)] if route.port != 22 else []), route.host]
-        fix = f"{command(words)} >> {quote(str(route.known_hosts[0]))}" if route.known_hosts else command(words)
-    else:
-        fix = command(["ssh", *route.ssh_options(), f"{route.user}@{route.alias}", "true"])
     raise HostKeyError(
-        f"{route}: the host key is not known: it shows {shown}. Compare this with what the board itself says, then accept it", fix=fix
+        f"{route}: the host key is not known: it shows {shown}. Compare this with what the board itself says, then accept it",
+        fix=_accept(route, key),
     )
+
+
+def _accept(route: Route, key: paramiko.PKey) -> str:
+    """Return the command that files the very key that was shown: asking for it once more could bring another one's."""
+    if not route.known_hosts:
+        return "name a UserKnownHostsFile in ssh_config"
+    path = route.known_hosts[0]
+    folder = "" if path.parent.is_dir() else f"{command(['mkdir', '-p', '-m', '700', str(path.parent)])} && "
+    torn = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    line = f"{route.key_name} {key.get_name()} {key.get_base64()}"
+    form = r"\n%s\n" if torn else r"%s\n"
+    return f"{folder}{command(['printf', form, line])} >> {quote(str(path))}"
 
 
 def _entries(path: Path) -> Iterator[tuple[list[str], paramiko.PKey, bool]]:

@@ -6,6 +6,7 @@ import errno
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from types import TracebackType
 
 from edgekit.device import Device
 from edgekit.devices import Completed, Moved, unmoved
-from edgekit.devices.output import Output
+from edgekit.devices.output import Output, too_large
 from edgekit.digest import fsync_folder
 from edgekit.errors import DeadlineError, DeployError, DeviceError
 
@@ -69,27 +70,32 @@ class LocalConnection:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with local.open("rb") as source, os.fdopen(handle, "wb") as target:
-                target.truncate(offset)
                 target.seek(offset)
                 source.seek(offset)
                 progress(offset, total)
                 while block := source.read(_BLOCK_BYTES):
                     target.write(block)
                     progress(target.tell(), total)
+                target.truncate(total)
                 target.flush()
                 os.fsync(target.fileno())
             fsync_folder(path.parent)
         except OSError as error:
             raise self._explain(error, path) from error
 
-    def get(self, remote: str, local: Path) -> None:
+    def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
         """See `edgekit.devices.Connection.get`."""
         path = Path(_expand(remote))
         part = local.with_name(f".{local.name}.part")
         try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:  # a pipe would hold us
+                raise too_large(self._where, remote, max_bytes)
             with path.open("rb") as source, part.open("wb") as target:
-                while block := source.read(_BLOCK_BYTES):
+                while block := source.read(min(_BLOCK_BYTES, max_bytes + 1 - target.tell())):
                     target.write(block)
+                if target.tell() > max_bytes:
+                    raise too_large(self._where, remote, max_bytes)
                 target.flush()
                 os.fsync(target.fileno())
             part.replace(local)

@@ -20,6 +20,7 @@ from edgekit.devices.hostkeys import KnownKey, check_host_key, known_keys
 from edgekit.devices.route import Route, find_route
 from edgekit.devices.shell import command
 from edgekit.errors import AuthError, DeviceError, InputError, LinkError
+from edgekit.printable import printable
 
 __all__ = ["link_error", "open_transport"]
 
@@ -58,21 +59,21 @@ def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, sta
         raise InputError(
             f"{route}: ProxyJump leads through more than {_HOPS_MAX} hosts", fix="look for a host that jumps through itself in ssh_config"
         )
-    timeout_s = min(timeout_s, route.connect_timeout_s or timeout_s)
+    connect_s = route.connect_timeout_s or timeout_s
     if before is None:
         for jump in route.jumps:
             hop = find_route(jump)
             before = _open(hop, before, timeout_s, stack, hops=hops + 1)
-    sock = _socket(route, before, timeout_s, stack)
+    sock = _socket(route, before, connect_s, timeout_s, stack)
     known = known_keys(route.key_name, route.known_hosts)
     try:
         transport = paramiko.Transport(sock)
         stack.callback(transport.close)
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout_s
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = connect_s
         _prefer(transport, known)
-        transport.start_client(timeout=timeout_s)
+        transport.start_client(timeout=connect_s)
         if not transport.initial_kex_done:
-            raise TimeoutError(f"the handshake did not end within {timeout_s:g} s")
+            raise TimeoutError(f"the handshake did not end within {connect_s:g} s")
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise DeviceError(f"{route}: the port is open, but no SSH session came up: {_words(error)}", fix=_try(route)) from error
     check_host_key(route, transport.get_remote_server_key(), known)
@@ -81,16 +82,16 @@ def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, sta
     return transport
 
 
-def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, stack: ExitStack) -> Any:
+def _socket(route: Route, before: paramiko.Transport | None, connect_s: float, timeout_s: float, stack: ExitStack) -> Any:
     if before is not None:
         try:
-            return before.open_channel("direct-tcpip", (route.host, route.port), ("127.0.0.1", 0), timeout=timeout_s)
+            return before.open_channel("direct-tcpip", (route.host, route.port), ("127.0.0.1", 0), timeout=connect_s)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise DeviceError(f"{route}: the jump host cannot reach it: {_words(error)}", fix=_try(route)) from error
     if route.proxy_command:
         return _proxy(route.proxy_command, stack)
     try:
-        sock = socket.create_connection((route.host, route.port), timeout=timeout_s)
+        sock = socket.create_connection((route.host, route.port), timeout=connect_s)
     except socket.gaierror as error:
         raise DeviceError(
             f"{route}: no such host name: {route.host}", fix="use the IP address, or add the name to ~/.ssh/config"
@@ -101,7 +102,7 @@ def _socket(route: Route, before: paramiko.Transport | None, timeout_s: float, s
             fix="on the board: sudo systemctl enable --now ssh",
         ) from error
     except TimeoutError as error:
-        raise DeviceError(f"{route}: no answer within {timeout_s:g} s", fix=f"ping {route.host}") from error
+        raise DeviceError(f"{route}: no answer within {connect_s:g} s", fix=f"ping {route.host}") from error
     except OSError as error:
         raise DeviceError(f"{route}: {error.strerror or error}", fix=f"ping {route.host}") from error
     stack.callback(sock.close)
@@ -159,7 +160,7 @@ def _try_keys(transport: paramiko.Transport, route: Route, held: list[paramiko.A
             tried.append(f"{name}: accepted, but the board wants a second proof that edgekit does not offer")
         except paramiko.BadAuthenticationType as error:
             raise AuthError(
-                f"{route}: the board takes no keys from {route.user}, only {', '.join(error.allowed_types)}", fix=_copy_id(route)
+                f"{route}: the board takes no keys from {route.user}, only {printable(', '.join(error.allowed_types))}", fix=_copy_id(route)
             ) from error
         except paramiko.AuthenticationException as error:
             tried.append(f"{name}: refused" if transport.is_active() else f"{name}: {_words(error)}")
@@ -226,7 +227,7 @@ def _try(route: Route) -> str:
 
 def _words(error: BaseException) -> str:
     """Say what an error of paramiko's means; its texts may be empty."""
-    return str(error).strip() or {"EOFError": "the connection was closed"}.get(type(error).__name__, type(error).__name__)
+    return printable(str(error).strip()) or {"EOFError": "the connection was closed"}.get(type(error).__name__, type(error).__name__)
 
 
 def link_error(where: str, error: BaseException) -> LinkError:

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from edgekit.devices import OUTPUT_BYTES_MAX, STDERR_BYTES_MAX, Completed
 from edgekit.errors import DeviceError
 
-__all__ = ["Output"]
+__all__ = ["Output", "too_large"]
+
+
+def too_large(where: str, remote: str, max_bytes: int) -> DeviceError:
+    """Say that a file there is not one to fetch."""
+    return DeviceError(f"{where}: {remote} is no file of at most {max_bytes} bytes; it was not fetched")
 
 
 class Output:

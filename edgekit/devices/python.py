@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from edgekit.device import Device
 from edgekit.devices import Connection
+from edgekit.devices.shell import command
 from edgekit.digest import sha256_bytes
 from edgekit.errors import DeviceError
+from edgekit.printable import printable
 
 __all__ = ["DevicePython", "find_python", "install_agent"]
 
@@ -22,17 +24,30 @@ _TIMEOUT_S = 30.0
 _LOOK = """
 import hashlib, json, os, sys
 root, name = [os.path.expanduser(word) for word in sys.argv[1:3]]
-found, path = None, os.path.join(root, "agent", name)
-for folder in (root, os.path.join(root, "agent"), os.path.join(root, "incoming")):
-    if not os.path.isdir(folder):
-        os.makedirs(folder, 0o700)
-if os.path.exists(path):
+found, wrong, path = None, None, os.path.join(root, "agent", name)
+for part in ("", "agent", "incoming", "blobs", "apps", "runtimes"):
+    folder = os.path.join(root, part)
+    if part in ("", "agent", "incoming"):
+        try:
+            os.makedirs(folder, 0o700)
+        except OSError:
+            if not os.path.isdir(folder):
+                raise
+    if os.path.lexists(folder):
+        status = os.stat(folder)
+        if status.st_uid != os.geteuid():
+            wrong = wrong or [part, "foreign"]
+        elif status.st_mode & 0o022:
+            wrong = wrong or [part, "writable"]
+        elif part == "blobs" and status.st_dev != os.stat(os.path.join(root, "incoming")).st_dev:
+            wrong = wrong or [part, "elsewhere"]
+if os.path.exists(path) and not wrong:
     with open(path, "rb") as file:
         found = hashlib.sha256(file.read()).hexdigest()
-print(json.dumps({"version": list(sys.version_info[:3]), "agent": found}))
+print(json.dumps({"version": list(sys.version_info[:3]), "agent": found, "wrong": wrong}))
 """
 _INSTALL = """
-import hashlib, os, sys
+import hashlib, os, sys, time
 part, path, digest = [os.path.expanduser(word) for word in sys.argv[1:4]]
 with open(part, "r+b") as file:
     if hashlib.sha256(file.read()).hexdigest() != digest:
@@ -40,6 +55,13 @@ with open(part, "r+b") as file:
     os.fsync(file.fileno())
 os.chmod(part, 0o600)
 os.rename(part, path)
+for name in os.listdir(os.path.dirname(path)):
+    left = os.path.join(os.path.dirname(path), name)
+    try:
+        if name.endswith(".part") and os.stat(left).st_mtime < time.time() - 86400:
+            os.unlink(left)
+    except OSError:
+        pass
 folder = os.open(os.path.dirname(path), os.O_RDONLY)
 os.fsync(folder)
 os.close(folder)
@@ -58,6 +80,7 @@ class DevicePython:
 class _Look(msgspec.Struct, frozen=True):
     version: tuple[int, int, int]
     agent: Annotated[str, msgspec.Meta(max_length=64)] | None
+    wrong: tuple[Literal["", "agent", "incoming", "blobs", "apps", "runtimes"], Literal["foreign", "writable", "elsewhere"]] | None = None
 
 
 def find_python(connection: Connection, device: Device, agent: str, data: bytes) -> DevicePython:
@@ -66,7 +89,7 @@ def find_python(connection: Connection, device: Device, agent: str, data: bytes)
     Raises
     ------
     DeviceError
-        There is no Python, it is too old, or the folders cannot be made.
+        There is no Python, it is too old, the folders cannot be made, or others may write to them.
     """
     where = str(device.address)
     path = device.python or (sys.executable if device.address.is_local else "python3")
@@ -79,7 +102,7 @@ def find_python(connection: Connection, device: Device, agent: str, data: bytes)
             )
         raise DeviceError(f"{where}: there is no python3", fix="on the board: sudo apt install python3")
     if done.rc != 0:
-        text = done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2]
+        text = printable(done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2])
         raise DeviceError(
             f"{where}: {path} cannot prepare {device.root}: {text or f'status {done.rc}'}",
             fix="name another folder: root = ... of the device",
@@ -96,7 +119,22 @@ def find_python(connection: Connection, device: Device, agent: str, data: bytes)
             f"{where}: Python {'.'.join(map(str, look.version))} is too old; the agent needs {_OLDEST[0]}.{_OLDEST[1]} or newer",
             fix=f"install a newer one and name it: python = ... of device {device.name}",
         )
+    if look.wrong:
+        raise _unsafe(where, device.root, *look.wrong)
     return DevicePython(path=path, version=look.version, has_agent=look.agent == sha256_bytes(data))
+
+
+def _unsafe(where: str, root: str, part: str, why: str) -> DeviceError:
+    """Refuse a folder in which somebody else could put an agent or a model under our name."""
+    folder = f"{root}/{part}" if part else root
+    if why == "writable":
+        return DeviceError(f"{where}: others may write to {folder}", fix=f"on the board: {command(['chmod', 'go-w', folder])}")
+    if why == "foreign":
+        return DeviceError(f"{where}: {folder} belongs to another user", fix="name a folder of your own: root = ... of the device")
+    return DeviceError(
+        f"{where}: {folder} is on another file system than {root}/incoming, so that no file can be renamed into it",
+        fix="link the whole root instead, or name another: root = ... of the device",
+    )
 
 
 def install_agent(connection: Connection, device: Device, python: DevicePython, part: str, path: str, data: bytes) -> None:
@@ -109,5 +147,5 @@ def install_agent(connection: Connection, device: Device, python: DevicePython, 
     """
     done = connection.run([python.path, "-c", _INSTALL, part, path, sha256_bytes(data)], timeout_s=_TIMEOUT_S)
     if done.rc != 0:
-        text = done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2]
+        text = printable(done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2])
         raise DeviceError(f"{device.address}: the agent could not be installed: {text}", fix="run the same command again")

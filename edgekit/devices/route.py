@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ _INCLUDE_DEPTH_MAX = 16
 # The defaults of ssh_config(5), IdentityFile and *KnownHostsFile; the kinds paramiko can load.
 _IDENTITY_FILES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+_INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
+# paramiko would take off the quotes at both ends of such a list, even where they belong to two names.
+_QUOTED_LIST = re.compile(r"\s*(user|global)knownhostsfile(\s*=\s*|\s+)\".*\"\s*", re.IGNORECASE)
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 
 
@@ -65,11 +70,6 @@ class Route:
         via = f" ({self.host}:{self.port})" if (self.host, self.port) != (self.alias, self.address.port or _SSH_PORT) else ""
         return f"{self.address}{via}"
 
-    @property
-    def direct(self) -> bool:
-        """Whether a plain TCP connection reaches it."""
-        return not self.jumps and not self.proxy_command
-
     def ssh_options(self) -> list[str]:
         """Return the options that make OpenSSH's commands go the same way."""
         options = ["-F", str(self.config)] if self.config else []
@@ -89,26 +89,32 @@ def find_route(address: Address) -> Route:
     if override and not path.is_file():
         raise InputError(f"EDGEKIT_SSH_CONFIG: {path}: no such file")
     try:
-        found = paramiko.SSHConfig.from_text("\n".join(_lines(path, 0))).lookup(address.host)
+        # The first value counts (ssh_config(5)): so what the address says reaches Match, %p and %r, too.
+        own = [f"User {address.user}"] if address.user else []
+        own += [f"Port {address.port}"] if address.port else []
+        found = paramiko.SSHConfig.from_text("\n".join([*own, *_lines(path, 0)])).lookup(address.host)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize, ImportError, OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path}: {error}", fix=f"ssh -F {shlex.quote(str(path))} -G {shlex.quote(address.host)}") from error
     host = found["hostname"]
-    port = address.port or _number(path, found, "port") or _SSH_PORT
+    port = address.port or _port(path, found.get("port")) or _SSH_PORT
+    user = address.user or found.get("user") or getpass.getuser()
     alias = found.get("hostkeyalias") or host
     identities = found.get("identityfile") or list(_IDENTITY_FILES)
-    known = _files(found.get("userknownhostsfile", _USER_KNOWN_HOSTS)) + _files(found.get("globalknownhostsfile", _GLOBAL_KNOWN_HOSTS))
+    tokens = {"%": "%", "d": str(Path.home()), "h": host, "n": address.host, "p": str(port), "r": user, "u": getpass.getuser()}
+    named = (_expanded(path, name, tokens) for name in _words(path, found.get("userknownhostsfile", _USER_KNOWN_HOSTS)))
+    known = _files([*named, *_words(path, found.get("globalknownhostsfile", _GLOBAL_KNOWN_HOSTS))])
     jumps, command = found.get("proxyjump") or "none", found.get("proxycommand")
     return Route(
         address=address,
         alias=address.host,
         host=host,
         port=port,
-        user=address.user or found.get("user") or getpass.getuser(),
+        user=user,
         key_name=alias if port == _SSH_PORT or "hostkeyalias" in found else f"[{alias}]:{port}",
         identity_files=tuple(Path(_unquoted(name)).expanduser() for name in identities if name != "none"),
         identities_only=found.get("identitiesonly", "no").lower() == "yes",
         known_hosts=known,
-        connect_timeout_s=_number(path, found, "connecttimeout"),
+        connect_timeout_s=_seconds(path, found.get("connecttimeout")),
         proxy_command=command if jumps == "none" else None,
         jumps=() if jumps == "none" else tuple(Address.parse(jump.strip().removeprefix("ssh://")) for jump in jumps.split(",")),
         config=path if override else None,
@@ -122,28 +128,52 @@ def _lines(path: Path, depth: int) -> Iterator[str]:
     if not path.is_file():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word.lower() != "include":
-            yield line
+        include = _INCLUDE.fullmatch(line)
+        if not include:
+            yield f"{line} none" if _QUOTED_LIST.fullmatch(line) else line
             continue
-        for pattern in shlex.split(rest):
+        for pattern in shlex.split(include[1]):
             # Relative names are under ~/.ssh (ssh_config(5), Include).
             absolute = Path("~/.ssh").expanduser() / Path(pattern).expanduser()
             for name in sorted(Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))):
                 yield from _lines(name, depth + 1)
 
 
-def _number(path: Path, found: paramiko.SSHConfigDict, key: str) -> int | None:
-    value = found.get(key)
+def _port(path: Path, value: str | None) -> int | None:
+    if value is not None and not (re.fullmatch("[0-9]{1,5}", value) and 1 <= int(value) <= 65535):
+        raise InputError(f"{path}: Port {value!r} is not a number from 1 to 65535")
+    return None if value is None else int(value)
+
+
+def _seconds(path: Path, value: str | None) -> float | None:
+    """Read a time of sshd_config(5), TIME FORMATS: ``90``, ``90s``, ``1m30s``; 0 and ``none`` leave it to us."""
     if value is None or value == "none":
         return None
-    if not value.isdigit():
-        raise InputError(f"{path}: {key} {value!r} is not a number")
-    return int(value)
+    if not re.fullmatch("([0-9]{1,9}[smhdw]?)+", value, re.IGNORECASE):
+        raise InputError(f"{path}: ConnectTimeout {value!r} is not a time", fix="write it as seconds, or as 1m30s")
+    return float(sum(int(count) * _UNITS_S[unit.lower()] for count, unit in re.findall("([0-9]+)([a-zA-Z]?)", value))) or None
 
 
-def _files(value: str) -> tuple[Path, ...]:
-    return tuple(Path(name).expanduser() for name in shlex.split(value) if name != "none")
+def _words(path: Path, value: str) -> list[str]:
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise InputError(f"{path}: {value!r}: {error}") from error
+
+
+def _expanded(path: Path, name: str, tokens: dict[str, str]) -> str:
+    """Put in what the tokens of ssh_config(5), TOKENS, stand for."""
+
+    def token(found: re.Match[str]) -> str:
+        if found[1] not in tokens:
+            raise InputError(f"{path}: UserKnownHostsFile {name!r}: edgekit does not know %{found[1]}, only %{', %'.join(tokens)}")
+        return tokens[found[1]]
+
+    return re.sub("%(.?)", token, name)
+
+
+def _files(names: list[str]) -> tuple[Path, ...]:
+    return tuple(Path(name).expanduser() for name in names if name != "none")
 
 
 def _unquoted(value: str) -> str:

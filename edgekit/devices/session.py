@@ -6,8 +6,8 @@ device says is believed before it has been checked.
 
 from __future__ import annotations
 
+import secrets
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,14 +18,19 @@ from edgekit.device import Device, Facts
 from edgekit.devices import Connection, Progress
 from edgekit.devices.pack import agent_archive
 from edgekit.devices.python import DevicePython, find_python, install_agent
-from edgekit.errors import DeployError, DeviceError, EdgekitError, InputError
-from edgekit.ondevice.wire import AgentError, decode_event, encode_job
+from edgekit.devices.shell import quote
+from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError, InputError
+from edgekit.ondevice.wire import IMPORT_TIMEOUT_S, AgentError, decode_event, encode_job
+from edgekit.printable import printable
 
 __all__ = ["AgentSession", "silent"]
 
-_FACTS_TIMEOUT_S = 60.0
-_RECEIVE_TIMEOUT_S = 600.0
+_STORE_TIMEOUT_S = 600.0
+# Two runtimes, each in edgekit's folder and in the system's Python, are imported one after the other.
+_FACTS_TIMEOUT_S = 4.0 * IMPORT_TIMEOUT_S + 60.0
 _TAIL_LINES = 12
+# Another host may send the same file at the same time, or leave us a spoilt part: then once more, from the start.
+_SENDS_MAX = 3
 
 _KINDS: dict[str, type[EdgekitError]] = {
     "input": InputError,
@@ -35,8 +40,16 @@ _KINDS: dict[str, type[EdgekitError]] = {
     "no-space": DeployError,
     "mismatch": DeployError,
     "state": DeployError,
+    "busy": BusyError,
     "stopped": DeviceError,
     "bug": DeviceError,
+}
+# What mends it is ours to say: a device must not put a command into the user's hands.
+_FIXES = {
+    "runtime-missing": "edgekit device setup DEVICE",
+    "no-space": "free some space on the board",
+    "mismatch": "run the same command again",
+    "busy": "wait until the other edgekit is done, then run the same command again",
 }
 
 
@@ -77,8 +90,9 @@ class AgentSession:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name
                 path.write_bytes(data)
-                self.connection.put(path, f"{agent}.part")
-            install_agent(self.connection, self.device, python, f"{agent}.part", agent, data)
+                part = f"{agent}.{secrets.token_hex(8)}.part"  # two hosts may send it at the same time
+                self.connection.put(path, part)
+            install_agent(self.connection, self.device, python, part, agent, data)
         self._python, self._agent = python, agent
 
     def __enter__(self) -> AgentSession:
@@ -99,7 +113,9 @@ class AgentSession:
         Raises
         ------
         InputError
-            The device found a model, a sample set or a manifest to be wrong.
+            The device found a model, a sample set or a manifest to be wrong; or the job is too long to be sent.
+        BusyError
+            Another agent is changing the device's store.
         DeployError
             No room, a digest that differs, or a store that is not in the state the job needs.
         DeviceError
@@ -124,7 +140,10 @@ class AgentSession:
                 failures.append(self._failure(name, event))
 
         words = [self._python.path, self._agent]
-        line = encode_job(name, self.device.root, fields)
+        try:
+            line = encode_job(name, self.device.root, fields)
+        except (AgentError, ValueError) as error:
+            raise InputError(f"{self._where}: job {name} cannot be sent: {error}") from error
         done = self.connection.run(words, stdin=line, timeout_s=timeout_s, on_line=take)
         if failures:
             raise failures[0]
@@ -163,26 +182,28 @@ class AgentSession:
         """
         size = path.stat().st_size
         if have_bytes is None:
-            answer = self.job("store.missing", timeout_s=_FACTS_TIMEOUT_S, blobs={sha256: size})
-            have_bytes = self._have_bytes(answer, sha256)
+            have_bytes = self._have_bytes(sha256, size)
             if have_bytes is None:
                 return
         stage = f"send {path.name}"
         remote = f"{self.device.root}/incoming/{sha256}.part"
-        # What an earlier attempt left may be spoilt, by a power cut say: then once more from the start.
-        for offset in (have_bytes, 0) if 0 < have_bytes <= size else (0,):
+        offset = have_bytes if have_bytes <= size else 0
+        for sends_left in range(_SENDS_MAX - 1, -1, -1):
             self.connection.put(path, remote, offset=offset, progress=lambda done, total: progress(stage, done, total))
             try:
-                self.job("store.receive", timeout_s=_RECEIVE_TIMEOUT_S, progress=progress, sha256=sha256, bytes=size)
+                self.job("store.receive", timeout_s=_STORE_TIMEOUT_S, progress=progress, sha256=sha256, bytes=size)
             except DeployError:
-                if offset == 0:
+                if not sends_left:
                     raise
+                if self._have_bytes(sha256, size) is None:
+                    return
+                offset = 0
             else:
                 return
 
-    def _have_bytes(self, answer: dict[str, Any], sha256: str) -> int | None:
-        """Read from the answer of ``store.missing`` how much of a blob the device has; None when it has all."""
-        missing = answer.get("missing")
+    def _have_bytes(self, sha256: str, size: int) -> int | None:
+        """Ask how much of a blob the device has; None when it has all."""
+        missing = self.job("store.missing", timeout_s=_STORE_TIMEOUT_S, blobs={sha256: size}).get("missing")
         if missing == []:
             return None
         try:
@@ -197,19 +218,19 @@ class AgentSession:
         try:
             if after_end:
                 raise AgentError("usage", "nothing may follow the result")
-            return decode_event(line)
+            event: dict[str, Any] = _shown(decode_event(line, name))
+            return event
         except AgentError as error:
             raise DeviceError(
-                f"{self._where}: job {name}: the device answered {line[:200]!r}: {error.message}",
+                f"{self._where}: job {name}: the device answered {line[:200]!r}: {printable(error.message)}",
                 fix="if a start-up file of the login shell prints something, make it silent for sessions that are not interactive",
             ) from error
 
     def _failure(self, name: str, event: dict[str, Any]) -> EdgekitError:
-        fix = event["fix"]
-        if event["kind"] == "runtime-missing":
-            fix = f"edgekit device setup {self.device.name}"
         kind = "a bug in the agent: " if event["kind"] == "bug" else ""
-        return _KINDS[event["kind"]](f"{self._where}: {kind}{event['message']}", fix=fix)
+        advice = f" (the device says: {event['fix']})" if event["fix"] else ""
+        fix = _FIXES.get(event["kind"], "").replace("DEVICE", quote(self.device.name)) or None
+        return _KINDS[event["kind"]](f"{self._where}: {kind}{event['message']}{advice}", fix=fix)
 
     def _crash(self, name: str, rc: int, stderr: bytes) -> DeviceError:
         # A shell reports a signal n as 128 + n (POSIX, shell command language, 2.8.2).
@@ -220,5 +241,14 @@ class AgentSession:
 
 
 def _tail(stderr: bytes) -> str:
-    lines: Sequence[str] = stderr.decode("utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:]
-    return "".join(f"\n    {line}" for line in lines)
+    lines = stderr.decode("utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:]
+    return "".join(f"\n    {printable(line)}" for line in lines)
+
+
+def _shown(value: Any) -> Any:
+    """Make every text in an answer `printable`."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list) else value

@@ -23,11 +23,13 @@ import paramiko
 from edgekit.device import Device
 from edgekit.devices import Completed, Moved, unmoved
 from edgekit.devices.login import link_error, open_transport
-from edgekit.devices.output import Output
+from edgekit.devices.output import Output, too_large
+from edgekit.devices.sftp import open_to_read, open_to_write
 from edgekit.devices.shell import command
 from edgekit.devices.watch import Pulse, Watch
 from edgekit.digest import fsync_folder
 from edgekit.errors import DeadlineError, DeployError, DeviceError, LinkError
+from edgekit.printable import printable
 
 __all__ = ["SshConnection"]
 
@@ -86,28 +88,28 @@ class SshConnection:
                 self._put_by_shell(source, remote, offset, total, watch, progress)
                 return
             try:
-                with sftp.open(_sftp_path(remote), "r+b" if offset else "wb") as target:
-                    if offset:
-                        target.truncate(offset)
-                        target.seek(offset)
+                with open_to_write(sftp, remote) as target:
+                    target.seek(offset)
                     self._send(source, target, offset, total, watch, progress)
-                arrived = sftp.stat(_sftp_path(remote)).st_size
+                    arrived = target.stat().st_size or 0
+                    if arrived > total:
+                        target.truncate(total)
             except OSError as error:
                 raise self._explain(error, remote, total - offset, watch) from error
-            if arrived != total:
-                raise self._explain(OSError("Failure"), remote, total - (arrived or 0), watch)
+            if arrived < total:
+                raise self._explain(OSError("Failure"), remote, total - arrived, watch)
 
-    def get(self, remote: str, local: Path) -> None:
+    def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
         """See `edgekit.devices.Connection.get`."""
         part = local.with_name(f".{local.name}.part")
         try:
             with self._watched() as watch, part.open("wb") as target:
                 sftp = self._open_sftp()
                 if sftp is None:
-                    self._get_by_shell(remote, target, watch)
+                    self._get_by_shell(remote, target, watch, max_bytes)
                 else:
                     try:
-                        self._receive(sftp, remote, target, watch)
+                        self._receive(sftp, remote, target, watch, max_bytes)
                     except OSError as error:
                         raise self._explain(error, remote, 0, watch) from error
                 target.flush()
@@ -233,13 +235,17 @@ class SshConnection:
                 watch.extend(self._timeout_s)
             progress(done, total)
 
-    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: Watch) -> None:
-        with sftp.open(_sftp_path(remote), "rb") as source:
-            size = source.stat().st_size
+    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
+        with open_to_read(sftp, remote) as source:
+            size = source.stat().st_size or 0
+            if size > max_bytes:
+                raise too_large(self._where, remote, max_bytes)
             source.prefetch(size, max_concurrent_requests=_REQUESTS_MAX)
-            while block := source.read(_BLOCK_BYTES):
+            while block := source.read(min(_BLOCK_BYTES, max_bytes + 1 - target.tell())):
                 target.write(block)
                 watch.extend(self._timeout_s)
+        if target.tell() > max_bytes:
+            raise too_large(self._where, remote, max_bytes)
 
     def _put_by_shell(self, source: BinaryIO, remote: str, offset: int, total: int, watch: Watch, progress: Moved) -> None:
         """Send a file to a board that has no SFTP server."""
@@ -248,18 +254,22 @@ class SshConnection:
             watch.extend(self._timeout_s)
             progress(offset + done, total)
 
-        script = 'truncate -s "$2" "$1" && cat >> "$1"' if offset else 'cat > "$1"'
-        line = command(["sh", "-c", f"umask 077; {script}", "put", remote, str(offset)])
+        seek = 'dd bs=1 seek="$2" count=0 conv=notrunc < /dev/null 2> /dev/null'  # copies nothing
+        script = f'umask 077; exec 1<> "$1" && {seek} && cat && truncate -c -s "$3" "$1"'
+        line = command(["sh", "-c", script, "put", remote, str(offset), str(total)])
         done = self._execute(line, source, Output(self._where, None), watch, deadline_s=None, sent=sent)
         if done.rc != 0:
-            text = done.stderr.decode(errors="replace").strip()
+            text = printable(done.stderr.decode(errors="replace").strip())
             full = "No space left" in text
             raise self._explain(OSError(errno.ENOSPC if full else errno.EIO, text), remote, total - offset, watch)
 
-    def _get_by_shell(self, remote: str, target: BinaryIO, watch: Watch) -> None:
-        done = self._execute(command(["cat", remote]), io.BytesIO(), Output(self._where, None), watch, deadline_s=None)
+    def _get_by_shell(self, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
+        line = command(["head", "-c", str(max_bytes + 1), remote])
+        done = self._execute(line, io.BytesIO(), Output(self._where, None), watch, deadline_s=None)
         if done.rc != 0:
-            raise DeviceError(f"{self._where}: {remote}: {done.stderr.decode(errors='replace').strip()}")
+            raise DeviceError(f"{self._where}: {remote}: {printable(done.stderr.decode(errors='replace').strip())}")
+        if len(done.stdout) > max_bytes:
+            raise too_large(self._where, remote, max_bytes)
         target.write(done.stdout)
 
     def _explain(self, error: OSError, remote: str, need_bytes: int, watch: Watch) -> Exception:
@@ -273,10 +283,11 @@ class SshConnection:
                     f"{self._where}: no room for {remote}: {free >> 10} KiB free, {need_bytes >> 10} KiB still to send",
                     fix=f"free some space: {command(['ssh', self._where, 'df', '-h'])}",
                 )
-            return DeviceError(f"{self._where}: the board could not write {remote}: {error}", fix="look at its disk: dmesg | tail")
+            said = printable(str(error))
+            return DeviceError(f"{self._where}: the board could not write {remote}: {said}", fix="look at its disk: dmesg | tail")
         if error.errno is None:
             return self._lost(error, watch)
-        return DeviceError(f"{self._where}: {remote}: {error.strerror or error}")
+        return DeviceError(f"{self._where}: {remote}: {printable(error.strerror or str(error))}")
 
     def _free_bytes(self, folder: str, watch: Watch) -> int | None:
         """Ask for the free space of the file system that holds a folder (POSIX df -P: the fourth column, in KiB)."""
@@ -285,8 +296,3 @@ class SshConnection:
         done = self._execute(line, io.BytesIO(), Output(self._where, None), watch, deadline_s=time.monotonic() + self._timeout_s)
         words = done.stdout.decode(errors="replace").strip().rpartition("\n")[2].split()
         return int(words[3]) << 10 if done.rc == 0 and len(words) > 5 and words[3].isdigit() else None
-
-
-def _sftp_path(remote: str) -> str:
-    """Name a file for SFTP, whose working folder is the home folder."""
-    return remote[2:] if remote.startswith("~/") else remote

@@ -58,18 +58,15 @@ def main(argv: list[str] | None = None) -> int:
             _send(wire, "error", kind=error.kind, message=error.message, fix=error.fix)
         except BrokenPipeError:
             raise
-        except OSError as error:
-            traceback.print_exc()
-            kind = "no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "state"
-            _send(wire, "error", kind=kind, message=str(error), fix=None)
         except Exception as error:  # noqa: BLE001  # the one boundary: a bug, too, is an answer
             traceback.print_exc()
-            _send(wire, "error", kind="bug", message="%s: %s" % (type(error).__name__, error), fix=None)
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = "no-space" if full else "state" if isinstance(error, OSError) else "bug"
+            _send(wire, "error", kind=kind, message="%s: %s" % (type(error).__name__, error), fix=None)
         wire.close()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), wire.fileno())  # where the buffer may empty itself
         sys.stderr.write("the host has gone\n")
-        code = 1
     return code
 
 
@@ -96,4 +93,4 @@ def _run(wire: BinaryIO) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    return getattr(importlib.import_module("." + module, __package__), function)(job, os.path.normpath(root), progress)
+    return getattr(importlib.import_module("." + module, __package__), function)(job, os.path.realpath(root), progress)

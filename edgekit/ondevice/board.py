@@ -57,9 +57,8 @@ def state(top: str = "/") -> dict[str, Any]:
 
 def _throttled() -> str | None:
     """Return the bits of ``vcgencmd get_throttled`` as hex: 0-3 now, 16-19 since boot (Raspberry Pi documentation)."""
-    command = ["vcgencmd", "get_throttled"]
     try:
-        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False).stdout
+        answer = subprocess.run(["vcgencmd", "get_throttled"], stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):  # most boards have no such command
         return None
     found = re.search(rb"throttled=(0x[0-9a-fA-F]{1,8})", answer)

@@ -7,9 +7,12 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from typing import Iterator
 
 from .wire import AgentError
+
+LOCK_TRIES, LOCK_PAUSE_S = 100, 0.1
 
 
 def blob_path(root: str, digest: str) -> str:
@@ -53,8 +56,8 @@ def sha256_file(path: str) -> str:
 
 
 def fsync_path(path: str) -> None:
-    """Bring a file's bytes or a folder's names to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    """Bring a file's bytes or a folder's names to the disk; a link to a folder serves, one to a file is refused."""
+    handle = os.open(path, os.O_RDONLY | (os.O_DIRECTORY if os.path.isdir(path) else os.O_NOFOLLOW))
     try:
         os.fsync(handle)
     finally:
@@ -64,6 +67,8 @@ def fsync_path(path: str) -> None:
 def switch_link(link: str, target: str) -> None:
     """Let ``link`` point to ``target`` (relative to its folder): the old one or the new one at every instant, durable on return."""
     folder, name = os.path.split(link)
+    if os.path.isdir(link) and not os.path.islink(link):
+        raise AgentError("state", "%s is a folder and must be a link" % link, "move that folder away")
     temporary = os.path.join(folder, ".%s.new" % name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -74,13 +79,13 @@ def switch_link(link: str, target: str) -> None:
 
 @contextlib.contextmanager
 def locked(root: str) -> Iterator[None]:
-    """Hold the root for a job that changes it, or refuse; the kernel lets go when the process ends, however it ends."""
-    handle = os.open(os.path.join(make_folder(root), "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AgentError("state", "another edgekit agent is changing %s" % root, "wait until it is done") from error
+    """Hold the root for a job that changes it, or refuse after a while; the kernel lets go when the process ends, however it ends."""
+    with open(os.open(os.path.join(make_folder(root), "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb") as handle:
+        for _ in range(LOCK_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            raise AgentError("busy", "another edgekit agent is changing %s" % root)
         yield
-    finally:
-        os.close(handle)

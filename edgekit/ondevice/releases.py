@@ -1,8 +1,7 @@
 """Which release an app runs: switch, go back, say how things stand. Jobs `store.activate`, `store.rollback`, `store.status`.
 
-``current`` and ``previous`` are links to ``releases/<digest>``. A switch writes what it is about to do into the journal, swaps
-``current``, sets ``previous``, and writes that it is done; each step is durable before the next. So ``current`` names a whole release at
-every instant, and the next job finishes a switch that a power cut broke off after the swap.
+``current`` and ``previous`` are links to ``releases/<digest>``. A switch writes into the journal what it is about to do, swaps ``current``,
+sets ``previous``, writes that it is done; each step is durable before the next. The next job finishes a switch broken off after the swap.
 """
 
 from __future__ import annotations
@@ -39,34 +38,36 @@ def activate(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, A
         wrong = whole(root, app, release, digests=False)
         if wrong:
             raise AgentError("state", "release %.12s of %s cannot be activated: %s" % (release, app, wrong), "stage it again")
-        current, previous = _settled(root, app)
+        current, previous = _standing(root, app, True)
         if current != release:
             if current and whole(root, app, current, digests=False) is None:
                 previous = current  # a damaged release is nothing to go back to: then what was previous stays
             _switch(root, app, release, None if previous == release else previous, "activated")
-        return {"app": app, "release": release, "previous": read_link(root, app, "previous"), "changed": current != release}
+        return {"app": app, "release": release, "previous": _standing(root, app, False)[1], "changed": current != release}
 
 
 def rollback(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Switch an app back to what it ran before, after every digest of that was verified."""
     app = matching(job.get("app"), NAME, "app")
     with locked(root):
-        current, previous = _settled(root, app)
+        current, previous = _standing(root, app, True)
         if previous is None or previous == current:
             raise AgentError("state", "%s has no earlier release to go back to" % app)
         wrong = whole(root, app, previous, digests=True)
         if wrong:
             raise AgentError("state", "%s cannot go back to release %.12s: %s" % (app, previous, wrong), "deploy that release again")
         _switch(root, app, previous, current, "rolled-back")
-        return {"app": app, "release": previous, "previous": read_link(root, app, "previous"), "changed": True}
+        return {"app": app, "release": previous, "previous": current, "changed": True}
 
 
-def _settled(root: str, app: str) -> tuple[str | None, str | None]:
-    """Return current and previous, after completing a switch whose ``current`` has moved; one that has not moved never was."""
-    lines, current = _journal(root, app), read_link(root, app, "current")
+def _standing(root: str, app: str, settle: bool) -> tuple[str | None, str | None]:
+    """Return current and previous; a switch counts, and is completed if asked for, once its ``current`` has moved."""
+    lines, current, previous = _journal(root, app), read_link(root, app, "current"), read_link(root, app, "previous")
     if lines and lines[-1]["event"] == "switching" and current == lines[-1]["release"]:
-        _complete(root, app, lines[-1])
-    return current, read_link(root, app, "previous")
+        previous = lines[-1]["previous"] or previous
+        if settle:
+            _complete(root, app, lines[-1])
+    return current, previous
 
 
 def _switch(root: str, app: str, release: str, previous: str | None, event: str) -> None:
@@ -77,18 +78,17 @@ def _switch(root: str, app: str, release: str, previous: str | None, event: str)
 
 
 def _complete(root: str, app: str, intent: dict[str, Any]) -> None:
-    if intent["previous"]:
-        switch_link(os.path.join(root, "apps", app, "previous"), "releases/" + intent["previous"])
-    _write(root, app, {"event": intent["becomes"], "release": intent["release"], "previous": intent["previous"]})
+    with contextlib.suppress(OSError, AgentError):  # the release runs; a full disk, say, leaves the rest to the next job
+        if intent["previous"]:
+            switch_link(os.path.join(root, "apps", app, "previous"), "releases/" + intent["previous"])
+        _write(root, app, {"event": intent["becomes"], "release": intent["release"], "previous": intent["previous"]})
 
 
 def _write(root: str, app: str, entry: dict[str, Any]) -> None:
     folder = os.path.join(root, "apps", app)
     line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}).encode("ascii")
-    with open(os.path.join(folder, "journal"), "ab+") as file:
-        size = file.tell()
-        torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-        file.write((b"\n" if torn else b"") + line + b"\n")
+    with open(os.open(os.path.join(folder, "journal"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as file:
+        file.write(b"\n" + line)  # begins a line of its own, whatever a power cut left of the one before
         file.flush()
         os.fsync(file.fileno())
     fsync_path(folder)
@@ -121,14 +121,14 @@ def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
 
 
 def _describe(root: str, app: str) -> dict[str, Any]:
-    current, folder = read_link(root, app, "current"), os.path.dirname(release_path(root, app, ""))
-    done = [entry for entry in _journal(root, app) if entry["event"] in DONE and entry["release"] == current]
+    (current, previous), folder = _standing(root, app, False), os.path.dirname(release_path(root, app, ""))
+    done = [entry for entry in _journal(root, app) if entry["release"] == current]
     sound = current is not None and whole(root, app, current, digests=True) is None
     manifest, files = read_manifest(os.path.join(release_path(root, app, current), MANIFEST)) if current and sound else ({}, {})
     return {
         "name": app,
         "current": current,
-        "previous": read_link(root, app, "previous"),
+        "previous": previous,
         "whole": sound,
         "releases": sorted(name for name in os.listdir(folder) if DIGEST.fullmatch(name)) if os.path.isdir(folder) else [],
         "bytes": sum(size for _, size in files.values()),

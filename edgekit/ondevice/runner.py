@@ -1,7 +1,7 @@
 """The TFLite runtime: which are installed, and one opened artifact.
 
-The folder that ``runtimes/current`` names comes first on the path; without it, whatever the interpreter has. numpy and the runtime are
-imported only after that. `facts` and `wheels` ask what can be imported in a process of its own, for a bad library aborts its process.
+The folder that ``runtimes/current`` names comes first on the path. What can be imported is asked in a process of its own: a bad library
+aborts its process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .releases import read_link
 from .store import MANIFEST, read_manifest, release_path, whole
-from .wire import DIGEST, NAME, AgentError, integer, matching
+from .wire import DIGEST, IMPORT_TIMEOUT_S, NAME, AgentError, integer, matching
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +54,9 @@ def _import_failure(package: str, folder: str | None) -> str | None:
     code = "import sys; sys.path[:0] = sys.argv[1:]; import %s.interpreter" % package
     command = [sys.executable, "-c", code] + ([folder] if folder else [])
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False, cwd="/")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_TIMEOUT_S, check=False, cwd="/")
     except subprocess.TimeoutExpired:
-        return "the import did not end within 300 s"
+        return "the import did not end within %d s" % IMPORT_TIMEOUT_S
     said = done.stderr.decode("utf-8", "replace").strip()[-800:].strip()
     if done.returncode < 0:
         return "killed by signal %d %s" % (-done.returncode, said)
@@ -137,8 +137,7 @@ def _describe(details: dict[str, Any]) -> dict[str, Any]:
     if len(scales) > 1:
         raise AgentError("input", "%s is quantized per channel; an input or output has one scale" % details["name"])
     scale, point = (float(scales[0]), int(points[0])) if len(scales) else (None, None)
-    shape = [int(side) for side in details["shape"]]
-    return {"dtype": np.dtype(details["dtype"]).name, "scale": scale, "zero_point": point, "shape": shape}
+    return {"dtype": np.dtype(details["dtype"]).name, "scale": scale, "zero_point": point, "shape": details["shape"].tolist()}
 
 
 def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:

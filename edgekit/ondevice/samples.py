@@ -6,11 +6,12 @@ host (golden samples, evaluation sets) and by the `infer` job (outputs); read by
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import tokenize
 import zipfile
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ContextManager, Iterable, Iterator
 
 from .wire import AgentError
 
@@ -26,7 +27,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip knows: the same arrays 
 REFUSED = (ValueError, KeyError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, RuntimeError)
 
 
-class Samples:
+class Samples(ContextManager["Samples"]):
     """A container, open; `AgentError` of kind ``input`` when it is none. Memory holds the names and one sample."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -44,9 +45,6 @@ class Samples:
         if not stored or len(infos) != len(names) or self._count > COUNT_MAX or not all(NAME % i in names for i in range(self._count)):
             self._zip.close()
             raise AgentError("input", "%s must hold the entries x000000, x000001, ... and perhaps y, not compressed" % path)
-
-    def __enter__(self) -> Samples:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
@@ -71,9 +69,7 @@ class Samples:
             with self._zip.open(name) as file:
                 header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
                 shape, _, dtype = header(file)
-                size = dtype.itemsize
-                for side in shape:
-                    size *= side
+                size = math.prod(shape, start=dtype.itemsize)
                 if dtype.hasobject or not 0 <= size <= self._zip.getinfo(name).file_size:
                     raise ValueError("its header promises what the entry does not hold")
                 file.seek(0)

@@ -1,7 +1,6 @@
 """The deployment store: blobs named by their digest, and releases made of them.
 
-Jobs `store.missing`, `store.receive`, `store.stage`; `releases` and `runner` read what is staged here. Nothing is believed because of its
-name: sizes and digests are checked when bytes arrive and again when a release is made of them.
+Jobs `store.missing`, `store.receive`, `store.stage`. Sizes and digests are checked when bytes arrive and when a release is made of them.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from pathlib import PurePosixPath
 from typing import Any, Dict, Tuple
 
 from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
@@ -31,10 +31,7 @@ def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
         size = integer(blobs, matching(digest, DIGEST, "a blob's digest"), 0, BLOB_MAX_BYTES)
         if regular_bytes(blob_path(root, digest)) == size:
             continue
-        part = os.path.join(incoming, digest + ".part")
-        have = regular_bytes(part) or 0
-        if have > size:
-            os.unlink(part)
+        have = regular_bytes(os.path.join(incoming, digest + ".part")) or 0
         wanted.append({"sha256": digest, "have_bytes": have if have <= size else 0})
     return {"missing": wanted, "free_bytes": free_bytes(root)}
 
@@ -43,20 +40,23 @@ def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     """Take an uploaded part as a blob once its size and digest are right. Asked again, it says yes again."""
     digest, size = matching(job.get("sha256"), DIGEST, "sha256"), integer(job, "bytes", 0, BLOB_MAX_BYTES)
     part, blob = os.path.join(root, "incoming", digest + ".part"), blob_path(root, digest)
-    have = regular_bytes(part)
-    if have is None:
-        check_blob(root, digest, size, "the part that should have come")
-    elif have < size:
-        raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size), "send the rest")
-    elif have > size or sha256_file(part) != digest:
-        os.unlink(part)
-        raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest, "send it again")
-    else:
-        os.chmod(part, 0o444)  # releases share the blob by hard links: nobody should write through one
-        fsync_path(part)
-        os.replace(part, os.path.join(make_folder(os.path.dirname(blob)), digest))
-        fsync_path(os.path.dirname(blob))
-        fsync_path(os.path.dirname(part))
+    taken = part + ".taken"  # what another host sends meanwhile goes into a part of its own
+    with locked(root):
+        have = regular_bytes(part)
+        if have is None:
+            check_blob(root, digest, size, "the part that should have come")
+        elif have < size:
+            raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size))
+        else:
+            os.replace(part, taken)
+            if have > size or sha256_file(taken) != digest:
+                os.unlink(taken)
+                raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest)
+            os.chmod(taken, 0o444)  # releases share the blob by hard links: nobody should write through one
+            fsync_path(taken)
+            os.replace(taken, os.path.join(make_folder(os.path.dirname(blob)), digest))
+            fsync_path(os.path.dirname(blob))
+            fsync_path(os.path.dirname(part))
     return {"sha256": digest, "bytes": size}
 
 
@@ -65,10 +65,10 @@ def check_blob(root: str, digest: str, size: int | None, what: str) -> str:
     blob = blob_path(root, digest)
     have = regular_bytes(blob)
     if have is None:
-        raise AgentError("state", "%s is not here: blob %s" % (what, digest), "send it first")
+        raise AgentError("state", "%s is not here: blob %s" % (what, digest))
     if (size is not None and have != size) or sha256_file(blob) != digest:
         os.unlink(blob)
-        raise AgentError("mismatch", "the stored bytes of %s are damaged and now deleted" % what, "send it again")
+        raise AgentError("mismatch", "the stored bytes of %s are damaged and now deleted" % what)
     return blob
 
 
@@ -83,8 +83,7 @@ def file_list(value: object) -> Files:
             raise AgentError("usage", "files: %s stands twice" % path)
         files[path] = (matching(entry.get("sha256"), DIGEST, "%s: sha256" % path), integer(entry, "bytes", 0, BLOB_MAX_BYTES))
     for path in files:
-        parts = path.split("/")
-        if any("/".join(parts[:count]) in files for count in range(1, len(parts))):
+        if any(str(folder) in files for folder in PurePosixPath(path).parents):
             raise AgentError("usage", "files: %s runs through a file" % path)
     return files
 
@@ -97,14 +96,14 @@ def release_path(root: str, app: str, release: str) -> str:
 def read_manifest(path: str) -> tuple[dict[str, Any], Files]:
     """Return a manifest and its files, checked; the jobs that use other keys check those."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        manifest = strict_json(file.read(MANIFEST_MAX_BYTES + 1), "the manifest", MANIFEST_MAX_BYTES, "input")
-    if not isinstance(manifest, dict) or manifest.get("schema") != BUNDLE_SCHEMA:
-        raise AgentError("input", "the manifest is not of schema %s" % BUNDLE_SCHEMA)
+        data = file.read(MANIFEST_MAX_BYTES + 1)
     try:
-        files = file_list(manifest.get("files"))
+        manifest = strict_json(data, "it", MANIFEST_MAX_BYTES)
+        if not isinstance(manifest, dict) or manifest.get("schema") != BUNDLE_SCHEMA:
+            raise AgentError("input", "it is not of schema %s" % BUNDLE_SCHEMA)
+        return manifest, file_list(manifest.get("files"))
     except AgentError as error:
         raise AgentError("input", "the manifest: %s" % error) from error
-    return manifest, files
 
 
 def whole(root: str, app: str, release: str, digests: bool) -> str | None:
@@ -133,7 +132,11 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     files = file_list(job.get("files"))
     if files.get(MANIFEST, ("", 0))[0] != release:
         raise AgentError("mismatch", "the release's name is not the digest of its %s" % MANIFEST)
+    releases = os.path.dirname(release_path(root, app, release))
     with locked(root):
+        for name in os.listdir(releases) if os.path.isdir(releases) else ():
+            if name.startswith(".stage-"):  # a power cut left it
+                shutil.rmtree(os.path.join(releases, name), ignore_errors=True)
         staged = whole(root, app, release, digests=True) is not None
         if staged:
             for done, (path, (digest, size)) in enumerate(sorted(files.items())):
@@ -147,9 +150,6 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
 
 def _assemble(root: str, final: str, files: Files) -> None:
     releases = make_folder(os.path.dirname(final))
-    for name in os.listdir(releases):
-        if name.startswith(".stage-"):  # a power cut left it
-            shutil.rmtree(os.path.join(releases, name))
     temporary = tempfile.mkdtemp(dir=releases, prefix=".stage-")
     try:
         for path, (digest, _) in sorted(files.items()):
@@ -160,12 +160,14 @@ def _assemble(root: str, final: str, files: Files) -> None:
             except OSError:  # no hard links here, or all are given out
                 shutil.copyfile(blob_path(root, digest), copy)
                 fsync_path(copy)
-        for folder, _, _ in os.walk(temporary, topdown=False):
+        mended = os.path.isdir(final)  # damaged, and perhaps what `current` names: it stays, its files are swapped
+        for path in sorted(files) if mended else ():
+            os.makedirs(os.path.dirname(os.path.join(final, path)), mode=0o700, exist_ok=True)
+            os.replace(os.path.join(temporary, path), os.path.join(final, path))
+        for folder, _, _ in os.walk(final if mended else temporary, topdown=False):
             fsync_path(folder)
-        if os.path.lexists(final):  # damaged, or it would not be made again
-            os.rename(final, tempfile.mkdtemp(dir=releases, prefix=".stage-"))
-        os.rename(temporary, final)
+        if not mended:
+            os.rename(temporary, final)
         fsync_path(releases)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise

@@ -9,18 +9,20 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["JOB_SCHEMA", "KINDS", "MAX_EVENT_BYTES", "AgentError", "decode_event", "encode_job"]
+__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "AgentError", "decode_event", "encode_job"]
 
 Progress = Callable[[str, int, int], None]
 
 JOB_SCHEMA = "edgekit.job/1"
-MAX_JOB_BYTES = 1 << 20
-MAX_EVENT_BYTES = 64 << 20  # two series of 200,000 timings, or the predictions and labels of a million samples
-MAX_DEPTH = 16
+MAX_JOB_BYTES = MAX_EVENT_BYTES = 1 << 20
+# Of the jobs that answer with two numbers per run or sample: two series of 200,000 timings, predictions and labels of a million samples.
+LONG_EVENT_BYTES = {"probe.latency": 8 << 20, "probe.accuracy": 20 << 20, "infer": 20 << 20}
+MAX_DEPTH, MAX_VALUES = 16, 2_100_000  # parsed, a value takes many times its bytes
+IMPORT_TIMEOUT_S = 300  # a runtime's import, from a slow card
 
 # What went wrong: the job's fields; a model, sample set or manifest; no runtime; the runtime said no; the disk is full; bytes are not
-# those that were promised; the board is not in the state the job needs; told to stop; our own mistake.
-KINDS = ("usage", "input", "runtime-missing", "runtime-failed", "no-space", "mismatch", "state", "stopped", "bug")
+# those that were promised; the board is not in the state the job needs; another agent is at work; told to stop; our own mistake.
+KINDS = ("usage", "input", "runtime-missing", "runtime-failed", "no-space", "mismatch", "state", "busy", "stopped", "bug")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -37,10 +39,10 @@ class AgentError(Exception):
         self.kind, self.message, self.fix = kind, message, fix
 
 
-def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "usage") -> Any:
+def strict_json(data: bytes, what: str, limit_bytes: int) -> Any:
     """Parse JSON that nobody vouches for: bounded, no NaN, no doubled keys, whole numbers of at most 20 digits, `MAX_DEPTH` levels."""
-    if len(data) > limit_bytes:
-        raise AgentError(kind, "%s is longer than %d bytes" % (what, limit_bytes))
+    if len(data) > limit_bytes or sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise AgentError("usage", "%s is longer than %d bytes or %d values" % (what, limit_bytes, MAX_VALUES))
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_short, parse_int=_short)
         level = [value]
@@ -50,7 +52,7 @@ def strict_json(data: bytes, what: str, limit_bytes: int, kind: str = "usage") -
         if level:
             raise ValueError("more than %d levels deep" % MAX_DEPTH)
     except (ValueError, RecursionError) as error:
-        raise AgentError(kind, "%s is not JSON as expected: %s" % (what, error)) from error
+        raise AgentError("usage", "%s is not JSON as expected: %s" % (what, error)) from error
     return value
 
 
@@ -67,7 +69,7 @@ def _short(text: str) -> int:
     return int(text)  # refuses NaN and the infinities, which come here too
 
 
-def encode_event(value: dict[str, Any], limit_bytes: int = MAX_EVENT_BYTES) -> bytes:
+def encode_event(value: dict[str, Any], limit_bytes: int = max(LONG_EVENT_BYTES.values())) -> bytes:
     """Return an event as its line."""
     line = json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
     if len(line) > limit_bytes:
@@ -91,9 +93,9 @@ def decode_job(line: bytes) -> dict[str, Any]:
     return job
 
 
-def decode_event(line: bytes) -> dict[str, Any]:
-    """Return one event of a device, its shape checked (`AgentError`); an error's ``kind`` outside `KINDS` reads as ``bug``."""
-    parsed = strict_json(line, "the device's answer", MAX_EVENT_BYTES)
+def decode_event(line: bytes, job: str = "") -> dict[str, Any]:
+    """Return one event of a job, its shape checked (`AgentError`); an error's ``kind`` outside `KINDS` reads as ``bug``."""
+    parsed = strict_json(line, "the device's answer", LONG_EVENT_BYTES.get(job, MAX_EVENT_BYTES))
     event: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     good = event.get("event") == "result" and isinstance(event.get("data"), dict)
     if event.get("event") == "progress":

@@ -98,6 +98,15 @@ class TestFaults:
         with connect(lab.device(relay.port)) as connection, pytest.raises(LinkError):
             connection.run(["sh", "-c", "echo one; sleep 30"], timeout_s=20, on_line=lambda line: relay.close())
 
+    def test_connect_timeout_of_ssh_config_may_be_longer(self, lab: Lab, sshd: Sshd) -> None:
+        relay = lab.relay(sshd)
+        relay.swallow_after = -1
+        lab.configure("ConnectTimeout 3s\n")
+        start_s = time.monotonic()
+        with pytest.raises(DeviceError, match="no SSH session came up"):
+            connect(lab.device(relay.port), timeout_s=0.5)
+        assert 2.5 < time.monotonic() - start_s < 8
+
     def test_server_that_never_speaks(self, lab: Lab) -> None:
         relay = lab.relay(lab.serve())
         relay.swallow_after = -1

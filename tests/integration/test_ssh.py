@@ -79,7 +79,7 @@ class TestOperations:
         remote = str(tmp_path / _AWKWARD.replace("/", ""))
         with connect(board) as connection:
             connection.put(source, remote, progress=lambda done, total: seen.append((done, total)))
-            connection.get(remote, tmp_path / "back")
+            connection.get(remote, tmp_path / "back", max_bytes=3 << 20)
         assert (tmp_path / "back").read_bytes() == source.read_bytes() == Path(remote).read_bytes()
         assert (seen[0], seen[-1]) == ((0, 3 << 20), (3 << 20, 3 << 20))
 
@@ -102,10 +102,33 @@ class TestOperations:
             assert connection.run(["wc", "-c", "~/in home"], timeout_s=10).stdout.split()[0] == b"100"
         assert (sshd.folder / "home" / "in home").stat().st_size == 100
 
+    @pytest.mark.parametrize("options", [None, ""], ids=["sftp", "shell"])
+    def test_a_file_that_is_too_large_is_not_fetched(self, lab: Lab, tmp_path: Path, options: str | None) -> None:
+        device = lab.device(lab.serve(options=options).port)
+        with connect(device) as connection:
+            for remote in (str(_file(tmp_path / "large", 1001)), "/dev/zero"):
+                with pytest.raises(DeviceError, match="is no file of at most 1000 bytes"):
+                    connection.get(remote, tmp_path / "back", max_bytes=1000)
+            connection.get(str(tmp_path / "large"), tmp_path / "fits", max_bytes=1001)
+        assert not list(tmp_path.glob("*back*"))
+
+    @pytest.mark.parametrize("options", [None, ""], ids=["sftp", "shell"])
+    def test_what_another_host_has_sent_stays(self, lab: Lab, tmp_path: Path, options: str | None) -> None:
+        source, there = _file(tmp_path / "source", 1 << 20), tmp_path / "there"
+        there.write_bytes(source.read_bytes()[: 1 << 19])
+        seen: list[int] = []
+        with connect(lab.device(lab.serve(options=options).port)) as connection:
+            connection.put(source, str(there), progress=lambda done, total: seen.append(there.stat().st_size))
+            assert min(seen) == 1 << 19
+            assert there.read_bytes() == source.read_bytes()
+            there.write_bytes(source.read_bytes() + b"too long")
+            connection.put(source, str(there), offset=1000)
+        assert there.read_bytes() == source.read_bytes()
+
     def test_missing_and_forbidden_files(self, board: Device, tmp_path: Path) -> None:
         with connect(board) as connection:
             with pytest.raises(DeviceError, match="No such file"):
-                connection.get("/nowhere/at/all", tmp_path / "back")
+                connection.get("/nowhere/at/all", tmp_path / "back", max_bytes=10)
             with pytest.raises(DeviceError, match="No such file"):
                 connection.put(_file(tmp_path / "source", 10), "/nowhere/at/all")
         assert not list(tmp_path.glob("*back*"))
@@ -119,9 +142,9 @@ class TestOperations:
             assert remote.read_bytes() == source.read_bytes()
             remote.write_bytes(source.read_bytes()[:1000] + b"garbage")
             connection.put(source, str(remote), offset=1000)
-            connection.get(str(remote), tmp_path / "back")
+            connection.get(str(remote), tmp_path / "back", max_bytes=2 << 20)
             with pytest.raises(DeviceError, match="No such file"):
-                connection.get("/nowhere/at/all", tmp_path / "back2")
+                connection.get("/nowhere/at/all", tmp_path / "back2", max_bytes=10)
         assert (tmp_path / "back").read_bytes() == remote.read_bytes() == source.read_bytes()
 
     def test_agent_answers_and_is_sent_once(self, board: Device) -> None:

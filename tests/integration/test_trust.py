@@ -17,15 +17,21 @@ pytestmark = pytest.mark.sshd
 
 
 class TestHostKeys:
-    def test_unknown_key_shows_its_fingerprint_and_the_command_that_accepts_it(self, lab: Lab) -> None:
+    @pytest.mark.parametrize("place", ["known_hosts", "torn", "new folder's/known_hosts"])
+    def test_unknown_key_shows_its_fingerprint_and_the_command_that_accepts_it(self, lab: Lab, place: str) -> None:
         server = lab.serve(known=False)
+        known = lab.folder / place
+        if place == "torn":
+            known.write_text("# a line without its end")
+        lab.config.write_text(lab.config.read_text().replace(str(lab.known_hosts), f'"{known}"'))
         with pytest.raises(HostKeyError) as caught:
             connect(lab.device(server.port))
         listed = subprocess.run(["ssh-keygen", "-lf", f"{server.host_key}.pub"], check=True, capture_output=True, text=True)
         assert listed.stdout.split()[1] in caught.value.message
         fix = caught.value.fix or ""
-        assert fix.startswith("ssh-keyscan -t ed25519")
         subprocess.run(["sh", "-c", fix], check=True, capture_output=True)
+        words = Path(f"{server.host_key}.pub").read_text().split()
+        assert known.read_text().splitlines()[-1] == f"[127.0.0.1]:{server.port} {words[0]} {words[1]}"
         with connect(lab.device(server.port)) as connection:
             assert connection.run(["true"], timeout_s=10).rc == 0
 

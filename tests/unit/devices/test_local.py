@@ -87,7 +87,7 @@ def test_put_and_get(connection: Connection, tmp_path: Path) -> None:
     there.write_bytes(source.read_bytes()[:1000] + b"garbage" * 1000000)
     seen: list[tuple[int, int]] = []
     connection.put(source, str(there), offset=1000, progress=lambda done, total: seen.append((done, total)))
-    connection.get(str(there), back)
+    connection.get(str(there), back, max_bytes=3 << 20)
     assert back.read_bytes() == source.read_bytes()
     assert (seen[0], seen[-1]) == ((1000, 3 << 20), (3 << 20, 3 << 20))
 
@@ -101,5 +101,25 @@ def test_home(connection: Connection, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_missing_file(connection: Connection, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="No such file"):
-        connection.get("/nowhere/at/all", tmp_path / "back")
+        connection.get("/nowhere/at/all", tmp_path / "back", max_bytes=10)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["large", "pipe", "folder", "/dev/zero"])
+def test_what_is_too_large_or_no_file_is_not_fetched(connection: Connection, tmp_path: Path, name: str) -> None:
+    (tmp_path / "large").write_bytes(bytes(11))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DeviceError, match="is no file of at most 10 bytes"):
+        connection.get(str(tmp_path / name), tmp_path / "back", max_bytes=10)
+    assert not list(tmp_path.glob("*back*"))
+
+
+def test_put_leaves_what_another_host_has_sent(connection: Connection, tmp_path: Path) -> None:
+    source, there = tmp_path / "source", tmp_path / "there"
+    source.write_bytes(b"0123456789")
+    there.write_bytes(b"01234567")
+    seen: list[int] = []
+    connection.put(source, str(there), offset=2, progress=lambda done, total: seen.append(there.stat().st_size))
+    assert seen[0] == 8
+    assert there.read_bytes() == b"0123456789"

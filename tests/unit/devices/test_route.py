@@ -30,7 +30,7 @@ def test_without_a_word_in_the_config(tmp_path: Path) -> None:
     assert route.identity_files == tuple(tmp_path / ".ssh" / name for name in ("id_ed25519", "id_ecdsa", "id_rsa"))
     assert route.known_hosts[0] == tmp_path / ".ssh" / "known_hosts"
     assert Path("/etc/ssh/ssh_known_hosts") in route.known_hosts
-    assert (route.identities_only, route.direct, route.connect_timeout_s) == (False, True, None)
+    assert (route.identities_only, route.jumps, route.connect_timeout_s) == (False, (), None)
 
 
 def test_what_the_config_says(config: Path, tmp_path: Path) -> None:
@@ -46,7 +46,6 @@ def test_what_the_config_says(config: Path, tmp_path: Path) -> None:
     assert route.known_hosts == (tmp_path / "kh1", Path("/kh2"))
     assert route.connect_timeout_s == 7
     assert route.jumps == (Address("one", "u", 22), Address("two"))
-    assert not route.direct
 
 
 def test_the_address_comes_first(config: Path) -> None:
@@ -77,10 +76,43 @@ def test_include_stays_in_its_block(config: Path, tmp_path: Path) -> None:
     assert _route("other").user == "two"
 
 
+def test_what_the_address_says_reaches_the_whole_config(config: Path) -> None:
+    config.write_text(
+        "Match user me\n  HostName 10.0.0.9\nHost board\n  User pi\n  Port 2222\n  ProxyCommand nc -l %r %h %p\n"
+        "Match user pi\n  HostName 10.0.0.8\n"
+    )
+    assert _route("me@board:23").proxy_command == "nc -l me 10.0.0.9 23"
+    assert (_route("me@board:23").host, _route("me@board:23").user, _route("me@board:23").port) == ("10.0.0.9", "me", 23)
+    assert _route("board").proxy_command == "nc -l pi 10.0.0.8 2222"
+
+
+@pytest.mark.parametrize("include", ["Include\tmore", "include=more", "INCLUDE = more", "  Include  more"])
+def test_include_however_it_is_written(config: Path, tmp_path: Path, include: str) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "more").write_text("User one\n")
+    config.write_text(f"{include}\n")
+    assert _route("board").user == "one"
+
+
+def test_tokens_in_known_hosts(config: Path, tmp_path: Path) -> None:
+    config.write_text('Host board\n  HostName 10.0.0.7\n  Port 2222\n  UserKnownHostsFile %d/kh-%h-%p-%r "~/100%% of %n"\n')
+    assert _route("pi@board").known_hosts[:2] == (tmp_path / "kh-10.0.0.7-2222-pi", tmp_path / "100% of board")
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("7", 7), ("7s", 7), ("2m", 120), ("1M30", 90), ("1h5s", 3605), ("0", None), ("none", None)])
+def test_connect_timeout(config: Path, time: str, seconds: float | None) -> None:
+    config.write_text(f"ConnectTimeout {time}\n")
+    assert _route("board").connect_timeout_s == seconds
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Host *\n  Port ssh\n", "port 'ssh' is not a number"),
+        ("Host *\n  Port ssh\n", "Port 'ssh' is not a number"),
+        ("Host *\n  Port 70000\n", "Port '70000' is not a number from 1 to 65535"),
+        ("Host *\n  ConnectTimeout 5x\n", "ConnectTimeout '5x' is not a time"),
+        ("Host *\n  UserKnownHostsFile ~/%C\n", "edgekit does not know %C"),
+        ("Host *\n  UserKnownHostsFile 'a\n", "No closing quotation"),
         ('Host "a\n', "config: "),
         ("Nonsense\n", "config: "),
         ("Include {config}\n", "goes deeper than 16"),

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import stat
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +19,7 @@ import pytest
 from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeadlineError, DeployError, DeviceError, EdgekitError, InputError
+from edgekit.errors import BusyError, DeadlineError, DeployError, DeviceError, EdgekitError, InputError
 
 
 @contextmanager
@@ -107,6 +113,7 @@ def test_something_that_is_no_python(tmp_path: Path) -> None:
         ("no-space", DeployError),
         ("mismatch", DeployError),
         ("state", DeployError),
+        ("busy", BusyError),
         ("stopped", DeviceError),
         ("bug", DeviceError),
         ("never heard of", DeviceError),
@@ -114,10 +121,15 @@ def test_something_that_is_no_python(tmp_path: Path) -> None:
 )
 def test_errors_of_the_agent(tmp_path: Path, kind: str, error: type[EdgekitError]) -> None:
     line = f'{{"event":"error","kind":"{kind}","message":"it is so","fix":"do this"}}'
-    with _answering(tmp_path, f"echo '{line}'; exit 1") as session, pytest.raises(error, match=r"local: .*it is so") as caught:
+    with (
+        _answering(tmp_path, f"echo '{line}'; exit 1") as session,
+        pytest.raises(error, match=r"local: .*it is so \(the device says: do this\)") as caught,
+    ):
         session.job("facts", timeout_s=10)
     assert type(caught.value) is error
-    assert caught.value.fix == ("edgekit device setup bench" if kind == "runtime-missing" else "do this")
+    assert caught.value.fix != "do this"
+    if kind == "runtime-missing":
+        assert caught.value.fix == "edgekit device setup bench"
 
 
 _RESULT = 'echo \'{"event":"result","data":{"x":1}}\''
@@ -158,3 +170,99 @@ def test_facts_that_are_none(tmp_path: Path) -> None:
 def test_deadline(tmp_path: Path) -> None:
     with _answering(tmp_path, "sleep 30") as session, pytest.raises(DeadlineError):
         session.job("facts", timeout_s=0.3)
+
+
+@pytest.mark.parametrize("part", ["", "agent", "incoming", "blobs", "apps", "runtimes"])
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, part: str) -> None:
+    root = tmp_path / "it's a root"
+    (root / part).mkdir(parents=True)
+    (root / part).chmod(0o775)
+    with pytest.raises(DeviceError, match="others may write to") as caught, _session(root):
+        pass
+    place, _, command = (caught.value.fix or "").partition(": ")
+    assert place == "on the board"
+    subprocess.run(["sh", "-c", command], check=True)
+    with _session(root) as session:
+        assert session.facts().cores >= 1
+    assert stat.S_IMODE((root / "agent").stat().st_mode) in (0o700, 0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    os.chown(tmp_path / "root", 12345, 12345)
+    with pytest.raises(DeviceError, match="belongs to another user"), _session(tmp_path / "root"):
+        pass
+
+
+def test_blobs_on_another_file_system_are_refused(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        (tmp_path / "root").mkdir(0o700)
+        (tmp_path / "root" / "blobs").symlink_to(folder)
+        with pytest.raises(DeviceError, match="blobs is on another file system"), _session(tmp_path / "root"):
+            pass
+
+
+def test_root_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to("real")
+    (tmp_path / "model").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    with _session(tmp_path / "root") as session:
+        session.push_blob(tmp_path / "model", digest)
+    assert (tmp_path / "real" / "blobs" / "sha256" / digest).read_bytes() == b"weights"
+
+
+def test_hosts_that_come_at_the_same_time(tmp_path: Path) -> None:
+    """All send the same into a fresh root: agent, blobs, release, switch."""
+    files = {f"part{number}": os.urandom(300_000) for number in range(3)}
+    listed = [{"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()]
+    files["manifest.json"] = json.dumps({"schema": "edgekit.bundle/1", "files": listed}).encode()
+    release = hashlib.sha256(files["manifest.json"]).hexdigest()
+    listed.append({"path": "manifest.json", "sha256": release, "bytes": len(files["manifest.json"])})
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    def deploy(_: int) -> bool:
+        with _session(tmp_path / "root") as session:
+            for entry in listed:
+                session.push_blob(tmp_path / str(entry["path"]), str(entry["sha256"]), have_bytes=0)
+            session.job("store.stage", timeout_s=60, app="meter", release=release, files=listed)
+            return bool(session.job("store.activate", timeout_s=60, app="meter", release=release)["changed"])
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(deploy, range(3))) == [False, False, True]
+    assert list((tmp_path / "root" / "incoming").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "root" / "agent").iterdir()] == [".pyz"]
+
+
+def test_what_a_device_says_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    line = '{"event":"error","kind":"state","message":"a\\u001b[2Jb\\u202e\\u009bc\\nfix: sh evil","fix":"rm\\u0007 -r /"}'
+    with _answering(tmp_path, f"printf '%s\\n' '{line}'; exit 1") as session, pytest.raises(DeployError) as caught:
+        session.job("facts", timeout_s=10)
+    assert caught.value.message == "local: a\ufffd[2Jb\ufffd\ufffdc fix: sh evil (the device says: rm\ufffd -r /)"
+    assert caught.value.fix is None
+    with (
+        _answering(tmp_path, "printf 'bad\\033[2J driver\\n\\342\\200\\256x' >&2; exit 3") as session,
+        pytest.raises(DeviceError) as died,
+    ):
+        session.job("facts", timeout_s=10)
+    assert died.value.message.endswith("without an answer\n    bad\ufffd[2J driver\n    \ufffdx")
+    result = '{"event":"result","data":{"board":["\\u001b]0;x\\u0007"]}}'
+    with _answering(tmp_path, f"printf '%s\\n' '{result}'") as session:
+        assert session.job("facts", timeout_s=10) == {"board": ["\ufffd]0;x\ufffd"]}
+
+
+@pytest.mark.parametrize("value", ["x" * (1 << 20), float("nan")], ids=["long", "nan"])
+def test_a_job_that_cannot_be_sent(tmp_path: Path, value: object) -> None:
+    with _session(tmp_path / "root") as session, pytest.raises(InputError, match="job facts cannot be sent"):
+        session.job("facts", timeout_s=10, value=value)
+
+
+def test_an_answer_longer_than_the_job_may_give(tmp_path: Path) -> None:
+    script = f"""exec {sys.executable} -c 'print("[" + "1," * 600000 + "1]")'"""
+    with _answering(tmp_path, script) as session, pytest.raises(DeviceError, match="longer than 1048576 bytes"):
+        session.job("store.status", timeout_s=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -141,6 +142,74 @@ def test_staging_survives_a_cut_at_every_step(root: str, after: bool) -> None:
         if not cut:
             assert step > 3
             return
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_mending_the_current_release_survives_a_cut_at_every_step(root: str, after: bool) -> None:
+    contents = {"golden/samples.npz": b"2", "model.tflite": b"1"}
+    release, files = bundle(contents)
+    for entry, data in zip(entries(files), (files[path] for path in sorted(files))):
+        Path(root, "blobs", "sha256", entry["sha256"]).write_bytes(data)
+    job = {"app": "meter", "release": release, "files": entries(files)}
+    store.stage(job, root, quiet)
+    activate(root, release)
+    current = Path(root, "apps", "meter", "current")
+    for step in itertools.count():
+        for path in ("golden/samples.npz", "manifest.json"):
+            (current / path).unlink()
+            (current / path).write_bytes(b"")
+        cut = cut_at(step, lambda: store.stage(job, root, quiet), after)
+        assert (current / "model.tflite").read_bytes() == b"1"  # what was sound stays in its place
+        assert (current / "golden/samples.npz").read_bytes() in (b"", b"2")
+        store.stage(job, root, quiet)
+        assert store.whole(root, "meter", release, digests=True) is None
+        assert not list(current.resolve().parent.glob(".stage-*"))
+        if not cut:
+            assert step > 8
+            return
+
+
+def test_a_disk_that_fills_up_after_the_switch_is_no_failure(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    activate(root, TWO)
+    activate(root, ONE)
+
+    symlink = os.symlink
+
+    def full_once_switched(target: str, link: str) -> None:
+        if links(root)[0] == THREE:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        symlink(target, link)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "symlink", full_once_switched)
+        answer = activate(root, THREE)
+    assert (answer["changed"], answer["previous"]) == (True, ONE)
+    assert links(root) == (THREE, TWO)
+    (app,) = releases.status({"app": "meter"}, root, quiet)["apps"]
+    assert (app["current"], app["previous"]) == (THREE, ONE)
+    assert rollback(root)["release"] == ONE
+    assert links(root) == (ONE, THREE)
+
+
+@pytest.mark.parametrize("name", ["current", "previous"])
+def test_a_folder_where_a_link_belongs(root: str, name: str) -> None:
+    activate(root, ONE)
+    link = Path(root, "apps", "meter", name)
+    link.unlink(missing_ok=True)
+    link.mkdir()
+    if name == "current":
+        with pytest.raises(AgentError, match="current is a folder and must be a link") as caught:
+            activate(root, TWO)
+        assert caught.value.fix == "move that folder away"
+        link.rmdir()
+        activate(root, ONE)
+    assert activate(root, TWO)["previous"] == ONE
+    assert rollback(root)["release"] == ONE
+
+
+def test_the_journal_is_private(root: str) -> None:
+    activate(root, ONE)
+    assert Path(root, "apps", "meter", "journal").stat().st_mode & 0o777 == 0o600
 
 
 def test_activating_twice_changes_nothing(root: str) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.ondevice import disk, store
+from edgekit.ondevice import disk, store, wire
 from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent, bundle, entries
@@ -98,7 +100,6 @@ def test_a_part_that_is_too_long_starts_anew(agent: Agent) -> None:
     part = agent.root / "incoming" / ("0" * 64 + ".part")
     part.write_bytes(b"too long")
     assert agent.ask("store.missing", blobs={"0" * 64: 3})["missing"] == [{"sha256": "0" * 64, "have_bytes": 0}]
-    assert not part.exists()
 
 
 def test_a_damaged_blob_is_not_made_a_release(agent: Agent) -> None:
@@ -141,7 +142,7 @@ def test_two_agents_do_not_change_one_root(agent: Agent) -> None:
     release = agent.deploy("meter", CONTENTS)
     with disk.locked(str(agent.root)):
         refused = agent.refuse("store.activate", app="meter", release=release)
-    assert (refused["kind"], "another" in refused["message"]) == ("state", True)
+    assert (refused["kind"], "another" in refused["message"]) == ("busy", True)
     agent.ask("store.activate", app="meter", release=release)
 
 
@@ -181,3 +182,61 @@ def test_a_list_of_files_is_sound_or_refused(listed: list[Any]) -> None:
     for path in files:
         assert os.path.normpath("/below/" + path) == "/below/" + path
         assert not any(other.startswith(path + "/") for other in files)
+
+
+def test_a_root_that_is_a_link_serves(each_agent: Agent, tmp_path: Path) -> None:
+    for name in ("real", "blobs elsewhere"):
+        (tmp_path / name).mkdir()
+    each_agent.root.symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "blobs").symlink_to(tmp_path / "blobs elsewhere")
+    release = each_agent.deploy("meter", CONTENTS)
+    each_agent.ask("store.activate", app="meter", release=release)
+    (app,) = each_agent.ask("store.status", app="meter")["apps"]
+    assert (app["current"], app["whole"]) == (release, True)
+    assert (tmp_path / "real" / "apps" / "meter" / "current" / "model.tflite").read_bytes() == CONTENTS["model.tflite"]
+
+
+def test_what_another_host_sends_meanwhile_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, root = b"x" * 1000, str(tmp_path / "root")
+    digest = hashlib.sha256(data).hexdigest()
+    store.missing({"blobs": {digest: 1000}}, root, quiet)
+    part = Path(root, "incoming", digest + ".part")
+    part.write_bytes(data)
+
+    def slow(path: str) -> str:
+        found = disk.sha256_file(path)
+        part.write_bytes(b"begins anew")
+        return found
+
+    monkeypatch.setattr("edgekit.ondevice.store.sha256_file", slow)
+    store.receive({"sha256": digest, "bytes": 1000}, root, quiet)
+    assert Path(disk.blob_path(root, digest)).read_bytes() == data
+    assert part.read_bytes() == b"begins anew"
+    part.unlink()
+    assert store.receive({"sha256": digest, "bytes": 1000}, root, quiet)["bytes"] == 1000  # the other host asks
+
+
+def test_an_agent_waits_for_another_one(agent: Agent) -> None:
+    release = agent.deploy("meter", CONTENTS)
+    with disk.locked(str(agent.root)):
+        line = wire.encode_job("store.activate", str(agent.root), {"app": "meter", "release": release})
+        waiting = subprocess.Popen(agent.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert waiting.stdin is not None
+        waiting.stdin.write(line)
+        waiting.stdin.close()
+        time.sleep(1)
+        assert waiting.poll() is None
+    assert waiting.stdout is not None
+    assert wire.decode_event(waiting.stdout.read())["event"] == "result"
+    assert waiting.wait(20) == 0
+    waiting.stdout.close()
+
+
+def test_mending_leaves_nothing_beside(agent: Agent) -> None:
+    release = agent.deploy("meter", CONTENTS)
+    folder = agent.root / "apps" / "meter" / "releases"
+    kept = (folder / release).stat().st_ino
+    (folder / release / "golden" / "samples.npz").unlink()
+    agent.deploy("meter", CONTENTS)
+    assert [path.name for path in folder.iterdir()] == [release]
+    assert (folder / release).stat().st_ino == kept

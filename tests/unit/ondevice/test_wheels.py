@@ -65,6 +65,29 @@ def test_a_runtime_that_does_not_import_is_removed(agent: Agent) -> None:
     assert os.readlink(agent.root / "runtimes" / "current") == "good"
 
 
+def test_what_stands_there_goes_only_for_one_that_works(agent: Agent) -> None:
+    good = [wheel(agent, "a-1-py3-none-any.whl", RUNTIME), wheel(agent, "b-1-py3-none-any.whl", LIBRARY)]
+    agent.ask("runtime.install", lock="good", wheels=good)
+    folder = agent.root / "runtimes" / "good"
+    (folder / "helper_native.py").rename(folder / "hidden")
+    for bad in (good[:1], [{**good[0], "sha256": "0" * 64}]):
+        agent.refuse("runtime.install", lock="good", wheels=bad)
+        assert (folder / "hidden").is_file()
+    (folder / "hidden").rename(folder / "helper_native.py")
+    assert agent.ask("facts")["runtimes"][0]["error"] is None
+    (folder / "helper_native.py").unlink()
+    assert agent.ask("runtime.install", lock="good", wheels=good)["installed"]
+    assert agent.ask("facts")["runtimes"][0]["lock"] == "good"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["current", "good"]
+
+
+@pytest.mark.parametrize("members", [["a", "a/b"], ["a/b", "a"], ["x" * 300], ["a/" * 2500 + "b"]], ids=["through", "over", "name", "path"])
+def test_members_that_cannot_stand_together_are_refused(agent: Agent, members: list[str]) -> None:
+    bad = wheel(agent, "a-1-py3-none-any.whl", dict.fromkeys(members, "text"))
+    assert agent.refuse("runtime.install", lock="bad", wheels=[bad])["kind"] == "input"
+    assert list((agent.root / "runtimes").iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["../evil", "/evil", "a/../../evil", "a//evil", "./evil", "a\\..\\evil", "x.data/purelib/../../evil"])
 def test_a_member_that_climbs_is_refused(agent: Agent, path: str) -> None:
     bad = wheel(agent, "a-1-py3-none-any.whl", {"fine.py": "", path: "evil"})

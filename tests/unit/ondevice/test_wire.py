@@ -42,12 +42,13 @@ def test_any_line_is_read_or_refused(line: bytes) -> None:
         ("NaN", "not JSON"),
         ("-Infinity", "not JSON"),
         ("9" * 21, "digits"),
+        ("[" + "[]," * 1_100_000 + "0]", "values"),
         ('{"a": "' + "x" * 100 + '"}', "longer than"),
         ("\xff", "not JSON"),
     ],
 )
 def test_strict_json_refuses(text: str, why: str) -> None:
-    limit_bytes = 50 if why == "longer than" else 1 << 20
+    limit_bytes = 50 if why == "longer than" else 1 << 25
     with pytest.raises(wire.AgentError, match=why):
         wire.strict_json(text.encode("latin-1"), "the text", limit_bytes)
 
@@ -89,6 +90,20 @@ def test_what_is_no_event_is_refused(event: Any) -> None:
 
 def test_an_unknown_kind_of_error_reads_as_a_bug() -> None:
     assert wire.decode_event(b'{"event":"error","kind":"new","message":"no","fix":null}')["kind"] == "bug"
+
+
+def test_a_job_may_answer_as_long_as_it_needs() -> None:
+    line = wire.encode_event({"event": "result", "data": {"predictions": list(range(300_000))}})
+    assert wire.decode_event(line, "probe.accuracy")["event"] == "result"
+    with pytest.raises(wire.AgentError, match="longer than"):
+        wire.decode_event(line, "store.status")
+
+
+def test_the_longest_answer_of_a_probe_is_read() -> None:
+    timings = {"invoke_ns": [10**11] * 200_000, "end_to_end_ns": [10**11] * 200_000}
+    assert wire.decode_event(wire.encode_event({"event": "result", "data": timings}), "probe.latency")["data"] == timings
+    guesses = {"predictions": [100_000] * 1_000_000, "labels": [100_000] * 1_000_000}
+    assert wire.decode_event(wire.encode_event({"event": "result", "data": guesses}), "probe.accuracy")["data"] == guesses
 
 
 def test_a_job_too_long_is_not_sent() -> None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.printable import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Gerät №7: 48 °C, 模型", "Gerät №7: 48 °C, 模型"),
+        ("\x1b[2Jgone", "\ufffd[2Jgone"),
+        ("a\x7fb\x9bc\x00", "a\ufffdb\ufffdc\ufffd"),
+        ("user\u202egpj.exe\u2066", "user\ufffdgpj.exe\ufffd"),
+        ("one\ntwo\r\tthree\u2028four", "one two  three four"),
+        ("\ud800", "\ufffd"),
+    ],
+)
+def test_what_is_shown(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_nothing_steers(text: str) -> None:
+    assert printable(text).isprintable()
+    assert len(printable(text)) == len(text)
