@@ -22,7 +22,7 @@ def accuracy_measurements(
     artifact_predictions: ArrayLike,
     *,
     accuracy_drop_max: float | None = None,
-    chance: float = 0.0,
+    chance: float | None = None,
 ) -> Findings:
     """Compare the artifact's classes with the float model's, and with the truth where it is known.
 
@@ -36,7 +36,7 @@ def accuracy_measurements(
     accuracy_drop_max
         The budget: the loss of top-1 allowed as a fraction (0.01 is one point). None asks for no verdict.
     chance
-        Top-1 of guessing. A float model that is no better has nothing to lose, so the verdict is
+        Top-1 of guessing, where the number of classes is known. A float model that is no better has nothing to lose, so the verdict is
         invalid, budget or none: labels or preprocessing are wrong.
 
     Raises
@@ -65,7 +65,7 @@ def accuracy_measurements(
     low, high = tango(gains, losses, same.n, _CONFIDENCE)
     details = {"low": low, "high": high, "confidence": _CONFIDENCE, "only_float_right": losses, "only_artifact_right": gains}
     measurements.append(Measurement("top1_delta", (gains - losses) / same.n, "1", same.n, details=details))
-    if (right := float(np.mean(right_before))) <= chance:
+    if chance is not None and (right := float(np.mean(right_before))) <= chance:
         text = f"the float model itself is right on {right:.2%}, which is no better than chance: check labels and preprocessing"
         return Findings(tuple(measurements), (Verdict("accuracy", "invalid", text),))
     if accuracy_drop_max is None:

@@ -79,7 +79,6 @@ def test_infer_says_what_the_interpreter_says(agent: Agent, tmp_path: Path, mode
     assert answer["predictions"] == [int(output.argmax()) for output in outputs]
     assert answer["labels"] == y.tolist()
     assert answer["top1"] == np.mean(np.array(answer["predictions"]) == y) > 0.8
-    assert answer["invoke_ns_total"] > 0
     assert answer["input"] == {"dtype": "int8", "scale": 1.0, "zero_point": -128, "shape": [1, 32, 32, 3]}
     assert answer["output"] == {"dtype": "int8", "scale": 1 / 256, "zero_point": -128, "shape": [1, 10]}
 
