@@ -15,6 +15,8 @@ LOUD_RUNTIME = """
 import os, sys, time
 print("hello from the runtime")
 os.write(1, b"hello from C\\n")
+class OpResolverType:
+    AUTO = 0
 class Interpreter:
     def __init__(self, **_): time.sleep(30)
 """
