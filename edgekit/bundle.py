@@ -219,7 +219,8 @@ def _unpack(path: Path, folder: Path) -> None:
                 if not member.isreg() or member.issparse() or sizes.pop(member.name, None) != member.size:
                     raise InputError(f"{path}: {member.name!r} is not as the manifest lists it", fix="build or copy the bundle again")
                 _copy(tar.extractfile(member), folder / member.name, member.size, path)
-    except tarfile.TarError as error:
+    # Python 3.10 raises OSError for an archive without members.
+    except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path}: not a readable bundle: {error}", fix="build or copy the bundle again") from error
 
 
