@@ -77,7 +77,7 @@ def probe_latency(
     app
         None takes the only application on the board.
     threads
-        None takes the manifest's.
+        None takes the manifest's, but no more than the board has cores.
     min_time_s, min_count
         Measure until both are reached; 662 is the fewest that bounds a 99th percentile.
 
@@ -95,7 +95,7 @@ def probe_latency(
             progress=progress,
             app=release.manifest.name,
             release=release.digest,
-            threads=threads or release.manifest.threads,
+            threads=threads or min(release.manifest.threads, release.facts.cores),
             min_time_s=min_time_s,
             min_count=min_count,
         )
@@ -152,7 +152,7 @@ def probe_accuracy(
                 app=release.manifest.name,
                 release=release.digest,
                 samples=sha256,
-                threads=threads or release.manifest.threads,
+                threads=threads or min(release.manifest.threads, release.facts.cores),
             )
             predictions = _predictions(answer, len(record.float_predictions), str(device.address))
             drop = release.manifest.budget.accuracy_drop_max
