@@ -11,11 +11,42 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["INT8_MAX", "INT8_MIN", "NodePrecision", "Precision", "QuantPlan", "Range", "WeightScale", "asymmetric_int8"]
+__all__ = [
+    "ASYMMETRIC",
+    "INT8_MAX",
+    "INT8_MIN",
+    "NodePrecision",
+    "Precision",
+    "QuantPlan",
+    "Range",
+    "Scheme",
+    "WeightScale",
+    "asymmetric_int8",
+    "symmetric_int8",
+]
 
 INT8_MIN, INT8_MAX = -128, 127
 
 Precision = Literal["int8", "float32"]
+
+
+class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a runtime's kernels make of a range.
+
+    Attributes
+    ----------
+    symmetric
+        Activations have zero point 0 and -127..127: what TensorRT takes. Else 256 levels lie where the values are.
+    stores
+        Every int8 node writes its result as int8, as TFLite does. Else only what an int8 node *reads* is
+        rounded, and a sum behind a convolution sees the exact result: Q/DQ as TensorRT fuses it.
+    """
+
+    symmetric: bool = False
+    stores: bool = True
+
+
+ASYMMETRIC = Scheme()
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,8 +91,10 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     weights
         Constant name -> scales, for the weights of convolutions and matrix products.
     nodes
-        Node name -> precision; a node not listed is int8. The place for mixed precision: ``calibrate``
-        lists none, and an emitter that cannot keep a listed one refuses the plan.
+        Node name -> precision and why, for what is not int8: nodes the runtime has no int8 kernel for, and
+        those kept out to meet an accuracy budget. A node not listed is int8.
+    scheme
+        What the runtime's kernels make of a range.
     """
 
     schema: Literal["edgekit.plan/1"] = "edgekit.plan/1"
@@ -72,6 +105,7 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     ranges: dict[str, Range]
     weights: dict[str, WeightScale]
     nodes: dict[str, NodePrecision] = {}
+    scheme: Scheme = ASYMMETRIC
 
     def precision(self, node: str) -> Precision:
         """Return the precision a node computes in."""
@@ -91,3 +125,13 @@ def asymmetric_int8(lo: float, hi: float) -> tuple[float, int]:
     scale = (hi - lo) / 255.0
     zero_point = round(INT8_MIN - lo / scale)
     return scale, max(INT8_MIN, min(INT8_MAX, zero_point))
+
+
+def symmetric_int8(lo: float, hi: float) -> float:
+    """Return the scale that covers lo..hi with -127..127 around a zero point of 0.
+
+    What TensorRT's explicit quantization takes (developer guide, "Quantization schemes"). A degenerate
+    range gets a scale of 1/127.
+    """
+    largest = max(-lo, hi)
+    return largest / INT8_MAX if largest >= 1e-12 else 1.0 / INT8_MAX

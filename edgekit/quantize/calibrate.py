@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from edgekit.graph import Array, Graph
-from edgekit.plan import QuantPlan
+from edgekit.plan import ASYMMETRIC, NodePrecision, QuantPlan, Scheme
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observe import Progress, equivalents, observe
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
@@ -54,6 +54,8 @@ def plan_from(
     total: int,
     method: Method,
     dataset_sha256: str | None,
+    scheme: Scheme = ASYMMETRIC,
+    nodes: Mapping[str, NodePrecision] | None = None,
     progress: Progress = lambda *_: None,
 ) -> QuantPlan:
     """Return the plan that ``method`` makes of what ``observe`` counted; the rest is as in ``calibrate``."""
@@ -69,4 +71,6 @@ def plan_from(
         method=method,
         ranges={name: chosen[same.get(name, name)] for name in graph.activations},
         weights=weight_scales(graph),
+        nodes=dict(nodes or {}),
+        scheme=scheme,
     )

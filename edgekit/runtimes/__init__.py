@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from edgekit.graph import Graph
 from edgekit.model import TensorSpec
-from edgekit.plan import QuantPlan
+from edgekit.plan import Precision, QuantPlan, Scheme
 
-__all__ = ["RUNTIMES", "Artifact", "Runtime"]
+__all__ = ["RUNTIMES", "Artifact", "Runtime", "Support"]
 
 RUNTIMES: Mapping[str, str] = MappingProxyType({"tflite": "edgekit.runtimes.tflite:TfliteRuntime"})
 
@@ -41,11 +41,40 @@ class Artifact:
     layouts: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Support:
+    """What a runtime can do with one node.
+
+    Attributes
+    ----------
+    precision
+        ``"int8"``; the precision the node is computed in instead; ``"integer"`` for a node whose results are
+        whole numbers or truth values; None where the runtime cannot compute it at all.
+    why
+        The reason where it is not int8.
+    fix
+        What the user can do where it is None.
+    """
+
+    precision: Precision | Literal["integer"] | None
+    why: str = ""
+    fix: str = ""
+
+
 class Runtime(Protocol):
     """What the pipeline needs of a runtime on the host."""
 
     artifact_name: str
     """File name of the artifact in a bundle."""
+
+    scheme: Scheme
+    """What its kernels make of a range."""
+
+    def prepare(self, graph: Graph) -> Graph:
+        """Rewrite what the runtime says otherwise, before ranges are observed: the plan is of this graph."""
+
+    def support(self, graph: Graph) -> dict[str, Support]:
+        """Say of every node of a prepared graph, by its name, what becomes of it."""
 
     def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
         """Write the artifact.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from edgekit.errors import BuildError
 from edgekit.graph import Graph, Node
 from edgekit.model import TensorSpec
-from edgekit.plan import QuantPlan
+from edgekit.plan import ASYMMETRIC, QuantPlan
 from edgekit.runtimes import Artifact
 from edgekit.runtimes.tflite import lower_conv, lower_dense, lower_elementwise, lower_image, lower_pool, lower_shape
 from edgekit.runtimes.tflite.border import read_inputs, write_outputs
@@ -38,6 +38,7 @@ class TfliteRuntime:
     """Writes fully integer .tflite files for LiteRT and tflite-runtime."""
 
     artifact_name = "model.tflite"
+    scheme = ASYMMETRIC
 
     def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
         """Write the artifact; see ``edgekit.runtimes.Runtime``."""
