@@ -8,7 +8,11 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported, order_survives, permuted
+from edgekit.runtimes.tflite.broadcast import operand, operands
+from edgekit.runtimes.tflite.clamp import RELU, RELU6, clamp, clipped
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.layout import TO_NHWC, Layout
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params, params_of
 
 __all__ = ["OPERATORS"]
@@ -26,10 +30,10 @@ _HARD_SWISH_GAIN = 128
 
 def _binary(code: str, options: str) -> Callable[[Emission, Node], None]:
     def lower(e: Emission, node: Node) -> None:
-        layout, inputs = _operands(e, node)
-        if code == "ADD":
+        layout, inputs = operands(e, node)
+        if code == "ADD" and e.dtype(node.outputs[0]) == "int8":
             _check_sum(e, inputs, e.params[node.outputs[0]])
-        e.clipped(node, layout, lambda target, fused: e.op(code, inputs, [target], options, fusedActivationFunction=fused))
+        clipped(e, node, layout, lambda target, fused: e.op(code, inputs, [target], options, fusedActivationFunction=fused))
 
     return lower
 
@@ -39,75 +43,44 @@ def _check_sum(e: Emission, inputs: Sequence[int], result: Params) -> None:
         raise Unsupported("its result is a millionth of what it adds", fix="check that the calibration data are like the real ones")
 
 
-def _operands(e: Emission, node: Node) -> tuple[Layout, list[int]]:
-    """Return the layout to work in and both operands, with the rank of the result."""
-    shape = e.graph.shapes[node.outputs[0]]
-    if len(shape) > 4 and any(e.graph.shapes[name] != shape for name in node.inputs):
-        raise Unsupported(f"it broadcasts over {len(shape)} dimensions", fix="reshape to at most 4 dimensions before it")
-    moving = [name for name in node.inputs if name not in e.graph.weights]
-    images = [name for name in moving if len(e.graph.shapes[name]) == 4]
-    layout: Layout = "nhwc" if any(e.layout(name) == "nhwc" for name in images) else "onnx"
-    return layout, [_operand(e, name, len(shape), layout) for name in node.inputs]
-
-
-def _operand(e: Emission, name: str, rank: int, layout: Layout) -> int:
-    shape = e.graph.shapes[name]
-    full = (1,) * (rank - len(shape)) + tuple(shape)
-    if name in e.graph.weights:
-        values = e.graph.weights[name].reshape(full)
-        return e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values)
-    if len(shape) == rank:
-        return e.read(name, layout)
-    source = e.read(name, "onnx")
-    if layout == "nhwc" and order_survives(full):
-        full, layout = permuted(full, TO_NHWC), "onnx"
-    widened = e.temporary(f"{name}/widened", full, e.params[name])
-    e.reshape(source, widened, full)
-    if layout == "onnx":
-        return widened
-    target = e.temporary(f"{name}/widened/nhwc", permuted(full, TO_NHWC), e.params[name])
-    e.transpose(widened, target, TO_NHWC)
-    return target
-
-
 def _divide(e: Emission, node: Node) -> None:
+    """DIV in float; by a constant, a product with its reciprocals."""
     divisor = node.inputs[1]
     if divisor not in e.graph.weights:
-        raise Unsupported("TFLite's int8 DIV is not safe to run", fix="replace it by a product, or keep this node in float")
-    layout: Layout = e.layout(node.inputs[0])
+        if e.is_int8:
+            raise Unsupported("TFLite's int8 DIV is not safe to run", fix="replace it by a product, or keep this node in float")
+        layout, inputs = operands(e, node)
+        clipped(e, node, layout, lambda target, fused: e.op("DIV", inputs, [target], "DivOptions", fusedActivationFunction=fused))
+        return
+    layout = e.layout(node.inputs[0])
     rank = len(e.graph.shapes[node.outputs[0]])
     shape = e.graph.shapes[divisor]
     values = (1.0 / e.graph.weights[divisor].astype(np.float64)).reshape((1,) * (rank - len(shape)) + tuple(shape))
     factor = e.constant(f"{divisor}/reciprocal", values.transpose(TO_NHWC) if layout == "nhwc" else values)
-    inputs = [_operand(e, node.inputs[0], rank, layout), factor]
-    e.clipped(node, layout, lambda target, fused: e.op("MUL", inputs, [target], "MulOptions", fusedActivationFunction=fused))
+    inputs = [operand(e, node.inputs[0], rank, layout), factor]
+    clipped(e, node, layout, lambda target, fused: e.op("MUL", inputs, [target], "MulOptions", fusedActivationFunction=fused))
 
 
 def _clip(e: Emission, node: Node) -> None:
-    """A Relu or Clip that could not join the node in front: RELU, RELU6, or requantize and clip."""
+    """A Relu or Clip that could not join the node in front."""
     bounds = node.attrs.get("clip")
     if bounds is None:
         raise Unsupported("its bounds are not constants", fix="export the model with fixed Clip bounds")
     name = node.inputs[0]
-    source, layout = e.read(name), e.layout(name)
-    code = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6"}.get(bounds)
-    if code:
-        e.op(code, [source], [e.declare(node.outputs[0], layout)])
-    else:
-        e.clipped(node, layout, lambda target, _: e.op("QUANTIZE", [source], [target], "QuantizeOptions"), fuses=False)
+    clamp(e, node.outputs[0], e.layout(name), e.read(name), bounds)
 
 
 def _fixed(e: Emission, node: Node, layout: Layout, code: str, params: Params, options: str = "", **fields: float) -> None:
-    """Write an operator whose output parameters the kernel decides, and requantize where the tensor has others."""
+    """Write an operator whose int8 output parameters the kernel decides, and requantize where the tensor has others."""
     name = node.outputs[0]
     source = e.read(node.inputs[0], layout)
     target = e.declare(name, layout)
-    if e.params[name] == params:
+    if not e.is_int8 or e.params[name] == params:
         e.op(code, [source], [target], options, **fields)
         return
     own = e.temporary(f"{name}/{code.lower()}", e.shape(name, layout), params)
     e.op(code, [source], [own], options, **fields)
-    e.op("QUANTIZE", [own], [target], "QuantizeOptions")
+    e.quantize(own, target)
 
 
 def _sigmoid(e: Emission, node: Node) -> None:
@@ -133,26 +106,35 @@ def _softmax(e: Emission, node: Node) -> None:
 def _hard_sigmoid(e: Emission, node: Node) -> None:
     """clip(alpha x + beta, 0, 1) = alpha clip(x + beta / alpha, 0, 1 / alpha): ADD, then MUL.
 
-    The sum keeps only the range that matters, and saturation is its clip.
+    The sum keeps only the range that matters: in int8 saturation is its clip.
     """
     alpha, beta = float(node.attrs.get("alpha", 0.2)), float(node.attrs.get("beta", 0.5))
     if alpha <= 0:
         raise Unsupported(f"alpha is {alpha}", fix="export the model with a positive alpha")
     name = node.outputs[0]
     source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
-    ones = [1] * len(e.graph.shapes[name])
-    ramp = e.temporary(f"{name}/ramp", e.shape(name, layout), params_of(0.0, 1.0 / alpha))
+    ones, shape = [1] * len(e.graph.shapes[name]), e.shape(name, layout)
+    ramp = params_of(0.0, 1.0 / alpha)
+    tensors = [e.temporary(f"{name}/ramp", shape, ramp)]
     inputs = [source, e.constant(f"{name}/offset", np.full(ones, beta / alpha))]
-    _check_sum(e, inputs, params_of(0.0, 1.0 / alpha))
-    e.op("ADD", inputs, [ramp], "AddOptions")
-    e.op("MUL", [ramp, e.constant(f"{name}/slope", np.full(ones, alpha))], [e.declare(name, layout)], "MulOptions")
+    if e.is_int8:
+        _check_sum(e, inputs, ramp)
+        e.op("ADD", inputs, [tensors[0]], "AddOptions")
+    else:
+        fused = RELU6 if np.float32(1.0 / alpha) == 6.0 else RELU
+        e.op("ADD", inputs, [tensors[0]], "AddOptions", fusedActivationFunction=fused)
+        if fused == RELU:
+            tensors.append(e.temporary(f"{name}/limited", shape, ramp))
+            top = e.constant(f"{name}/top", np.full(ones, 1.0 / alpha))
+            e.op("MINIMUM", [tensors[0], top], [tensors[1]], "MaximumMinimumOptions")
+    e.op("MUL", [tensors[-1], e.constant(f"{name}/slope", np.full(ones, alpha))], [e.declare(name, layout)], "MulOptions")
 
 
 def _hard_swish(e: Emission, node: Node) -> None:
     layout = e.layout(node.inputs[0])
-    least = e.params[node.inputs[0]].scale / _HARD_SWISH_GAIN
     own = e.params[node.outputs[0]]
-    if own.scale <= least:
+    least = e.params[node.inputs[0]].scale / _HARD_SWISH_GAIN
+    if e.is_int8 and own.scale <= least:
         # The input is too coarse to fill the output's steps anyway.
         own = params_of(own.lo, own.lo + 255 * 1.01 * least)
     _fixed(e, node, layout, "HARD_SWISH", own, "HardSwishOptions")
@@ -166,7 +148,7 @@ def _leaky_relu(e: Emission, node: Node) -> None:
 
 def _prelu(e: Emission, node: Node) -> None:
     e.weight(node.inputs[1])
-    layout, inputs = _operands(e, node)
+    layout, inputs = operands(e, node)
     e.op("PRELU", inputs, [e.declare(node.outputs[0], layout)])
 
 
