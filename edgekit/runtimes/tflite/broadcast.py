@@ -1,13 +1,19 @@
-"""Operands of operators that broadcast: all in one layout, with the rank of the result. Used by the lowerings."""
+"""Operands of operators that broadcast: all in one layout, with the rank of the result, and what a sum asks of them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import TO_NHWC, Layout, order_survives, permuted
 from edgekit.runtimes.tflite.operator import Unsupported
+from edgekit.runtimes.tflite.params import Params
 
-__all__ = ["operand", "operands"]
+__all__ = ["check_sum", "operand", "operands"]
+
+# ADD shifts its inputs by 20 bits and aborts unless the way back is a shrinking (TensorFlow, kernels/add.cc).
+_ADD_SHIFT = 1 << 20
 
 
 def operands(e: Emission, node: Node) -> tuple[Layout, list[int]]:
@@ -46,3 +52,15 @@ def operand(e: Emission, name: str, rank: int, layout: Layout) -> int:
     target = e.like(name, f"{name}/widened/nhwc", shape=permuted(full, TO_NHWC))
     e.transpose(widened, target, TO_NHWC)
     return target
+
+
+def check_sum(e: Emission, inputs: Sequence[int], result: Params) -> None:
+    """Refuse an int8 ADD whose kernel would abort.
+
+    Raises
+    ------
+    Unsupported
+        The result is tiny beside an operand.
+    """
+    if 2 * max(map(e.writer.scale, inputs)) >= _ADD_SHIFT * result.scale:
+        raise Unsupported("its result is a millionth of what it adds", fix="check that the calibration data are like the real ones")

@@ -1,17 +1,17 @@
-"""Operators that work value by value: sums, products, activation functions."""
+"""Activation functions: value by value, and softmax."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.broadcast import operand, operands
-from edgekit.runtimes.tflite.clamp import RELU, RELU6, clamp, clipped
+from edgekit.runtimes.tflite.broadcast import check_sum, operands
+from edgekit.runtimes.tflite.clamp import RELU, RELU6, clamp
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, Layout
+from edgekit.runtimes.tflite.layout import Layout
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params, params_of
 
@@ -21,44 +21,8 @@ __all__ = ["OPERATORS"]
 _PROBABILITY = Params(1.0 / 256.0, -128)
 _SIGNED_UNIT = Params(1.0 / 128.0, 0)
 
-
-# ADD shifts its inputs by 20 bits and aborts unless the way back is a shrinking (TensorFlow, kernels/add.cc).
-_ADD_SHIFT = 1 << 20
 # HARD_SWISH multiplies the input by 128 first and then may only shrink it (TensorFlow, kernels/activations.cc).
 _HARD_SWISH_GAIN = 128
-
-
-def _binary(code: str, options: str) -> Callable[[Emission, Node], None]:
-    def lower(e: Emission, node: Node) -> None:
-        layout, inputs = operands(e, node)
-        if code == "ADD" and e.dtype(node.outputs[0]) == "int8":
-            _check_sum(e, inputs, e.params[node.outputs[0]])
-        clipped(e, node, layout, lambda target, fused: e.op(code, inputs, [target], options, fusedActivationFunction=fused))
-
-    return lower
-
-
-def _check_sum(e: Emission, inputs: Sequence[int], result: Params) -> None:
-    if 2 * max(map(e.writer.scale, inputs)) >= _ADD_SHIFT * result.scale:
-        raise Unsupported("its result is a millionth of what it adds", fix="check that the calibration data are like the real ones")
-
-
-def _divide(e: Emission, node: Node) -> None:
-    """DIV in float; by a constant, a product with its reciprocals."""
-    divisor = node.inputs[1]
-    if divisor not in e.graph.weights:
-        if e.is_int8:
-            raise Unsupported("TFLite's int8 DIV is not safe to run", fix="replace it by a product, or keep this node in float")
-        layout, inputs = operands(e, node)
-        clipped(e, node, layout, lambda target, fused: e.op("DIV", inputs, [target], "DivOptions", fusedActivationFunction=fused))
-        return
-    layout = e.layout(node.inputs[0])
-    rank = len(e.graph.shapes[node.outputs[0]])
-    shape = e.graph.shapes[divisor]
-    values = (1.0 / e.graph.weights[divisor].astype(np.float64)).reshape((1,) * (rank - len(shape)) + tuple(shape))
-    factor = e.constant(f"{divisor}/reciprocal", values.transpose(TO_NHWC) if layout == "nhwc" else values)
-    inputs = [operand(e, node.inputs[0], rank, layout), factor]
-    clipped(e, node, layout, lambda target, fused: e.op("MUL", inputs, [target], "MulOptions", fusedActivationFunction=fused))
 
 
 def _clip(e: Emission, node: Node) -> None:
@@ -118,7 +82,7 @@ def _hard_sigmoid(e: Emission, node: Node) -> None:
     tensors = [e.temporary(f"{name}/ramp", shape, ramp)]
     inputs = [source, e.constant(f"{name}/offset", np.full(ones, beta / alpha))]
     if e.is_int8:
-        _check_sum(e, inputs, ramp)
+        check_sum(e, inputs, ramp)
         e.op("ADD", inputs, [tensors[0]], "AddOptions")
     else:
         fused = RELU6 if np.float32(1.0 / alpha) == 6.0 else RELU
@@ -154,17 +118,13 @@ def _prelu(e: Emission, node: Node) -> None:
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Add": Operator(_binary("ADD", "AddOptions")),
         "Clip": Operator(_clip),
-        "Div": Operator(_divide),
         "HardSigmoid": Operator(_hard_sigmoid),
         "HardSwish": Operator(_hard_swish),
         "LeakyRelu": Operator(_leaky_relu),
-        "Mul": Operator(_binary("MUL", "MulOptions")),
         "PRelu": Operator(_prelu),
         "Sigmoid": Operator(_sigmoid, fixed=_PROBABILITY),
         "Softmax": Operator(_softmax, fixed=_PROBABILITY),
-        "Sub": Operator(_binary("SUB", "SubOptions")),
         "Tanh": Operator(_tanh, fixed=_SIGNED_UNIT),
     }
 )
