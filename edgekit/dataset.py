@@ -67,7 +67,7 @@ class Dataset:
     examples: tuple[Sample, ...]
 
     def __iter__(self) -> Iterator[Array]:
-        return samples.read(self.container)
+        return (sample[samples.ALONE] for sample in samples.read(self.container))
 
     def __len__(self) -> int:
         return len(self.digests)

@@ -8,8 +8,10 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Array, Node
-from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
-from edgekit.runtimes.tflite.weights import channel_scales, quantize_filter
+from edgekit.runtimes.tflite.clamp import clipped
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
+from edgekit.runtimes.tflite.weights import channel_scales, write_filter
 
 __all__ = ["OPERATORS"]
 
@@ -51,12 +53,12 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
     else:
         source = e.read(name, "onnx")
     rank = len(e.graph.shapes[name])
-    inputs = [source, *quantize_filter(e, node, values, 0, scales, bias, e.params[name])]
+    inputs = [source, *write_filter(e, node, values, 0, scales, bias, e.params[name])]
 
     def write(target: int, fused: int) -> None:
         e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=rank > 2)
 
-    e.clipped(node, "onnx", write)
+    clipped(e, node, "onnx", write)
 
 
 def _for_flat_image(values: Array, image: tuple[int, int, int]) -> Array:

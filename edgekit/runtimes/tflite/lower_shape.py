@@ -8,7 +8,9 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import TO_NHWC, TO_ONNX, Emission, Layout, Operator, Unsupported
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, in_layout
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -70,11 +72,6 @@ def _transpose(e: Emission, node: Node) -> None:
         e.transpose(source, target, wanted)
 
 
-def _in_layout(values: Sequence[int], layout: Layout) -> list[int]:
-    """Reorder one number per ONNX axis as the axes stand in the file."""
-    return [values[axis] for axis in TO_NHWC] if layout == "nhwc" else list(values)
-
-
 def _slice(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     shape = e.graph.shapes[name]
@@ -92,7 +89,7 @@ def _slice(e: Emission, node: Node) -> None:
     # The output's shape says the same as `ends`, without its special values.
     end = [min(b + s * n, d) for b, s, n, d in zip(begin, step, e.graph.shapes[out], shape, strict=True)]
     layout = e.layout(name)
-    e.strided_slice(e.read(name), e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+    e.strided_slice(e.read(name), e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
 
 
 def _split(e: Emission, node: Node) -> None:
@@ -105,7 +102,7 @@ def _split(e: Emission, node: Node) -> None:
     for out in node.outputs:
         end = list(shape)
         end[axis] = begin[axis] + e.graph.shapes[out][axis]
-        e.strided_slice(source, e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+        e.strided_slice(source, e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
         begin[axis] = end[axis]
 
 
@@ -119,11 +116,10 @@ def _concat(e: Emission, node: Node) -> None:
     for name in node.inputs:
         if name in e.graph.weights:
             values = e.graph.weights[name]
-            sources.append(e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params[out]))
+            sources.append(e.literal(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params.get(out)))
         else:
             sources.append(e.read(name, layout))
-    place = TO_NHWC.index(axis) if layout == "nhwc" else axis
-    e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=place)
+    e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=axis_in(axis, layout))
 
 
 def _pad(e: Emission, node: Node) -> None:
@@ -149,23 +145,24 @@ def _pad(e: Emission, node: Node) -> None:
         e.op("PAD", inputs, [e.declare(out, layout)], "PadOptions")
     else:
         # An infinite value saturates: the end of int8 is the least, or greatest, there is.
-        params = e.params[out]
-        real = np.clip(np.full([1], value, np.float64), params.lo, params.hi)
-        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, params)], [e.declare(out, layout)], "PadV2Options")
+        real = np.full([1], value, np.float64)
+        if e.is_int8:
+            real = np.clip(real, e.params[out].lo, e.params[out].hi)
+        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, e.params.get(out))], [e.declare(out, layout)], "PadV2Options")
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Concat": Operator(_concat, same_scale=True),
-        "Flatten": Operator(_reshape, same_scale=True),
-        "Identity": Operator(_reshape, same_scale=True),
-        "Dropout": Operator(_reshape, same_scale=True),
-        "Pad": Operator(_pad, same_scale=True),
-        "Reshape": Operator(_reshape, same_scale=True),
-        "Slice": Operator(_slice, same_scale=True),
-        "Split": Operator(_split, same_scale=True),
-        "Squeeze": Operator(_reshape, same_scale=True),
-        "Transpose": Operator(_transpose, same_scale=True),
-        "Unsqueeze": Operator(_reshape, same_scale=True),
+        "Concat": Operator(_concat, same_scale=True, moves=True),
+        "Flatten": Operator(_reshape, same_scale=True, moves=True),
+        "Identity": Operator(_reshape, same_scale=True, moves=True),
+        "Dropout": Operator(_reshape, same_scale=True, moves=True),
+        "Pad": Operator(_pad, same_scale=True, moves=True),
+        "Reshape": Operator(_reshape, same_scale=True, moves=True),
+        "Slice": Operator(_slice, same_scale=True, moves=True),
+        "Split": Operator(_split, same_scale=True, moves=True),
+        "Squeeze": Operator(_reshape, same_scale=True, moves=True),
+        "Transpose": Operator(_transpose, same_scale=True, moves=True),
+        "Unsqueeze": Operator(_reshape, same_scale=True, moves=True),
     }
 )
