@@ -64,8 +64,7 @@ def write_outputs(e: Emission, io_dtype: str, layout: str) -> tuple[dict[str, in
         name = spec.name
         if name in entries or name in e.graph.weights:
             raise BuildError(f"output {name!r} is not computed by any node")
-        image = len(spec.shape) == 4 and spec.dtype == "float32"
-        layouts[name] = layout if image and not _turned_last(e.graph, name) else "as-is"
+        layouts[name] = layout if len(spec.shape) == 4 and not _turned_last(e.graph, name) else "as-is"
         wanted: Layout = "nhwc" if layouts[name] == "nhwc" else "onnx"
         inner = e.read(name, wanted)
         e.writer.rename(e.home(name), f"{name}/inner")

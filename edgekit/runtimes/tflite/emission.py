@@ -14,8 +14,9 @@ A lowering is one function ``(e, node) -> None`` for int8 and float32 alike: the
 - ``broadcast.operands(e, node)``: all inputs of a node that broadcasts, constants included, in one layout and rank.
 - ``e.constant(name, values)``: real numbers as a constant; ``e.integers(name, values)``: int32, as shapes and axes.
 - ``weights.write_filter(...)``: filter and bias of a convolution or matrix product.
-- ``e.declare(name, layout)``: the tensor of an output; ``e.temporary(name, shape, params)``: one in between
-  (``params`` is what int8 makes of it, float ignores it).
+- ``e.declare(name, layout)``: the tensor of an output; ``e.hand_on(name, layout, source)`` where it is
+  no other than ``source``; ``e.temporary(name, shape, params)``: one in between (``params`` is what int8 makes of it,
+  float ignores it).
 - ``clamp.clipped(e, node, layout, write)``: declares the output and adds the clamp that ``fuse`` put on the
   node; for operators in ``fuse.WITH_ACTIVATION``.
 - ``e.op(...)``: the operator itself.
@@ -184,11 +185,14 @@ class Emission:
 
     def declare(self, name: str, layout: Layout) -> int:
         """Add the tensor that a node's output, or a graph input, lives in."""
+        index = self._tensor(name, self.dtype(name), self.shape(name, layout), self.params.get(name))
+        self._place(name, layout, index)
+        return index
+
+    def _place(self, name: str, layout: Layout, index: int) -> None:
         dtype = self.dtype(name)
-        index = self._tensor(name, dtype, self.shape(name, layout), self.params.get(name))
         self._written[name, layout, dtype] = index
         self._home[name] = _Place(layout, dtype)
-        return index
 
     def stand_in(self, node: Node) -> None:
         """Declare what a node that cannot be lowered should have written, so that the search for others goes on."""
@@ -246,6 +250,14 @@ class Emission:
     def quantize(self, source: int, target: int) -> None:
         """Write a QUANTIZE, from float32 or from another int8 scale."""
         self.op("QUANTIZE", [source], [target], "QuantizeOptions")
+
+    def hand_on(self, name: str, layout: Layout, source: int) -> None:
+        """Let an output be ``source``, whose values it has in the same order: the same tensor if that has its shape, else a RESHAPE."""
+        shape = self.shape(name, layout)
+        if self.writer.shape(source) != shape or any(spec.name == name for spec in self.graph.outputs):
+            self.reshape(source, self.declare(name, layout), shape)
+        else:
+            self._place(name, layout, source)
 
     def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
         """Write a RESHAPE between tensors of one scale."""

@@ -28,7 +28,7 @@ def axis_in(axis: int, layout: Layout) -> int:
     return TO_NHWC.index(axis) if layout == "nhwc" else axis
 
 
-def order_survives(shape: Sequence[int]) -> bool:
-    """Tell whether a 4-D shape (ONNX order) means the same sequence of values in NHWC: no two long axes change places."""
-    long = [axis for axis in TO_NHWC if shape[axis] != 1]
+def order_survives(shape: Sequence[int], perm: Sequence[int] = TO_NHWC) -> bool:
+    """Tell whether a shape means the same sequence of values with its axes in another order: no two long ones change places."""
+    long = [axis for axis in perm if shape[axis] != 1]
     return long == sorted(long)

@@ -20,6 +20,7 @@ __all__ = ["OPERATORS"]
 # The only output parameters of these kernels: LiteRT 8-bit quantization specification.
 _PROBABILITY = Params(1.0 / 256.0, -128)
 _SIGNED_UNIT = Params(1.0 / 128.0, 0)
+_LOG_PROBABILITY = Params(16.0 / 256.0, 127)
 
 # HARD_SWISH multiplies the input by 128 first and then may only shrink it (TensorFlow, kernels/activations.cc).
 _HARD_SWISH_GAIN = 128
@@ -116,12 +117,28 @@ def _prelu(e: Emission, node: Node) -> None:
     e.op("PRELU", inputs, [e.declare(node.outputs[0], layout)])
 
 
+def _gelu(e: Emission, node: Node) -> None:
+    source, layout = e.read(node.inputs[0]), e.layout(node.inputs[0])
+    approximate = node.attrs.get("approximate", "none") == "tanh"
+    e.op("GELU", [source], [e.declare(node.outputs[0], layout)], "GeluOptions", approximate=approximate)
+
+
+def _log_softmax(e: Emission, node: Node) -> None:
+    name = node.inputs[0]
+    rank = len(e.graph.shapes[name])
+    if int(node.attrs.get("axis", -1)) % rank != rank - 1:
+        raise Unsupported("log-softmax over another axis than the last", fix="take it over the last axis")
+    _fixed(e, node, "onnx", "LOG_SOFTMAX", _LOG_PROBABILITY, "LogSoftmaxOptions")
+
+
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         "Clip": Operator(_clip),
+        "Gelu": Operator(_gelu),
         "HardSigmoid": Operator(_hard_sigmoid),
         "HardSwish": Operator(_hard_swish),
         "LeakyRelu": Operator(_leaky_relu),
+        "LogSoftmax": Operator(_log_softmax, fixed=_LOG_PROBABILITY),
         "PRelu": Operator(_prelu),
         "Sigmoid": Operator(_sigmoid, fixed=_PROBABILITY),
         "Softmax": Operator(_softmax, fixed=_PROBABILITY),

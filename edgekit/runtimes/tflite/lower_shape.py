@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, in_layout
+from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, in_layout, order_survives, permuted
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
@@ -23,7 +23,7 @@ def _reshape(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     image = len(e.graph.shapes[name]) == 4 and e.layout(name) == "nhwc" and not e.same_order(name)
     if image and node.op in ("Identity", "Dropout"):
-        e.reshape(e.read(name), e.declare(out, "nhwc"), e.shape(out, "nhwc"))
+        e.hand_on(out, "nhwc", e.read(name))
         return
     if image and _feeds_matrices(e, node):
         source = e.read(name)
@@ -32,7 +32,7 @@ def _reshape(e: Emission, node: Node) -> None:
     else:
         source = e.read(name, "onnx" if image else None)
     layout: Layout = "nhwc" if len(e.graph.shapes[out]) == 4 and e.same_order(out) else "onnx"
-    e.reshape(source, e.declare(out, layout), e.shape(out, layout))
+    e.hand_on(out, layout, source)
 
 
 def _feeds_matrices(e: Emission, node: Node) -> bool:
@@ -53,23 +53,26 @@ def _feeds_matrices(e: Emission, node: Node) -> bool:
 
 
 def _transpose(e: Emission, node: Node) -> None:
+    """TRANSPOSE into the layout in which it is least work: none where that turns the file's own order back."""
     name, out = node.inputs[0], node.outputs[0]
-    rank = len(e.graph.shapes[name])
-    wanted: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
+    rank, source = len(e.graph.shapes[name]), e.read(name)
+    perm: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
     # From the input's order in the file to ONNX order, through the node's own permutation, to the output's order in the file.
     if e.layout(name) == "nhwc":
-        wanted = [TO_ONNX[axis] for axis in wanted]
-    layout: Layout = "onnx"
-    if rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ())):
-        layout = "nhwc"
-        wanted = [wanted[axis] for axis in TO_NHWC]
-    source, target = e.read(name), e.declare(out, layout)
-    if list(wanted) == sorted(wanted):
-        e.reshape(source, target, e.shape(out, layout))
-    elif rank > 6:
+        perm = permuted(TO_ONNX, perm)
+    wanted: dict[Layout, Sequence[int]] = {"onnx": perm}
+    if rank == 4:
+        wanted["nhwc"] = permuted(perm, TO_NHWC)
+    shape = e.writer.shape(source)
+    for layout, order in wanted.items():
+        if order_survives(shape, order):
+            e.hand_on(out, layout, source)
+            return
+    if rank > 6:
         raise Unsupported(f"a transposition of {rank} dimensions", fix="reshape to at most 6 dimensions before it")
-    else:
-        e.transpose(source, target, wanted)
+    image = rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ()))
+    chosen: Layout = "nhwc" if image else "onnx"
+    e.transpose(source, e.declare(out, chosen), wanted[chosen])
 
 
 def _slice(e: Emission, node: Node) -> None:

@@ -41,6 +41,8 @@ def settle(graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], bor
     chosen: dict[str, Precision] = {}
     for node in graph.nodes:
         precision = plan.precision(node.name)
+        if is_integer(graph, node) and node.op in operators and operators[node.op].float_only:
+            precision = "float32"
         if node.name in follows:
             sources = [home[name] for name in dict.fromkeys(node.inputs) if name in home and graph.dtypes[name] == "float32"]
             readers = _wanted(graph, node, asked)

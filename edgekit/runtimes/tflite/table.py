@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from edgekit.runtimes.tflite import lower_activation, lower_arithmetic, lower_conv, lower_dense, lower_image, lower_pool, lower_shape
+from edgekit.runtimes.tflite import (
+    lower_activation,
+    lower_arithmetic,
+    lower_conv,
+    lower_dense,
+    lower_image,
+    lower_norm,
+    lower_pool,
+    lower_select,
+    lower_shape,
+)
 from edgekit.runtimes.tflite.operator import Operator
 
 __all__ = ["OPERATORS"]
@@ -17,7 +27,9 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         **lower_conv.OPERATORS,
         **lower_dense.OPERATORS,
         **lower_image.OPERATORS,
+        **lower_norm.OPERATORS,
         **lower_pool.OPERATORS,
+        **lower_select.OPERATORS,
         **lower_shape.OPERATORS,
     }
 )
