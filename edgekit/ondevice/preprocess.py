@@ -1,4 +1,4 @@
-"""From a raw sample to the network's inputs: resize, crop, colour, normalise, layout for one of them; the others go in as they are.
+"""From a raw sample to the network's inputs: resize, crop, colour, normalise, layout; those that are no images can go in as they are.
 
 The same file runs on the board and on the host (calibration, verification), so that both see the same bytes. numpy only.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["apply", "check", "feed", "resize", "run"]
 
 DEFAULTS: dict[str, Any] = {"resize": None, "crop": None, "filter": "bilinear", "color": "rgb"}
-DEFAULTS.update(scale=1.0, mean=[], std=[], layout="nchw", input=ALONE, pad={})
+DEFAULTS.update(scale=1.0, mean=[], std=[], layout="nchw", inputs=[ALONE], pad={})
 CHOICES = {"filter": ("bilinear", "bicubic", "nearest"), "color": ("rgb", "bgr", "gray"), "layout": ("nchw", "nhwc")}
 SIDE_MAX = 16384
 # Pillow, src/libImaging/Resample.c: 32 bits hold 8 of pixel, 2 of headroom for filters with negative lobes, and the rest of coefficient.
@@ -42,8 +42,8 @@ def check(declared: dict[str, Any]) -> dict[str, Any]:
             raise AgentError("input", "preprocess.%s must hold finite numbers" % key)
     if not all(full["std"]):
         raise AgentError("input", "preprocess.std must not hold 0")
-    if not isinstance(full["input"], (str, type(None))):
-        raise AgentError("input", "preprocess.input must name an array of the samples")
+    if not isinstance(full["inputs"], list) or not all(isinstance(name, str) for name in full["inputs"]):
+        raise AgentError("input", "preprocess.inputs must name arrays of the samples")
     pads: list[Any] = list(full["pad"].values()) if isinstance(full["pad"], dict) else [None]
     if not all(type(value) in (int, float) and math.isfinite(value) for value in pads):
         raise AgentError("input", "preprocess.pad must hold finite numbers by the name of an array")
@@ -88,14 +88,14 @@ def run(steps: dict[str, Any], sample: NDArray[Any]) -> NDArray[Any]:
 def feed(steps: dict[str, Any], sample: Sample, shapes: dict[str, list[int]]) -> Sample:
     """Turn a sample's arrays into the network's inputs, each with a leading batch axis of 1; names stay.
 
-    The steps apply to the array that ``steps["input"]`` names, and to none when that is None: token ids and masks go in as they are. An
-    array that ``steps["pad"]`` gives a value is padded with it, at the end of each axis that is shorter than in ``shapes``.
+    The steps apply to the arrays that ``steps["inputs"]`` names; others, as token ids and masks, go in as they are. An array that
+    ``steps["pad"]`` gives a value is padded with it, at the end of each axis that is shorter than in ``shapes``.
     """
     import numpy as np
 
     fed = {}
     for name, array in sample.items():
-        value = run(steps, array) if name == steps["input"] else np.ascontiguousarray(array).reshape((1, *array.shape))
+        value = run(steps, array) if name in steps["inputs"] else np.ascontiguousarray(array).reshape((1, *array.shape))
         missing = [max(0, want - have) for want, have in zip(shapes[name], value.shape)] if name in steps["pad"] else []
         if any(missing) and len(shapes[name]) == value.ndim:
             filler = np.array(steps["pad"][name]).astype(value.dtype)

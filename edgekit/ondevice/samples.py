@@ -14,14 +14,14 @@ import re
 import tempfile
 import tokenize
 import zipfile
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any, ContextManager, Dict, Iterable, Iterator
 
 from .wire import AgentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALONE", "Sample", "Samples", "read", "write"]
+__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "npy_header", "read", "write"]
 
 Sample = Dict[str, Any]  # arrays by name
 
@@ -79,16 +79,25 @@ class Samples(ContextManager["Samples"]):
 
         try:
             with self._zip.open(name) as file:
-                header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
-                shape, _, dtype = header(file)
-                size = math.prod(shape, start=dtype.itemsize)
-                if dtype.hasobject or not 0 <= size <= self._zip.getinfo(name).file_size:
+                shape, _, dtype = npy_header(file)
+                if math.prod(shape, start=dtype.itemsize) > self._zip.getinfo(name).file_size:
                     raise ValueError("its header promises what the entry does not hold")
                 file.seek(0)
                 array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
         except REFUSED as error:
             raise AgentError("input", "%s: %s cannot be read: %s" % (self.path, name, error)) from error
         return array
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
+    """Read shape, Fortran order and dtype of a ``.npy`` entry; one of `REFUSED` where it is none of plain numbers."""
+    from numpy.lib import format as npy
+
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+    shape, fortran_order, dtype = header(file)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("its header describes no array of plain values")
+    return shape, fortran_order, dtype
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Sample]:

@@ -103,7 +103,7 @@ def test_what_is_no_image_skips_the_image_steps() -> None:
         ({"mean": [float("inf")]}, "mean"),
         ({"std": [0.0]}, "must not hold 0"),
         ({"std": "1"}, "std"),
-        ({"input": 1}, "input"),
+        ({"inputs": "x"}, "inputs"),
         ({"pad": 0}, "pad"),
         ({"pad": {"ids": "0"}}, "pad"),
         ({"pad": {"ids": float("nan")}}, "pad"),
@@ -128,19 +128,19 @@ def fed(declared: dict[str, Any], shapes: dict[str, list[int]], **sample: Any) -
     return preprocess.feed(preprocess.check(declared), sample, shapes)
 
 
-def test_the_steps_are_for_the_input_they_name() -> None:
+def test_the_steps_are_for_the_inputs_they_name() -> None:
     image, ids = noise(0, 4, 4), np.arange(3)
     shapes = {"image": [1, 3, 4, 4], "ids": [1, 3]}
-    inputs = fed({"input": "image", "scale": 0.5}, shapes, image=image, ids=ids)
+    inputs = fed({"inputs": ["image"], "scale": 0.5}, shapes, image=image, ids=ids)
     assert np.array_equal(inputs["image"], preprocess.apply({"scale": 0.5}, image))
     assert (inputs["ids"].dtype, inputs["ids"].tolist()) == (np.int64, [[0, 1, 2]])
     assert np.array_equal(fed({"scale": 0.5}, {"x": [1, 3, 4, 4]}, x=image)["x"], inputs["image"])
-    plain = fed({"input": None, "scale": 0.5}, {"x": [1, 4, 4, 3]}, x=image)["x"]
+    plain = fed({"inputs": [], "scale": 0.5}, {"x": [1, 4, 4, 3]}, x=image)["x"]
     assert (plain.dtype, plain.shape) == (np.uint8, (1, 4, 4, 3))
 
 
 def test_a_short_sample_is_padded_at_its_end_where_declared() -> None:
-    declared = {"input": None, "pad": {"ids": 7, "mask": 0}}
+    declared = {"inputs": [], "pad": {"ids": 7, "mask": 0}}
     inputs = fed(declared, {"ids": [1, 5], "mask": [1, 5], "kinds": [1, 5]}, ids=np.arange(3), mask=np.ones(5, bool), kinds=np.zeros(3))
     assert inputs["ids"].tolist() == [[0, 1, 2, 7, 7]]
     assert inputs["ids"].dtype == np.int64
@@ -154,4 +154,4 @@ def test_a_short_sample_is_padded_at_its_end_where_declared() -> None:
 
 def test_padding_must_be_of_the_arrays_own_type() -> None:
     with pytest.raises(AgentError, match=r"pad: ids is int64, which 0\.5 is not"):
-        fed({"input": None, "pad": {"ids": 0.5}}, {"ids": [1, 5]}, ids=np.arange(3))
+        fed({"inputs": [], "pad": {"ids": 0.5}}, {"ids": [1, 5]}, ids=np.arange(3))
