@@ -158,7 +158,9 @@ class SideBySide:
         options.enable_mem_pattern = False
         # See `simulate`: the optimiser would quantize float weights by itself.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # One node after the other as written (onnxruntime, graph_viewer.cc: PriorityNodeCompare). The default goes depth first from
-        # the outputs: all of one network, then all of the next, every tensor waiting for its fellow.
+        # Even so it gives each reader of a DequantizeLinear one of its own, and runs these last (ensure_unique_dq_for_node_unit.cc).
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # One node after the other as written (graph_viewer.cc, PriorityNodeCompare). The default goes depth first from the outputs:
+        # all of one network, then all of the next, every tensor waiting for its fellow.
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         return onnxruntime.InferenceSession(graph.to_onnx(outputs).SerializeToString(), options, providers=["CPUExecutionProvider"])
