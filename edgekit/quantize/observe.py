@@ -16,12 +16,12 @@ from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, Node
 from edgekit.quantize.histogram import Histogram
 
-__all__ = ["Progress", "equivalents", "observe", "run_float", "session", "single"]
+__all__ = ["MOVES", "Progress", "equivalents", "observe", "run_float", "session", "single"]
 
 Progress = Callable[[str, int, int], None]
 
 _HELD_BYTES = 16 << 20
-_MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
+MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
 
 
 def observe(
@@ -126,7 +126,7 @@ def equivalents(graph: Graph) -> dict[str, str]:
         source, made = node.inputs[0] if node.inputs else "", node.outputs[0]
         if graph.dtypes.get(made) != "float32" or source in graph.weights:
             continue
-        if node.op in _MOVES:
+        if node.op in MOVES:
             onto[made] = source
         elif _clamp_keeps_zero(graph, node) and _only_feeds(graph, source, outputs) and source not in onto:
             onto[source] = made
