@@ -22,6 +22,9 @@ WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "
 """Operators that take a clamp behind them as their attribute ``clip``; their lowerings write it (``clamp.clipped``)."""
 
 
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+
+
 def fuse(graph: Graph) -> Graph:
     """Apply all rewrites; node names and the names of remaining tensors stay."""
     for rewrite in (_canonical_means, _canonical_clips, _fuse_bias, _fuse_clips):
@@ -88,7 +91,9 @@ def _canonical_clips(graph: Graph) -> Graph:
             lo, hi = bound(node, 1, -np.inf), bound(node, 2, np.inf)
             # Bounds that are not constants stay as they are, for the lowering to refuse.
             if lo is not None and hi is not None:
-                return replace(node, inputs=node.inputs[:1], attrs={"clip": (lo, hi)})
+                # Those of float32 itself are none.
+                bounds = (lo if lo > -_FLOAT_MAX else -np.inf, hi if hi < _FLOAT_MAX else np.inf)
+                return replace(node, inputs=node.inputs[:1], attrs={"clip": bounds})
         return node
 
     return graph.with_nodes(map(rewritten, graph.nodes))

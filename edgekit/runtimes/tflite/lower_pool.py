@@ -84,6 +84,6 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "AveragePool": Operator(_average_pool, same_scale=True),
         "GlobalMaxPool": Operator(_max_pool, same_scale=True, moves=True),
         "MaxPool": Operator(_max_pool, same_scale=True, moves=True),
-        "ReduceMean": Operator(_mean),
+        "ReduceMean": Operator(_mean, light=True),
     }
 )
