@@ -13,6 +13,7 @@ from edgekit.runtimes.tflite import (
     lower_image,
     lower_norm,
     lower_pool,
+    lower_reduce,
     lower_select,
     lower_shape,
 )
@@ -29,6 +30,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         **lower_image.OPERATORS,
         **lower_norm.OPERATORS,
         **lower_pool.OPERATORS,
+        **lower_reduce.OPERATORS,
         **lower_select.OPERATORS,
         **lower_shape.OPERATORS,
     }

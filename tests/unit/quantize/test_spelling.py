@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgekit.graph import Array
-from edgekit.quantize.pattern import reduced_axes
+from edgekit.pattern import reduced_axes
 from tests.unit.quantize.networks import checked, integers, model, normal, ops, positive, scalars
 
 MATRIX = "float[N,8,16] x"
