@@ -66,7 +66,8 @@ def _counts(e: Emission, node: Node, kernel: Sequence[int], *, include_pads: boo
         first = np.arange(o) * s - pads[axis]
         lo, hi = (-pads[axis], n + pads[axis + 2]) if include_pads else (0, n)
         along.append(np.minimum(first + k, hi) - np.maximum(first, lo))
-    return along[0][:, None] * along[1][None, :]
+    counts: Array = along[0][:, None] * along[1][None, :]
+    return counts
 
 
 def _kernel(e: Emission, node: Node) -> tuple[int, int]:
