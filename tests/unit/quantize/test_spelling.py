@@ -201,6 +201,7 @@ def test_a_diagonal_stays() -> None:
         ("s = Shape(x) z = ConstantOfShape(s) y = Add(x, z)", ["Add"], {}),
         ("s = Shape(x) e = Expand(a, s) y = Mul(x, e)", ["Mul"], {"a": normal(16)}),
         ("a, b = Split<axis=-1>(x, sizes) y = Mul(a, b)", ["Split", "Mul"], integers(sizes=[8, 8])),
+        ("r = Resize(x, , s) y = Relu(r)", ["Relu"], {"s": np.array([1, 1.01, 1.06], np.float32)}),
     ],
 )
 def test_moves(body: str, wanted: list[str], weights: dict[str, Array]) -> None:
