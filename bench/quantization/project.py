@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.quantization import data
-from bench.quantization.case import CASES, Part
+from bench.quantization.case import CASES
 from bench.quantization.peer import Peer
 from bench.quantization.sets import Sets
 
@@ -42,15 +40,14 @@ def write_project(folder: Path, model: str, sets: Sets, samples: int, peer: Peer
         The samples are those that the peers get, and nothing is left to preprocess: layout ``"nhwc"`` leaves their
         axes alone. Else they are the raw ones, and edgekit preprocesses them.
     """
-    case = CASES[model]
-    calibration, evaluation = _raw(replace(case.calibration, samples=samples)), _raw(case.evaluation)
-    preprocess = case.preprocess.to_wire()
+    calibration: dict[str, Any] = {"dataset": f"{sets.calibration}.npz", "samples": samples}
+    evaluation = {"dataset": f"{sets.evaluation}.npz"}
+    preprocess = CASES[model].preprocess.to_wire()
     if prepared:
         preprocess = {"layout": "nhwc"}
         _write_prepared(folder / "prepared_calibration.py", sets.calibration, "")
         _write_prepared(folder / "prepared_evaluation.py", sets.evaluation, str(sets.folder / "labels.npy"))
-        calibration = {"dataset": "prepared_calibration:samples", "samples": samples}
-        evaluation = {"dataset": "prepared_evaluation:samples"}
+        calibration["dataset"], evaluation["dataset"] = "prepared_calibration:samples", "prepared_evaluation:samples"
     tables: dict[str, Mapping[str, Any]] = {
         "model": {"path": str(sets.model), "name": model.replace("_", "-")},
         "preprocess": preprocess,
@@ -65,8 +62,3 @@ def write_project(folder: Path, model: str, sets: Sets, samples: int, peer: Peer
 
 def _write_prepared(file: Path, folder: Path, labels: str) -> None:
     file.write_text(_PREPARED.format(folder=str(folder), labels=labels), encoding="utf-8")
-
-
-def _raw(part: Part) -> dict[str, Any]:
-    wanted = {"dataset": str(data.find(part.set)), "skip": part.skip, "samples": part.samples}
-    return {key: value for key, value in wanted.items() if value is not None}

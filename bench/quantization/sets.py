@@ -1,7 +1,8 @@
 """Prepare a case once, the same for every peer: the float model, and the samples as it takes them. ``run`` calls ``prepare``.
 
 In the folder of a case: ``float.onnx``; ``float.tflite`` where one can be made; ``calibration/`` and ``evaluation/``
-with one ``.npy`` per input; ``labels.npy``; ``reference.npy``, the float outputs by ONNX Runtime.
+with one ``.npy`` per input; of images, ``calibration.npz`` and ``evaluation.npz``, the raw samples; ``labels.npy``;
+``reference.npy``, the float outputs by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -117,12 +118,14 @@ def _differs(folder: Path, tflite: Path, cache: Path) -> str | None:
 
 
 def _images(case: Case, part: Part, folder: Path, entry: str, cache: Path) -> list[int]:
-    """Write the samples as edgekit's own preprocessing makes them, and return their labels."""
+    """Write the samples as edgekit's own preprocessing makes them, beside them the raw ones, and return their labels."""
     with tempfile.TemporaryDirectory() as scratch:
         place = data.find(part.set)
         held = open_dataset(place.name, place.parent, Path(scratch) / "held.npz", skip=part.skip, count=part.samples)
-        np.save(folder / f"{entry}.npy", np.concatenate([case.preprocess.apply(x) for x in held]))
-        return list(held.labels or ())
+        raw, labels = [sample["x"] for sample in held], list(held.labels or ())
+    np.save(folder / f"{entry}.npy", np.concatenate([case.preprocess.apply(x) for x in raw]))
+    np.savez(folder.with_suffix(".npz"), x=np.stack(raw), y=np.array(labels, np.int64))
+    return labels
 
 
 def _sentences(case: Case, part: Part, folder: Path, entry: str, cache: Path) -> list[int]:
