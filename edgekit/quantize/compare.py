@@ -277,9 +277,10 @@ def channel_axes(graph: Graph) -> dict[str, int]:
     for node in graph.nodes:
         source = node.inputs[0] if node.inputs else ""
         for name in node.outputs:
-            shape = graph.shapes.get(name, ())
+            shape, before = graph.shapes.get(name, ()), graph.shapes.get(source, ())
             axes[name] = 1 if node.op in _CONVOLUTIONS else _channel_axis(shape)
-            if source in axes and graph.shapes[source] == shape:
+            # A convolution in one dimension is one in two between reshapes.
+            if source in axes and (before == shape or (node.op in MOVES and axes[source] == 1 and before[:2] == shape[:2])):
                 axes[name] = axes[source]
     return axes
 
