@@ -55,10 +55,10 @@ def power(values: Array) -> float:
     return float(np.square(values).sum())
 
 
-def test_layers_are_nodes_with_their_clamps_and_what_only_moves_is_none(graph: Graph, plan: QuantPlan) -> None:
+def test_layers_are_inputs_and_nodes_with_their_clamps_and_what_only_moves_is_none(graph: Graph, plan: QuantPlan) -> None:
     found = by_tensor(graph, plan)
-    assert list(found) == TENSORS
-    assert [layer.op for layer in found.values()] == ["Conv", "MaxPool", "Conv", "Add", "Concat", "Gemm"]
+    assert list(found) == ["x", *TENSORS]
+    assert [layer.op for layer in found.values()] == ["Input", "Conv", "MaxPool", "Conv", "Add", "Concat", "Gemm"]
     assert found["r"].range == plan.ranges["r"]
 
 
@@ -105,6 +105,19 @@ def test_the_parts_of_the_error(graph: Graph, plan: QuantPlan) -> None:
     assert found.clipped == pytest.approx(power(exact["y"] - np.clip(exact["y"], grid.lo, grid.hi)), rel=1e-3)
     assert found.saturated == int(((levels > 127) | (levels < -128)).sum()) > 0
     assert found.values == exact["y"].size
+
+
+def test_an_input_is_stored_and_no_more(graph: Graph, plan: QuantPlan) -> None:
+    found = by_tensor(graph, plan)["x"]
+    assert (found.name, found.precision, found.weights) == ("x", "int8", 0.0)
+    assert float(found.alone.sum()) == pytest.approx(found.stored)
+    assert found.whole == pytest.approx(found.stored)
+    grid = grid_of(plan, "x")
+    values = np.stack([sample["x"] for sample in SAMPLES])
+    assert found.saturated == int(((values > grid.hi + grid.step / 2) | (values < grid.lo - grid.step / 2)).sum())
+    kept = msgspec.structs.replace(plan, nodes={graph.producers["a"].name: NodePrecision("float32", "to see")})
+    assert by_tensor(graph, kept)["x"].precision == "float32"
+    assert by_tensor(graph, kept)["x"].noise == 0.0
 
 
 def test_a_float_layer_loses_nothing_alone(graph: Graph, plan: QuantPlan) -> None:
