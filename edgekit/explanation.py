@@ -44,6 +44,8 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     Attributes
     ----------
+    place
+        Its number in the network's order, from 0.
     tensor
         What the last of its nodes makes.
     why
@@ -63,6 +65,7 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         not tried.
     """
 
+    place: int
     name: str
     op: str
     tensor: str
