@@ -41,9 +41,9 @@ class Histogram:
         int64 [bins]: values per bin, exact zeros left out. Relu puts half of all values there, which
         carry no error at any scale and would drown the rest.
     lo, hi
-        Smallest and largest value, exact.
+        Smallest and largest value, exact, also of values that were not counted.
     zeros
-        How many values are exactly zero.
+        How many of the counted values are exactly zero.
     """
 
     exponent: int
@@ -54,8 +54,15 @@ class Histogram:
     zeros: int
 
     @classmethod
-    def of(cls, values: Array, *, name: str = "values") -> Histogram:
-        """Count a float32 array of any shape; ``name`` speaks in the error.
+    def of(cls, values: Array, *, name: str = "values", bounds: tuple[float, float] | None = None) -> Histogram:
+        """Count a float32 array of any shape.
+
+        Parameters
+        ----------
+        name
+            Speaks in the error.
+        bounds
+            Smallest and largest value, where ``values`` is only a part of what there is.
 
         Raises
         ------
@@ -65,7 +72,7 @@ class Histogram:
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         if flat.size == 0:
             raise InputError(f"tensor {name!r} has no values")
-        lo, hi = float(flat.min()), float(flat.max())
+        lo, hi = bounds or (float(flat.min()), float(flat.max()))
         if not (math.isfinite(lo) and math.isfinite(hi)):
             raise InputError(
                 f"tensor {name!r} takes a value that is not finite (NaN or infinity)",
