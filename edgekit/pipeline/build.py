@@ -6,7 +6,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,13 +25,15 @@ from edgekit.digest import check_folder
 from edgekit.errors import BuildError, InputError
 from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.feed import bind, check_samples
-from edgekit.graph import Graph
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.calibrate import RANDOM_SAMPLES, observations_of, random_samples
 from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, class_count, prove, wire_layout
 from edgekit.project import Project
-from edgekit.quantize.calibrate import DEFAULT_METHOD, calibrate
+from edgekit.quantize.calibrate import DEFAULT_METHOD, plan_from
+from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.normalise import normalise
+from edgekit.quantize.observe import observe
 from edgekit.report import BundleName, Findings, Measurement, Report, Verdict, encode_report
 from edgekit.runtimes import RUNTIMES, Artifact
 from edgekit.sources import source_for
@@ -44,16 +46,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 GOLDEN_COUNT = 8
 # The tolerance is the least one, in quantization steps; see `edgekit.pipeline.verify`.
 _GOLDEN = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", tolerance=2)
-_RANDOM_SAMPLES = 32
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: where the bundle is, and what it proved."""
+    """A finished build: where the bundle is, what it proved, and what the user should know beside."""
 
     path: Path
     manifest: Manifest
     report: Report
+    notes: tuple[str, ...]
 
 
 def build(
@@ -64,6 +66,7 @@ def build(
     model_path: Path,
     output: Path,
     allow_random: bool = False,
+    resume: bool = False,
     progress: Progress = silent,
 ) -> Built:
     """Quantize a model for a target, prove it on the evaluation set, and write its bundle.
@@ -78,6 +81,8 @@ def build(
         The bundle is written in this folder.
     allow_random
         Calibrate on random data when no calibration set is declared; taints the bundle.
+    resume
+        Go on where an interrupted build stopped.
 
     Raises
     ------
@@ -97,13 +102,20 @@ def build(
         feed = bind(project.preprocess, graph.inputs, evaluation)
         check_samples(feed, evaluation)
         check_labels(graph, evaluation)
+        notes: tuple[str, ...] = ()
+        histograms: Mapping[str, Histogram]
         if calibration:
-            check_samples(bind(project.preprocess, graph.inputs, calibration), calibration)
             refuse_overlap(calibration, evaluation)
-        plan = calibrate(
+            seen = bind(project.preprocess, graph.inputs, calibration)
+            check_samples(seen, calibration)
+            calibrated = observations_of(graph, seen, calibration, resume=resume, progress=progress)
+            histograms, notes = calibrated.observations.histograms, calibrated.notes
+        else:
+            histograms = observe(graph, random_samples(graph), total=RANDOM_SAMPLES, progress=progress)
+        plan = plan_from(
             graph,
-            _inputs(graph, project, calibration),
-            total=len(calibration) if calibration else _RANDOM_SAMPLES,
+            histograms,
+            total=len(calibration) if calibration else RANDOM_SAMPLES,
             method=project.calibration.method or DEFAULT_METHOD,
             dataset_sha256=calibration.sha256 if calibration else None,
             progress=progress,
@@ -156,7 +168,7 @@ def build(
         taints=() if calibration else ("calibrated on random data",),
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report)
+    return Built(write_bundle(manifest, files, output), manifest, report, notes)
 
 
 @contextmanager
@@ -196,24 +208,6 @@ def _datasets(project: Project, folder: Path, scratch: Path, *, allow_random: bo
     evaluation = open_dataset(proof.dataset, folder, scratch / "evaluation.npz", skip=proof.skip, count=proof.samples)
     progress("read the samples", 2, 2)
     return calibration, evaluation
-
-
-def _inputs(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
-    if calibration is None:
-        return _random_inputs(graph)
-    return map(bind(project.preprocess, graph.inputs, calibration), calibration)
-
-
-def _random_inputs(graph: Graph) -> Iterator[dict[str, Array]]:
-    generator = np.random.default_rng(0)
-    for _ in range(_RANDOM_SAMPLES):
-        yield {
-            # Whole numbers are ids or truth values: 0 and 1 are valid as either.
-            spec.name: generator.standard_normal(spec.shape, dtype=np.float32)
-            if spec.dtype == "float32"
-            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
-            for spec in graph.inputs
-        }
 
 
 def _report(name: str, target: str, findings: Findings, proof: Proof, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:

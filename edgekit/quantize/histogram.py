@@ -24,6 +24,8 @@ MAX_BINS = 4096
 
 _MIN_EXPONENT = -126  # 2**126 still is a float32
 _INDEX_BITS = 22  # bin numbers and their differences stay exact in float32
+_LARGEST = float(np.finfo(np.float32).max)
+_TOTAL_MAX = 2.0**60
 _BLOCK = 1 << 16  # 256 KiB of float32: the passes over a block stay in the second-level cache
 
 
@@ -81,6 +83,24 @@ class Histogram:
         exponent = _exponent(lo, hi)
         first, last = _bin(lo, exponent), _bin(hi, exponent)
         counts, zeros = _count(flat, exponent, first, last - first + 1)
+        return cls(exponent, first, counts, lo + 0.0, hi + 0.0, zeros)
+
+    @classmethod
+    def checked(cls, exponent: int, first: int, counts: Array, lo: float, hi: float, zeros: int) -> Histogram:
+        """Make a histogram of parts that nobody vouches for.
+
+        Raises
+        ------
+        ValueError
+            `of` would not make such a one.
+        """
+        if not (math.isfinite(lo) and math.isfinite(hi) and -_LARGEST <= lo <= hi <= _LARGEST):
+            raise ValueError(f"a histogram from {lo} to {hi}")
+        wanted = _exponent(lo, hi)
+        if (exponent, first, counts.size) != (wanted, _bin(lo, wanted), _bin(hi, wanted) - _bin(lo, wanted) + 1):
+            raise ValueError(f"a histogram from {lo} to {hi} with {counts.size} bins from {first} of width 2**{exponent}")
+        if counts.min() < 0 or zeros < 0 or float(counts.sum(dtype=np.float64)) + zeros > _TOTAL_MAX:
+            raise ValueError("a histogram with impossible counts")
         return cls(exponent, first, counts, lo + 0.0, hi + 0.0, zeros)
 
     def __add__(self, other: Histogram) -> Histogram:
