@@ -14,7 +14,7 @@ import csv
 import importlib
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -73,6 +73,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.digests)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[dict[str, Array]]:
+        """Yield some of the samples."""
+        with samples.Samples(self.container) as container:
+            yield from (container[number] for number in numbers)
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -81,12 +81,19 @@ def build(
             resume=resume,
             progress=progress,
         )
-    data = {"bundle": str(built.path), "report": msgspec.to_builtins(built.report), "taints": list(built.manifest.taints)}
+    data = {
+        "bundle": str(built.path),
+        "report": msgspec.to_builtins(built.report),
+        "taints": list(built.manifest.taints),
+        "notes": list(built.notes),
+    }
     return Answer(data, lambda page: _print(page, built), worst(built.report))
 
 
 def _print(page: Page, built: Built) -> None:
     print_report(page, built.report)
+    for note in built.notes:
+        page.line(("note:", "yellow"), f" {note}")
     for taint in built.manifest.taints:
         page.line(("tainted:", "red"), f" {taint}")
     page.line(f"bundle  {built.path}  ({megabytes(built.path.stat().st_size)})")

@@ -41,11 +41,12 @@ _GOLDEN = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-out
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: where the bundle is, and what it proved."""
+    """A finished build: where the bundle is, what it proved, and what the user should know beside."""
 
     path: Path
     manifest: Manifest
     report: Report
+    notes: tuple[str, ...]
 
 
 def build(
@@ -93,7 +94,7 @@ def build(
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
-        recovered = quantize(material, project, runtime, progress=progress)
+        recovered, notes = quantize(material, project, runtime, resume=resume, progress=progress)
         reference = float_reference(material.proto, material.evaluation, material.feed, scratch, progress=progress)
         judge = Judge(recovered, runtime, reference, project.build, budget, progress=progress)
         chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)
@@ -142,7 +143,7 @@ def build(
         taints=() if material.calibration else ("calibrated on random data",),
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report)
+    return Built(write_bundle(manifest, files, output), manifest, report, notes)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,16 @@ from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Graph
 from edgekit.model import Model
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.calibrate import random_samples, samples_of
+from edgekit.pipeline.prepare import prepare
 from edgekit.pipeline.verify import check_labels
 from edgekit.project import DatasetSection, Project
-from edgekit.quantize.normalise import normalise
 from edgekit.runtimes import Runtime
 from edgekit.sources import source_for
 
 __all__ = ["Material", "gather"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-_RANDOM_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,11 @@ class Material:
     graph
         The same in plain form, prepared for the runtime.
     feed
-        How a sample becomes the graph's inputs.
-    calibration
+        How an evaluation sample becomes the graph's inputs.
+    calibration, calibration_feed
         None where ranges come from random data.
     samples
         Starts over at each call: what calibration sees, preprocessed, one sample at a time.
-    count
-        How many these are.
     """
 
     model: Model
@@ -54,9 +51,9 @@ class Material:
     graph: Graph
     feed: Feed
     calibration: Dataset | None
+    calibration_feed: Feed | None
     evaluation: Dataset
     samples: Callable[[], Iterable[Mapping[str, Array]]]
-    count: int
 
 
 def gather(
@@ -89,7 +86,7 @@ def gather(
     model = source.read(model_path)
     _check_declared(project, allow_random=allow_random)
     proto = source.load(model)
-    graph = runtime.prepare(normalise(proto, shapes=project.model.shapes))
+    graph = prepare(proto, project, runtime)
     inputs = [spec.name for spec in graph.inputs]
     progress("read the samples", 0, 2)
     calibration = _dataset(project.calibration, folder, scratch / "calibration.npz", inputs)
@@ -101,11 +98,11 @@ def gather(
     check_samples(feed, evaluation)
     check_labels(graph, evaluation)
     if calibration is None:
-        return Material(model, proto, graph, feed, None, evaluation, lambda: _random_inputs(graph), _RANDOM_SAMPLES)
+        return Material(model, proto, graph, feed, None, None, evaluation, lambda: random_samples(graph))
     own = bind(project.preprocess, graph.inputs, calibration)
     check_samples(own, calibration)
     refuse_overlap(calibration, evaluation)
-    return Material(model, proto, graph, feed, calibration, evaluation, lambda: map(own, calibration), len(calibration))
+    return Material(model, proto, graph, feed, calibration, own, evaluation, samples_of(own, calibration))
 
 
 def _check_declared(project: Project, *, allow_random: bool) -> None:
@@ -125,15 +122,3 @@ def _dataset(section: DatasetSection, folder: Path, container: Path, inputs: lis
     if section.dataset is None:
         return None
     return open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples, inputs=inputs)
-
-
-def _random_inputs(graph: Graph) -> Iterator[dict[str, Array]]:
-    generator = np.random.default_rng(0)
-    for _ in range(_RANDOM_SAMPLES):
-        yield {
-            # Whole numbers are ids or truth values: 0 and 1 are valid as either.
-            spec.name: generator.standard_normal(spec.shape, dtype=np.float32)
-            if spec.dtype == "float32"
-            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
-            for spec in graph.inputs
-        }
