@@ -151,6 +151,8 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         The gravest first.
     preprocessing
         None when it could not be checked: no labels, or no images.
+    notes
+        What the user should know of how this was made: calibration files that could not be used or written.
     """
 
     samples: int
@@ -158,3 +160,4 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     layers: tuple[Layer, ...]
     findings: tuple[Finding, ...]
     preprocessing: Preprocessing | None
+    notes: tuple[str, ...] = ()

@@ -34,10 +34,10 @@ def layer_chart(title: str, layers: Sequence[Layer]) -> str:
     rows = sorted(layers, key=lambda layer: layer.place)
     height = _HEAD + _ROW * len(rows) + _EDGE
     width = _NAMES + _BARS + 2 * _EDGE
+    size = f'width="{width}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width} {height}" font-family="sans-serif">',
+        f'<rect {size} fill="white"/>',
         _text(_EDGE, 20, title, size=14),
         _text(_NAMES, 38, "bar: SQNR in dB of the layer alone in int8; dot: with every layer before it in int8; grey: kept in float"),
     ]

@@ -96,6 +96,8 @@ def _print(page: Page, title: str, found: Explanation, plot: Path | None) -> Non
         _print_finding(page, finding)
     if not found.findings:
         page.line(("nothing found:", "green"), " no layer is ill, and preprocessing is not at fault as far as it could be checked")
+    for note in found.notes:
+        page.line(("note:", "yellow"), f" {note}")
     if plot:
         page.line(f"plot  {plot}")
 

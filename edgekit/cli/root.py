@@ -122,7 +122,7 @@ _EPILOG = (
         "probe": ("edgekit.cli.probe:probe", "Measure latency or accuracy on a device."),
         "status": ("edgekit.cli.deploy:status", "Show the releases on a device."),
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),
-        "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, or verify it."),
+        "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
         "device": ("edgekit.cli.device:device", "Look at a device, or set up its runtime."),
         "report": ("edgekit.cli.report:report", "Show a saved report."),

@@ -62,8 +62,8 @@ def debug(
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with tempfile.TemporaryDirectory(prefix="edgekit-debug-") as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=Path(scratch), progress=progress)
-        recovered = quantize(material, project, runtime, progress=progress)
-        return _explain(material, recovered, samples, progress)
+        recovered, notes = quantize(material, project, runtime, progress=progress)
+        return _explain(material, recovered, samples, notes, progress)
 
 
 def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int = SAMPLES, progress: Progress = silent) -> Explanation:
@@ -100,7 +100,7 @@ def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int
         _check_same(bundle, plan, material)
         options = Recovery(**{name: name in plan.recovery for name in Recovery.__dataclass_fields__})
         recovered = recover(material.graph, plan, material.samples, options=options, progress=progress)
-        return _explain(material, recovered, samples, progress)
+        return _explain(material, recovered, samples, (), progress)
 
 
 def _check_same(bundle: Bundle, plan: QuantPlan, material: Material) -> None:
@@ -125,7 +125,7 @@ def _check_same(bundle: Bundle, plan: QuantPlan, material: Material) -> None:
         raise InputError("the bundle was calibrated with other samples than [calibration] names now", fix=again)
 
 
-def _explain(material: Material, recovered: Recovered, samples: int, progress: Progress) -> Explanation:
+def _explain(material: Material, recovered: Recovered, samples: int, notes: tuple[str, ...], progress: Progress) -> Explanation:
     graph, plan = recovered.original, recovered.plan
     count = min(samples, len(material.evaluation))
     measured = compare(graph, recovered.graph, plan, _spread(material, count), total=count, progress=progress)
@@ -140,6 +140,7 @@ def _explain(material: Material, recovered: Recovered, samples: int, progress: P
         layers=tuple(_layer(place, measured[place], plan, gains) for place in order),
         findings=((warned,) if warned else ()) + diagnose(graph, plan, measured, gains),
         preprocessing=checked,
+        notes=notes,
     )
 
 
