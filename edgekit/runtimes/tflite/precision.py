@@ -6,8 +6,9 @@ either precision, so it is written in the one that takes fewer QUANTIZE and DEQU
 it and its neighbours; on a tie the plan's word holds. So a reshape inside a float island stays float, and one that the
 plan keeps in float between int8 nodes does not become an island of its own.
 
-Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way: a residual sum
-between two float normalisations is float, for it would cost a conversion more to compute it in int8.
+Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way, and on a tie for
+float, which is exact: a residual sum between two float normalisations is float, for it would cost a conversion
+more to compute it in int8.
 """
 
 from __future__ import annotations
@@ -38,12 +39,8 @@ def settle(
     light
         Names of further nodes that follow their neighbours, whatever the plan says.
     """
-    follows = {*light} | {
-        node.name
-        for node in graph.nodes
-        if node.op in operators and (operators[node.op].moves or (is_integer(graph, node) and not operators[node.op].float_only))
-    }
-    asked = _asked(graph, plan, follows, border)
+    follows = {*light} | {node.name for node in graph.nodes if node.op in operators and _loses_nothing(graph, node, operators[node.op])}
+    asked = _asked(graph, plan, follows, light, border)
     home: dict[str, Precision] = {spec.name: border for spec in graph.inputs}
     chosen: dict[str, Precision] = {}
     for node in graph.nodes:
@@ -51,7 +48,7 @@ def settle(
         if is_integer(graph, node) and node.op in operators and operators[node.op].float_only:
             precision = "float32"
         if node.name in follows:
-            sources = [home[name] for name in dict.fromkeys(node.inputs) if name in home and graph.dtypes[name] == "float32"]
+            sources = [home[name] for name in _sources(graph, node)]
             readers = _wanted(graph, node, asked)
             bridges: dict[Precision, int] = {
                 "int8": sources.count("float32") + ("float32" in readers),
@@ -59,18 +56,35 @@ def settle(
             }
             if bridges["int8"] != bridges["float32"]:
                 precision = "int8" if bridges["int8"] < bridges["float32"] else "float32"
+            elif node.name in light:
+                precision = "float32"
         chosen[node.name] = precision
         home.update(dict.fromkeys(node.outputs, precision))
     return chosen
 
 
-def _asked(graph: Graph, plan: QuantPlan, follows: set[str], border: Precision) -> dict[str, set[Precision]]:
-    """Return in which precisions each tensor is wanted, by those who compute with it, behind whatever moves it."""
+def _loses_nothing(graph: Graph, node: Node, operator: Operator) -> bool:
+    """Tell whether a node is the same in both precisions. A table of constants is not: in float it has four times the bytes."""
+    return (operator.moves and bool(_sources(graph, node))) or (is_integer(graph, node) and not operator.float_only)
+
+
+def _sources(graph: Graph, node: Node) -> list[str]:
+    """Return the real tensors that a node reads, constants apart."""
+    return [name for name in dict.fromkeys(node.inputs) if name and graph.dtypes[name] == "float32" and name not in graph.weights]
+
+
+def _asked(graph: Graph, plan: QuantPlan, follows: set[str], light: Collection[str], border: Precision) -> dict[str, set[Precision]]:
+    """Return in which precisions each tensor is wanted, by those who compute with it, behind whatever moves it.
+
+    Light arithmetic on one tensor wants it as it is: it can be converted behind as well as before.
+    """
     asked: dict[str, set[Precision]] = {spec.name: {border} for spec in graph.outputs}
     for node in reversed(graph.nodes):
         needs = {plan.precision(node.name)}
         if node.name in follows:
             needs = _wanted(graph, node, asked)
+        if node.name in light and len(_sources(graph, node)) == 1:
+            needs = set()
         for name in node.inputs:
             asked.setdefault(name, set()).update(needs)
     return asked
