@@ -27,12 +27,11 @@ from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.feed import bind, check_samples
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.calibrate import RANDOM_SAMPLES, observations_of, random_samples
+from edgekit.pipeline.calibrate import RANDOM_SAMPLES, float_graph, observations_of, random_samples
 from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, class_count, prove, wire_layout
 from edgekit.project import Project
 from edgekit.quantize.calibrate import DEFAULT_METHOD, plan_from
 from edgekit.quantize.histogram import Histogram
-from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observe import observe
 from edgekit.report import BundleName, Findings, Measurement, Report, Verdict, encode_report
 from edgekit.runtimes import RUNTIMES, Artifact
@@ -98,7 +97,7 @@ def build(
     with _scratch() as scratch:
         calibration, evaluation = _datasets(project, folder, scratch, allow_random=allow_random, progress=progress)
         proto = source.load(model)
-        graph = normalise(proto, shapes=project.model.shapes)
+        graph = float_graph(proto, project, target)
         feed = bind(project.preprocess, graph.inputs, evaluation)
         check_samples(feed, evaluation)
         check_labels(graph, evaluation)

@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 
+from edgekit import lazy
 from edgekit._version import __version__
 from edgekit.dataset import Dataset, open_dataset
 from edgekit.errors import InputError
@@ -24,9 +26,11 @@ from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
+from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.sources import source_for
+from edgekit.target import Target
 
-__all__ = ["RANDOM_SAMPLES", "Calibrated", "Shard", "calibrate", "observations_of", "random_samples", "samples_of"]
+__all__ = ["RANDOM_SAMPLES", "Calibrated", "Shard", "calibrate", "float_graph", "observations_of", "random_samples", "samples_of"]
 
 CHECKPOINT_S = 5.0
 """How much work a kill -9 may cost. Writing takes some ten milliseconds."""
@@ -55,12 +59,15 @@ class Calibrated:
     ----------
     reused
         How many of the samples had been observed before.
+    cached
+        Whether the cache has them now.
     notes
         What the user should know of files that could not be used or written.
     """
 
     observations: Observations
     reused: int
+    cached: bool
     notes: tuple[str, ...]
 
 
@@ -82,9 +89,22 @@ def random_samples(graph: Graph) -> Iterator[dict[str, Array]]:
         }
 
 
+def float_graph(proto: onnx.ModelProto, project: Project, target: Target) -> Graph:
+    """Return the graph that is observed: plain, and as the target's runtime wants it.
+
+    Raises
+    ------
+    InputError
+        See ``normalise``.
+    """
+    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
+    return runtime.prepare(normalise(proto, shapes=project.model.shapes))
+
+
 def calibrate(
     project: Project,
     folder: Path,
+    target: Target,
     *,
     model_path: Path,
     shard: Shard | None = None,
@@ -97,6 +117,10 @@ def calibrate(
 
     Parameters
     ----------
+    project, folder
+        What ``edgekit.toml`` says, and the folder its paths start from.
+    model_path
+        The float model.
     shard
         Only this part, which must go to ``output``.
     parts
@@ -117,12 +141,14 @@ def calibrate(
     section = project.calibration
     with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as scratch:
         dataset = open_dataset(project.calibration.dataset, folder, Path(scratch) / "c.npz", skip=section.skip, count=section.samples)
-        graph = normalise(source.load(source.read(model_path)), shapes=project.model.shapes)
+        graph = float_graph(source.load(source.read(model_path)), project, target)
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)
+    elif not found.cached:
+        raise InputError(found.notes[-1], fix="set XDG_CACHE_HOME to a folder that can be written to, or name a file with --output")
     return found
 
 
@@ -170,7 +196,7 @@ def observations_of(
     else:
         progress("calibrate", before.count, before.count)
         work.save()
-    return Calibrated(work.observations, before.count, (*notes, *work.notes))
+    return Calibrated(work.observations, before.count, not work.notes, (*notes, *work.notes))
 
 
 def _part(path: Path, identity: Identity, graph: Graph) -> Observations:
