@@ -23,6 +23,7 @@ WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "
 """Operators that take a clamp behind them as their attribute ``clip``; their lowerings write it (``clamp.clipped``)."""
 
 
+_FLOAT_MAX = float(np.finfo(np.float32).max)
 _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"})
 
 
@@ -85,7 +86,9 @@ def _canonical_clips(graph: Graph) -> Graph:
             lo, hi = bound(node, 1, -np.inf), bound(node, 2, np.inf)
             # Bounds that are not constants stay as they are, for the lowering to refuse.
             if lo is not None and hi is not None:
-                return replace(node, inputs=node.inputs[:1], attrs={"clip": (lo, hi)})
+                # Those of float32 itself are none.
+                bounds = (lo if lo > -_FLOAT_MAX else -np.inf, hi if hi < _FLOAT_MAX else np.inf)
+                return replace(node, inputs=node.inputs[:1], attrs={"clip": bounds})
         return node
 
     return graph.with_nodes(map(rewritten, graph.nodes))

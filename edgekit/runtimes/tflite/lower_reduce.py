@@ -34,9 +34,9 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         # Of the int8 kernels, MEAN and SUM rescale.
         "ReduceMax": Operator(_reduce("REDUCE_MAX"), same_scale=True, moves=True),
-        "ReduceMean": Operator(_reduce("MEAN")),
+        "ReduceMean": Operator(_reduce("MEAN"), light=True),
         "ReduceMin": Operator(_reduce("REDUCE_MIN"), same_scale=True, moves=True),
         "ReduceProd": Operator(_reduce("REDUCE_PROD"), float_only="TFLite has no int8 REDUCE_PROD"),
-        "ReduceSum": Operator(_reduce("SUM")),
+        "ReduceSum": Operator(_reduce("SUM"), light=True),
     }
 )
