@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgekit.errors import BuildError
 from edgekit.graph import Graph
@@ -54,14 +54,21 @@ def _channels_last(graph: Graph, name: str) -> bool:
     return bool(readers) and all(node.op == "Transpose" and list(node.attrs.get("perm", ())) == list(TO_ONNX) for node in readers)
 
 
-def write_outputs(e: Emission, io_dtype: str, layout: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Write what the graph's outputs need; return the file's output tensors and their layouts, by name."""
+def write_outputs(e: Emission, io_dtype: str, layout: str, unlike: Collection[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Write what the graph's outputs need; return the file's output tensors and their layouts, by name.
+
+    Parameters
+    ----------
+    unlike
+        Outputs that are float32 whatever ``io_dtype`` says: no one scale holds all their parts.
+    """
     tensors: dict[str, int] = {}
     layouts: dict[str, str] = {}
     entries = {spec.name for spec in e.graph.inputs}
-    e.precision = "float32" if io_dtype == "float32" else "int8"
     for spec in e.graph.outputs:
         name = spec.name
+        in_float = io_dtype == "float32" or name in unlike
+        e.precision = "float32" if in_float else "int8"
         if name in entries or name in e.graph.weights:
             raise BuildError(f"output {name!r} is not computed by any node")
         layouts[name] = layout if len(spec.shape) == 4 and not _turned_last(e.graph, name) else "as-is"
@@ -69,7 +76,7 @@ def write_outputs(e: Emission, io_dtype: str, layout: str) -> tuple[dict[str, in
         inner = e.read(name, wanted)
         e.writer.rename(e.home(name), f"{name}/inner")
         e.writer.rename(inner, name)
-        if spec.dtype == "float32" and io_dtype == "uint8":
+        if spec.dtype == "float32" and io_dtype == "uint8" and not in_float:
             outer = _outer(e, name, inner, io_dtype)
             e.quantize(inner, outer)
             inner = outer

@@ -14,7 +14,7 @@ from edgekit.runtimes import Artifact, Support
 from edgekit.runtimes.tflite.border import declare_inputs, write_outputs
 from edgekit.runtimes.tflite.fuse import fuse
 from edgekit.runtimes.tflite.lowering import lower, prepare, support
-from edgekit.runtimes.tflite.precision import settle
+from edgekit.runtimes.tflite.precision import settle, unlike_outputs
 from edgekit.runtimes.tflite.restate import restate
 from edgekit.runtimes.tflite.table import OPERATORS
 
@@ -38,14 +38,15 @@ class TfliteRuntime:
     def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
         """Write the artifact; see ``edgekit.runtimes.Runtime``.
 
-        Whole numbers are int32 in the file, where ONNX has int64, and keep the model's axes.
+        Whole numbers are int32 in the file, where ONNX has int64, and keep the model's axes. An output of unlike
+        parts, which the plan joins in float, is float32 whatever ``io_dtype`` says.
         """
         fused = fuse(graph)
         precisions = settle(fused, plan, OPERATORS, "float32" if io_dtype == "float32" else "int8")
         e = prepare(fused, plan, precisions)
         inputs, layouts = declare_inputs(e, io_dtype, layout, precisions)
         lower(e, precisions)
-        outputs, output_layouts = write_outputs(e, io_dtype, layout)
+        outputs, output_layouts = write_outputs(e, io_dtype, layout, unlike_outputs(fused, plan))
         data = e.writer.finish(inputs, outputs)
 
         def specs(tensors: Mapping[str, int]) -> tuple[TensorSpec, ...]:

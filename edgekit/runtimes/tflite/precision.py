@@ -4,7 +4,8 @@ The plan decides for every node that computes. One that only moves values (a res
 concatenation, ``Operator.moves``), or whose results are whole numbers or truth values, loses nothing in
 either precision, so it is written in the one that takes fewer QUANTIZE and DEQUANTIZE operators between
 it and its neighbours; on a tie the plan's word holds. So a reshape inside a float island stays float, and one that the
-plan keeps in float between int8 nodes does not become an island of its own.
+plan keeps in float between int8 nodes does not become an island of its own. But a joint of several tensors that the plan
+keeps in float stays so: in int8 they would share one scale, which is why the plan says it.
 
 Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way, and on a tie for
 float, which is exact: a residual sum between two float normalisations is float, for it would cost a conversion
@@ -19,7 +20,9 @@ from edgekit.graph import Graph, Node
 from edgekit.plan import Precision, QuantPlan
 from edgekit.runtimes.tflite.operator import Operator
 
-__all__ = ["is_integer", "settle"]
+__all__ = ["is_integer", "settle", "unlike_outputs"]
+
+_MOVES = frozenset({"Concat", "Reshape", "Slice", "Transpose"})
 
 
 def is_integer(graph: Graph, node: Node) -> bool:
@@ -40,6 +43,7 @@ def settle(
         Names of further nodes that follow their neighbours, whatever the plan says.
     """
     follows = {*light} | {node.name for node in graph.nodes if node.op in operators and _loses_nothing(graph, node, operators[node.op])}
+    follows -= _float_joints(graph, plan)
     asked = _asked(graph, plan, follows, light, border)
     home: dict[str, Precision] = {spec.name: border for spec in graph.inputs}
     chosen: dict[str, Precision] = {}
@@ -61,6 +65,30 @@ def settle(
         chosen[node.name] = precision
         home.update(dict.fromkeys(node.outputs, precision))
     return chosen
+
+
+def unlike_outputs(graph: Graph, plan: QuantPlan) -> set[str]:
+    """Return the outputs that a joint kept in float makes, directly or through moves: no int8 scale holds them."""
+    joints = _float_joints(graph, plan)
+    found = set()
+    for spec in graph.outputs:
+        node = graph.producers.get(spec.name)
+        while node is not None and node.name not in joints and node.op in _MOVES:
+            node = graph.producers.get(node.inputs[0])
+        if node is not None and node.name in joints:
+            found.add(spec.name)
+    return found
+
+
+def _float_joints(graph: Graph, plan: QuantPlan) -> set[str]:
+    """Return the concatenations that the plan keeps in float although what they join is int8."""
+
+    def is_int8(name: str) -> bool:
+        maker = graph.producers.get(name)
+        return maker is None or plan.precision(maker.name) == "int8"
+
+    kept = [node for node in graph.nodes if node.op == "Concat" and plan.precision(node.name) == "float32"]
+    return {node.name for node in kept if any(is_int8(name) for name in _sources(graph, node))}
 
 
 def _loses_nothing(graph: Graph, node: Node, operator: Operator) -> bool:
