@@ -30,7 +30,8 @@ def prepare(graph: Graph, plan: QuantPlan, precisions: Mapping[str, Precision]) 
     int8 = {node.name: OPERATORS[node.op] for node in graph.nodes if precisions[node.name] == "int8" and node.op in OPERATORS}
     same_scale = {name for name, operator in int8.items() if operator.same_scale}
     fixed = {name: operator.fixed for name, operator in int8.items() if operator.fixed}
-    return Emission(graph, plan.weights, resolve(graph, plan, same_scale, fixed))
+    symmetric = {node.inputs[slot] for node in graph.nodes if node.name in int8 for slot in int8[node.name].symmetric}
+    return Emission(graph, plan.weights, resolve(graph, plan, same_scale, fixed, symmetric))
 
 
 def lower(e: Emission, precisions: Mapping[str, Precision]) -> None:
