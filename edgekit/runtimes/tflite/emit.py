@@ -15,6 +15,7 @@ from edgekit.runtimes.tflite.border import declare_inputs, write_outputs
 from edgekit.runtimes.tflite.fuse import fuse
 from edgekit.runtimes.tflite.lowering import lower, prepare, support
 from edgekit.runtimes.tflite.precision import settle
+from edgekit.runtimes.tflite.restate import restate
 from edgekit.runtimes.tflite.table import OPERATORS
 
 __all__ = ["TfliteRuntime"]
@@ -27,8 +28,8 @@ class TfliteRuntime:
     scheme = ASYMMETRIC
 
     def prepare(self, graph: Graph) -> Graph:
-        """Return the graph as it is; see ``edgekit.runtimes.Runtime``."""
-        return graph
+        """Say otherwise what TFLite cannot say; see ``edgekit.runtimes.Runtime``."""
+        return restate(graph)
 
     def support(self, graph: Graph) -> dict[str, Support]:
         """Say what becomes of every node; see ``edgekit.runtimes.Runtime``."""
