@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from edgekit import lazy
 from edgekit._version import __version__
@@ -21,16 +20,16 @@ from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Array, Graph
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.cache import Entry, read_observations, write_observations
+from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.project import Project
 from edgekit.quantize.histogram import Histogram
-from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
 from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.sources import source_for
 from edgekit.target import Target
 
-__all__ = ["RANDOM_SAMPLES", "Calibrated", "Shard", "calibrate", "float_graph", "observations_of", "random_samples", "samples_of"]
+__all__ = ["RANDOM_SAMPLES", "Calibrated", "Shard", "calibrate", "observations_of", "random_samples", "samples_of"]
 
 CHECKPOINT_S = 5.0
 """How much work a kill -9 may cost. Writing takes some ten milliseconds."""
@@ -89,18 +88,6 @@ def random_samples(graph: Graph) -> Iterator[dict[str, Array]]:
         }
 
 
-def float_graph(proto: onnx.ModelProto, project: Project, target: Target) -> Graph:
-    """Return the graph that is observed: plain, and as the target's runtime wants it.
-
-    Raises
-    ------
-    InputError
-        See ``normalise``.
-    """
-    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
-    return runtime.prepare(normalise(proto, shapes=project.model.shapes))
-
-
 def calibrate(
     project: Project,
     folder: Path,
@@ -119,6 +106,8 @@ def calibrate(
     ----------
     project, folder
         What ``edgekit.toml`` says, and the folder its paths start from.
+    target
+        What builds will be for: its runtime has a say in what the graph is.
     model_path
         The float model.
     shard
@@ -135,15 +124,24 @@ def calibrate(
     InputError
         Model or samples are missing or do not fit, or a part is of something else.
     """
-    if project.calibration.dataset is None:
+    section = project.calibration
+    if section.dataset is None:
         raise InputError("no calibration set", fix='write [calibration] dataset = "..." in edgekit.toml')
     source = source_for(model_path)
-    section = project.calibration
+    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as scratch:
-        dataset = open_dataset(project.calibration.dataset, folder, Path(scratch) / "c.npz", skip=section.skip, count=section.samples)
-        graph = float_graph(source.load(source.read(model_path)), project, target)
+        graph = prepare(source.load(source.read(model_path)), project, runtime)
+        dataset = open_dataset(
+            section.dataset,
+            folder,
+            Path(scratch) / "calibration.npz",
+            skip=section.skip,
+            count=section.samples,
+            inputs=[spec.name for spec in graph.inputs],
+        )
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
+        graph = even_out(graph, project, runtime, map(feed, dataset))
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)
