@@ -1,15 +1,19 @@
-"""Which precision each node of a fused graph is written in, once the plan has spoken. Called by ``emit`` and ``support``.
+"""Which precision each node of a fused graph is written in. Called by ``emit`` and ``support``.
 
 The plan decides for every node that computes. One that only moves values (a reshape, a slice, a
 concatenation, ``Operator.moves``), or whose results are whole numbers or truth values, loses nothing in
 either precision, so it is written in the one that takes fewer QUANTIZE and DEQUANTIZE operators between
 it and its neighbours; on a tie the plan's word holds. So a reshape inside a float island stays float, and one that the
 plan keeps in float between int8 nodes does not become an island of its own.
+
+Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way, and on a tie for
+float, which is exact: a residual sum between two float normalisations is float, for it would cost a conversion
+more to compute it in int8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgekit.graph import Graph, Node
 from edgekit.plan import Precision, QuantPlan
@@ -23,20 +27,20 @@ def is_integer(graph: Graph, node: Node) -> bool:
     return all(graph.dtypes.get(name) != "float32" for name in node.outputs if name)
 
 
-def settle(graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], border: Precision) -> dict[str, Precision]:
+def settle(
+    graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], border: Precision, *, light: Collection[str] = ()
+) -> dict[str, Precision]:
     """Return the precision of every node, by its name.
 
     Parameters
     ----------
     border
         What the file's real inputs and outputs are stored in.
+    light
+        Names of further nodes that follow their neighbours, whatever the plan says.
     """
-    follows = {
-        node.name
-        for node in graph.nodes
-        if node.op in operators and (operators[node.op].moves or (is_integer(graph, node) and not operators[node.op].float_only))
-    }
-    asked = _asked(graph, plan, follows, border)
+    follows = {*light} | {node.name for node in graph.nodes if node.op in operators and _loses_nothing(graph, node, operators[node.op])}
+    asked = _asked(graph, plan, follows, light, border)
     home: dict[str, Precision] = {spec.name: border for spec in graph.inputs}
     chosen: dict[str, Precision] = {}
     for node in graph.nodes:
@@ -44,7 +48,7 @@ def settle(graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], bor
         if is_integer(graph, node) and node.op in operators and operators[node.op].float_only:
             precision = "float32"
         if node.name in follows:
-            sources = [home[name] for name in dict.fromkeys(node.inputs) if name in home and graph.dtypes[name] == "float32"]
+            sources = [home[name] for name in _sources(graph, node)]
             readers = _wanted(graph, node, asked)
             bridges: dict[Precision, int] = {
                 "int8": sources.count("float32") + ("float32" in readers),
@@ -52,18 +56,35 @@ def settle(graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], bor
             }
             if bridges["int8"] != bridges["float32"]:
                 precision = "int8" if bridges["int8"] < bridges["float32"] else "float32"
+            elif node.name in light:
+                precision = "float32"
         chosen[node.name] = precision
         home.update(dict.fromkeys(node.outputs, precision))
     return chosen
 
 
-def _asked(graph: Graph, plan: QuantPlan, follows: set[str], border: Precision) -> dict[str, set[Precision]]:
-    """Return in which precisions each tensor is wanted, by those who compute with it, behind whatever moves it."""
+def _loses_nothing(graph: Graph, node: Node, operator: Operator) -> bool:
+    """Tell whether a node is the same in both precisions. A table of constants is not: in float it has four times the bytes."""
+    return (operator.moves and bool(_sources(graph, node))) or (is_integer(graph, node) and not operator.float_only)
+
+
+def _sources(graph: Graph, node: Node) -> list[str]:
+    """Return the real tensors that a node reads, constants apart."""
+    return [name for name in dict.fromkeys(node.inputs) if name and graph.dtypes[name] == "float32" and name not in graph.weights]
+
+
+def _asked(graph: Graph, plan: QuantPlan, follows: set[str], light: Collection[str], border: Precision) -> dict[str, set[Precision]]:
+    """Return in which precisions each tensor is wanted, by those who compute with it, behind whatever moves it.
+
+    Light arithmetic on one tensor wants it as it is: it can be converted behind as well as before.
+    """
     asked: dict[str, set[Precision]] = {spec.name: {border} for spec in graph.outputs}
     for node in reversed(graph.nodes):
         needs = {plan.precision(node.name)}
         if node.name in follows:
             needs = _wanted(graph, node, asked)
+        if node.name in light and len(_sources(graph, node)) == 1:
+            needs = set()
         for name in node.inputs:
             asked.setdefault(name, set()).update(needs)
     return asked
