@@ -107,7 +107,7 @@ class Graph:
             "edgekit",
             [info(spec.name) for spec in self.inputs],
             [info(name) for name in [*own, *exposed]],
-            [numpy_helper.from_array(np.ascontiguousarray(w), name) for name, w in self.weights.items()],
+            [numpy_helper.from_array(w, name) for name, w in self.weights.items()],
         )
         # IR 8 is the newest that every onnxruntime since 1.12 reads.
         return helper.make_model(body, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
