@@ -1,10 +1,11 @@
 """``Dataset``: a fixed list of real samples, with labels where there are any.
 
 Three forms: a folder of images with ``labels.csv``, an ``.npz`` with ``x`` (and ``y``), and
-``module:function``. `open_dataset` reads one of them once, sample by sample, into a container of
-edgekit's own, checks each on the way, and everything later reads that container: so a shuffling
-loader cannot give two answers, memory stays flat, and no image is decoded twice. Each sample has a
-digest, so that calibration and evaluation can be shown to share none.
+``module:function``. For a network with several inputs the latter two hold an array for each, by its
+name. `open_dataset` reads one of them once, sample by sample, into a container of edgekit's own,
+checks each on the way, and everything later reads that container: so a shuffling loader cannot give
+two answers, memory stays flat, and no image is decoded twice. Each sample has a digest, so that
+calibration and evaluation can be shown to share none.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import csv
 import importlib
 import itertools
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,22 @@ import numpy as np
 
 from edgekit.digest import sha256_bytes
 from edgekit.errors import EdgekitError, InputError
+from edgekit.npz import rows
 from edgekit.ondevice import samples
 
 __all__ = ["Dataset", "Sample", "open_dataset", "refuse_overlap"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_LABELS = "y"
 _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One raw sample: an image as uint8 [height, width, 3] in RGB, or any other array."""
+    """One raw sample: arrays by name, an image as uint8 [height, width, 3] in RGB. The only array is ``x``, unless it has a name."""
 
-    x: Array
+    arrays: Mapping[str, Array]
     label: int | None
     origin: str
 
@@ -57,7 +59,7 @@ class Dataset:
     labels
         One for each sample, or None when any has none.
     examples
-        The first sample of each shape and type: what holds for them holds for all.
+        The first sample of each combination of shapes and types: what holds for them holds for all.
     """
 
     name: str
@@ -66,11 +68,16 @@ class Dataset:
     labels: tuple[int, ...] | None
     examples: tuple[Sample, ...]
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[dict[str, Array]]:
         return samples.read(self.container)
 
     def __len__(self) -> int:
         return len(self.digests)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that each sample holds."""
+        return tuple(sorted(self.examples[0].arrays))
 
     @cached_property
     def sha256(self) -> str:
@@ -99,15 +106,15 @@ def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, cou
     """
     digests: list[str] = []
     labels: list[int | None] = []
-    examples: dict[tuple[str, tuple[int, ...]], Sample] = {}
+    examples: dict[tuple[tuple[str, str, tuple[int, ...]], ...], Sample] = {}
 
-    def checked() -> Iterator[Array]:
+    def checked() -> Iterator[dict[str, Array]]:
         for sample in itertools.islice(_source(word, folder)(), skip, None if count is None else skip + count):
-            _check(sample)
-            digests.append(_digest(sample.x))
+            _check(sample, next(iter(examples.values()), sample))
+            digests.append(_digest(sample.arrays))
             labels.append(sample.label)
-            examples.setdefault((sample.x.dtype.str, sample.x.shape), sample)
-            yield sample.x
+            examples.setdefault(tuple((name, x.dtype.str, x.shape) for name, x in sorted(sample.arrays.items())), sample)
+            yield dict(sample.arrays)
 
     samples.write(container, checked())
     if not digests or (count is not None and len(digests) < count):
@@ -140,7 +147,7 @@ def _source(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     if path.is_dir():
         return _image_folder(path)
     if path.suffix == ".npz" and path.is_file():
-        return _npz(path)
+        return partial(_npz, path)
     if ":" in word and not path.exists():
         return _function(word, folder)
     if path.exists():
@@ -148,19 +155,28 @@ def _source(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     raise InputError(f"{path}: no such dataset", fix="check the path; it starts from the folder of edgekit.toml")
 
 
-def _check(sample: Sample) -> None:
-    x = sample.x
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"{sample.origin}: holds {x.dtype}, not numbers", fix="give arrays of numbers; text must be encoded first")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InputError(f"{sample.origin}: holds a value that is not finite", fix="remove the sample, or clean it")
+def _check(sample: Sample, first: Sample) -> None:
+    names = sample.arrays.keys()
+    if names != first.arrays.keys():
+        raise InputError(f"{sample.origin}: holds the arrays {', '.join(names)}; {first.origin} holds {', '.join(first.arrays)}")
+    for name, x in sample.arrays.items():
+        where = sample.origin if name == samples.ALONE else f"{sample.origin}: {name}"
+        if not samples.ARRAY.fullmatch(name):
+            raise InputError(f"{where}: no name for an array", fix="give arrays the names of the model's inputs")
+        if x.dtype.kind not in "biuf":
+            raise InputError(f"{where}: holds {x.dtype}, not numbers", fix="give arrays of numbers; text must be encoded first")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise InputError(f"{where}: holds a value that is not finite", fix="remove the sample, or clean it")
     if sample.label is not None and sample.label < 0:
         raise InputError(f"{sample.origin}: the label {sample.label} is negative", fix="labels count from 0")
 
 
-def _digest(x: Array) -> str:
-    head = f"{x.dtype.str} {x.shape} ".encode()
-    return sha256_bytes(head + np.ascontiguousarray(x).tobytes())
+def _digest(arrays: Mapping[str, Array]) -> str:
+    if arrays.keys() == {samples.ALONE}:
+        x = arrays[samples.ALONE]
+        return sha256_bytes(f"{x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
+    # Digests of fixed length between the names: no two samples spell the same text.
+    return sha256_bytes("".join(f"{_digest({samples.ALONE: x})} {name}\n" for name, x in sorted(arrays.items())).encode())
 
 
 def _image_folder(folder: Path) -> Callable[[], Iterator[Sample]]:
@@ -175,7 +191,7 @@ def _image_folder(folder: Path) -> Callable[[], Iterator[Sample]]:
 
     def read() -> Iterator[Sample]:
         for name, label in rows:
-            yield Sample(_decode(folder / name), label, str(folder / name))
+            yield Sample({samples.ALONE: _decode(folder / name)}, label, str(folder / name))
 
     return read
 
@@ -210,30 +226,22 @@ def _decode(path: Path) -> Array:
         raise InputError(f"{path}: not a readable image: {error}", fix="replace or remove this file") from error
 
 
-def _npz(path: Path) -> Callable[[], Iterator[Sample]]:
-    def read() -> Iterator[Sample]:
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                x = archive["x"]
-                y = archive["y"] if "y" in archive.files else None
-        except KeyError as error:
-            raise InputError(f"{path}: no array 'x' in it", fix="np.savez_compressed(path, x=samples, y=labels)") from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a readable .npz: {error}") from error
-        if x.ndim < 1 or (y is not None and y.shape != x.shape[:1]):
-            shape = None if y is None else y.shape
-            raise InputError(f"{path}: x has shape {x.shape} and y {shape}", fix="y must hold one whole number per row of x")
-        if y is not None and y.dtype.kind not in "iu":
-            raise InputError(f"{path}: y is {y.dtype}", fix="y must hold whole numbers, one per sample")
-        for number in range(len(x)):
-            yield Sample(x[number], None if y is None else int(y[number]), f"{path}[{number}]")
-
-    return read
+def _npz(path: Path) -> Iterator[Sample]:
+    for number, row in enumerate(rows(path)):
+        label = row.pop(_LABELS, None)
+        if not row:
+            raise InputError(f"{path}: no array 'x' in it", fix="np.savez_compressed(path, x=samples, y=labels)")
+        if label is not None and (label.dtype.kind not in "iu" or label.shape):
+            raise InputError(f"{path}: y is {label.dtype} {list(label.shape)}", fix="y must hold whole numbers, one per sample")
+        yield Sample(row, None if label is None else int(label), f"{path}[{number}]")
 
 
 def _function(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     module_name, _, attribute = word.partition(":")
-    fix = f"{module_name}.py must lie in {folder} or be installed, and {attribute}() give samples x or pairs (x, label)"
+    fix = (
+        f"{module_name}.py must lie in {folder} or be installed, and {attribute}() give samples or pairs (sample, label), "
+        "a sample being an array, or a dict with one for each input"
+    )
     # The user's own module lies beside their edgekit.toml, as with any project-local plug-in.
     if str(folder.resolve()) not in sys.path:
         sys.path.insert(0, str(folder.resolve()))
@@ -245,9 +253,11 @@ def _function(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     def read() -> Iterator[Sample]:
         try:
             for number, item in enumerate(function()):
-                paired = isinstance(item, (tuple, list)) and len(item) == 2 and np.ndim(item[0]) > 0
-                x, label = item if paired else (item, None)
-                yield Sample(np.asarray(x), None if label is None else int(label), f"{word}[{number}]")
+                paired = isinstance(item, (tuple, list)) and len(item) == 2 and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
+                sample, label = item if paired else (item, None)
+                named = sample if isinstance(sample, Mapping) else {samples.ALONE: sample}
+                arrays = {str(name): np.asarray(x) for name, x in named.items()}
+                yield Sample(arrays, None if label is None else int(label), f"{word}[{number}]")
         except EdgekitError:
             raise
         except Exception as error:

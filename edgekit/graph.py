@@ -6,6 +6,7 @@ functions ``Graph -> Graph``; nobody changes one in place. Knows numpy and onnx,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,10 +24,13 @@ __all__ = ["Array", "Graph", "Node", "from_onnx"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_GELU_OPSET = 20
+"""The first operator set with Gelu (ONNX operator changelog)."""
+
 
 @dataclass(frozen=True)
 class Node:
-    """One ONNX operator. A missing optional input is the empty string.
+    """One ONNX operator, or a ``Gelu`` whatever the operator set. A missing optional input is the empty string.
 
     ``attrs`` holds Python values: int, float, str, lists of these, or a numpy array.
     """
@@ -87,7 +91,7 @@ class Graph:
         return tuple(name for name in names if self.dtypes.get(name) == "float32")
 
     def to_onnx(self, extra_outputs: Iterable[str] = ()) -> onnx.ModelProto:
-        """Write the graph as an ONNX model.
+        """Write the graph as an ONNX model. A ``Gelu`` is spelled out where the operator set has none.
 
         Parameters
         ----------
@@ -102,12 +106,16 @@ class Graph:
         entries = {spec.name for spec in self.inputs}
         own = [spec.name for spec in self.outputs]
         exposed = [name for name in extra_outputs if name not in own and name not in entries]
+        constants = dict(self.weights)
+        nodes: list[Node] = []
+        for node in self.nodes:
+            nodes += _spelled_gelu(node, constants) if node.op == "Gelu" and self.opset < _GELU_OPSET else [node]
         body = helper.make_graph(
-            [helper.make_node(n.op, n.inputs, n.outputs, name=n.name, **n.attrs) for n in self.nodes],
+            [helper.make_node(n.op, n.inputs, n.outputs, name=n.name, **n.attrs) for n in nodes],
             "edgekit",
             [info(spec.name) for spec in self.inputs],
             [info(name) for name in [*own, *exposed]],
-            [numpy_helper.from_array(w, name) for name, w in self.weights.items()],
+            [numpy_helper.from_array(np.asarray(w, order="C"), name) for name, w in constants.items()],
         )
         # IR 8 is the newest that every onnxruntime since 1.12 reads.
         return helper.make_model(body, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
@@ -184,6 +192,32 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
         shapes=shapes,
         dtypes=dtypes,
     )
+
+
+def _spelled_gelu(node: Node, constants: dict[str, Array]) -> list[Node]:
+    """Return the arithmetic of a Gelu, and add its constants: ONNX operator Gelu, "Function Body"."""
+    x, y = node.inputs[0], node.outputs[0]
+    by_tanh = node.attrs.get("approximate", "none") == "tanh"
+    gain = math.sqrt(2.0 / math.pi) if by_tanh else math.sqrt(0.5)
+    values = {"gain": gain, "cubic": 0.044715, "one": 1.0, "half": 0.5}
+    named = {key: f"{y}/gelu/{key}" for key in values}
+    constants.update({named[key]: np.array(value, np.float32) for key, value in values.items() if by_tanh or key != "cubic"})
+
+    def tensor(key: str) -> str:
+        return f"{y}/gelu/{key}"
+
+    steps: list[tuple[str, tuple[str, ...], str]] = [("Mul", (x, named["gain"]), tensor("scaled"))]
+    if by_tanh:
+        # gain (x + 0.044715 x^3) = gain x (1 + 0.044715 x^2)
+        steps += [("Mul", (x, x), tensor("square")), ("Mul", (tensor("square"), named["cubic"]), tensor("bend"))]
+        steps += [
+            ("Add", (tensor("bend"), named["one"]), tensor("slope")),
+            ("Mul", (tensor("scaled"), tensor("slope")), tensor("argument")),
+        ]
+    steps += [("Tanh", (tensor("argument"),), tensor("gate"))] if by_tanh else [("Erf", (tensor("scaled"),), tensor("gate"))]
+    steps += [("Add", (tensor("gate"), named["one"]), tensor("sum")), ("Mul", (x, named["half"]), tensor("halved"))]
+    steps += [("Mul", (tensor("halved"), tensor("sum")), y)]
+    return [Node(node.name if output == y else output, op, inputs, (output,)) for op, inputs, output in steps]
 
 
 def _unique_names(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -95,6 +95,8 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         those kept out to meet an accuracy budget. A node not listed is int8.
     scheme
         What the runtime's kernels make of a range.
+    recovery
+        What was done to weights and biases to win accuracy back: ``quantize.recover``.
     """
 
     schema: Literal["edgekit.plan/1"] = "edgekit.plan/1"
@@ -106,6 +108,7 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     weights: dict[str, WeightScale]
     nodes: dict[str, NodePrecision] = {}
     scheme: Scheme = ASYMMETRIC
+    recovery: tuple[str, ...] = ()
 
     def precision(self, node: str) -> Precision:
         """Return the precision a node computes in."""

@@ -1,6 +1,7 @@
 """``Preprocess``: how a raw sample becomes the network's input, declared once.
 
 The arithmetic is `edgekit.ondevice.preprocess`, the same file on host and device; this is the noun.
+`edgekit.feed` says what it means for the inputs of one network.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         What the network wants; samples are RGB.
     layout
         The network's own: ``nchw`` or ``nhwc``.
+    inputs
+        Of a network with several inputs: those the steps are for. None means its images, the real-valued
+        inputs of four dimensions. All others go in as they are.
+    pad
+        By input: a number that fills up samples which are shorter than what the network takes, at the
+        end of each axis, after all other steps. Without one, a short sample is an error.
     """
 
     resize: Side | Size | None = None
@@ -46,11 +53,18 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     layout: Literal["nchw", "nhwc"] = "nchw"
+    inputs: tuple[str, ...] | None = None
+    pad: dict[str, float] = {}
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether anything is declared that changes values: all but the layout, which only images have, and padding."""
+        return msgspec.structs.replace(self, inputs=None, pad={}, layout="nchw") != Preprocess()
 
     def to_wire(self, *, layout: str | None = None) -> dict[str, Any]:
-        """Return the plain form that the manifest carries and the device reads."""
+        """Return the steps in the plain form that the manifest carries and the device reads."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        plain = {key: value for key, value in plain.items() if value is not None}
+        plain = {key: value for key, value in plain.items() if value is not None and key not in ("inputs", "pad")}
         return {**plain, "layout": layout or self.layout}
 
     def apply(self, sample: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit.measurement import Findings, Measurement, Outcome, Verdict
 from edgekit.parse import from_json
+from edgekit.trial import Trial
 
 __all__ = ["BundleName", "DeviceName", "Findings", "Measurement", "Outcome", "Report", "Verdict", "decode_report", "encode_report", "worst"]
 
@@ -49,6 +50,10 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environment
         Tool versions, ``time`` (ISO 8601, UTC; not inside a bundle, which is the same bytes on
         every rebuild), and what the probes add.
+    float_nodes
+        Node -> why the build computes it in float32.
+    trials
+        What the accuracy budget's search measured, in order; empty where there was none.
     """
 
     schema: Literal["edgekit.report/1"] = "edgekit.report/1"
@@ -59,6 +64,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     verdicts: tuple[Verdict, ...]
     samples: dict[str, tuple[int, ...]]
     environment: dict[str, str]
+    float_nodes: dict[str, str] = {}
+    trials: tuple[Trial, ...] = ()
 
 
 def encode_report(report: Report) -> bytes:

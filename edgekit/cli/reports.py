@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from edgekit.cli.output import Page
+from collections import Counter
+
+from edgekit.cli.output import Page, megabytes
 from edgekit.report import Measurement, Report
+from edgekit.trial import Trial, worthwhile
 
 __all__ = ["print_report"]
 
+_NAMES_MAX = 3
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "yellow"}
 
 
@@ -19,8 +23,33 @@ def print_report(page: Page, report: Report) -> None:
         board = report.environment.get("board", "this device")
         page.line((f"SIMULATED: {board} stands in for {report.bundle.target}; its times say nothing about the board", "yellow"))
     page.table(("measurement", "value", "n", "note"), [(m.name, figure(m), str(m.n), note(m)) for m in report.measurements])
+    if report.float_nodes:
+        page.line(f"{len(report.float_nodes)} nodes compute in float32:")
+        page.table(("nodes", "why"), [(_nodes(report, why, count), why) for why, count in Counter(report.float_nodes.values()).items()])
+    if len(report.trials) > 1:
+        page.line(f"What {len(report.trials)} trials found to choose from, cheapest first:")
+        columns = ("kept in float32", "multiplications in float32", "artifact", "top-1 change", "at least", "disagreement", "budget")
+        page.table(columns, [_trial(trial) for trial in worthwhile(report.trials)])
     for verdict in report.verdicts:
         page.line((verdict.outcome.upper(), f"{_COLOURS[verdict.outcome]} bold"), f" {verdict.name}: {verdict.text}")
+
+
+def _nodes(report: Report, why: str, count: int) -> str:
+    """Name the nodes that share a reason, the first few of many."""
+    names = [name for name, reason in report.float_nodes.items() if reason == why]
+    return ", ".join(names[:_NAMES_MAX]) + (f" and {count - _NAMES_MAX} more" if count > _NAMES_MAX else "")
+
+
+def _trial(trial: Trial) -> tuple[str, ...]:
+    return (
+        f"{len(trial.kept)} layers" if trial.kept else "none",
+        f"{trial.float_macs:.1%}",
+        megabytes(trial.artifact_bytes),
+        f"{trial.top1_delta:+.2%}",
+        f"{trial.top1_delta_low:+.2%}",
+        f"{trial.disagreement:.2%}",
+        trial.outcome,
+    )
 
 
 def figure(measurement: Measurement) -> str:

@@ -12,9 +12,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Iterator
 
-from . import preprocess
+from . import inputs, preprocess
 from .runner import GOLDEN, Runner, open_release
-from .samples import Samples, write
+from .samples import ALONE, Samples, write
 from .store import check_blob
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
 
@@ -29,12 +29,13 @@ class _Pass:
 
     def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples) -> None:
         self.runner, self.steps, self.samples = runner, preprocess.check(declared), samples
+        self.shapes = inputs.shapes(runner.inputs, samples.arrays)
         self.predictions: list[int] = []
 
     def outputs(self, stage: str, progress: Progress) -> Iterator[NDArray[Any]]:
         told = time.monotonic()
         for index in range(len(self.samples)):
-            self.runner.set(preprocess.run(self.steps, self.samples[index]))
+            self.runner.set(preprocess.feed(self.steps, self.samples[index], self.shapes))
             self.runner.invoke()
             output = self.runner.get()
             self.predictions.append(int(output.argmax()))
@@ -53,7 +54,7 @@ class _Pass:
             "labels": known,
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
-            "input": self.runner.input,
+            "inputs": self.runner.inputs,
             "output": self.runner.output,
         }
 
@@ -91,10 +92,10 @@ def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
     with contextlib.ExitStack() as stack:
         samples, *expected = [stack.enter_context(Samples(kept[key])) for key in GOLDEN]
         count, worst = len(samples), [0.0] * len(expected)
-        if not count or any(len(outputs) != count for outputs in expected):
+        if not count or any((len(outputs), outputs.arrays) != (count, (ALONE,)) for outputs in expected):
             raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
         for index, output in enumerate(_Pass(runner, declared, samples).outputs("golden", progress)):
-            worst = [max(so_far, steps(outputs[index], output)) for so_far, outputs in zip(worst, expected)]
+            worst = [max(so_far, steps(outputs[index][ALONE], output)) for so_far, outputs in zip(worst, expected)]
     nearest = min(worst)
     return {"ok": nearest <= tolerance, "count": count, "max_diff": nearest if math.isfinite(nearest) else None, "tolerance": tolerance}
 

@@ -14,7 +14,7 @@ import statistics
 import time
 from typing import Any, Callable
 
-from . import board, preprocess
+from . import board, inputs, preprocess
 from .runner import open_release
 from .samples import Samples
 from .wire import AgentError, Progress, integer, number
@@ -32,16 +32,17 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     declared, golden, runner = open_release(job, root)
     with Samples(golden["samples"]) as samples:
         raw = [samples[index] for index in range(min(len(samples), GOLDEN_MAX))]
+        shapes = inputs.shapes(runner.inputs, samples.arrays)
     if not raw:
         raise AgentError("input", "the bundle has no golden samples")
     steps, turn, before = preprocess.check(declared), itertools.cycle(raw), board.state()
 
     def end_to_end() -> None:
-        runner.set(preprocess.run(steps, next(turn)))
+        runner.set(preprocess.feed(steps, next(turn), shapes))
         runner.invoke()
         runner.get()
 
-    runner.set(preprocess.run(steps, raw[0]))
+    runner.set(preprocess.feed(steps, raw[0], shapes))
     started = time.perf_counter_ns()
     runner.invoke()
     first_invoke_ns = time.perf_counter_ns() - started

@@ -1,4 +1,4 @@
-"""From a raw sample to the network's float32 input: resize, crop, colour, normalise, layout.
+"""From a raw sample to the network's inputs: resize, crop, colour, normalise, layout; those that are no images can go in as they are.
 
 The same file runs on the board and on the host (calibration, verification), so that both see the same bytes. numpy only.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .samples import ALONE, Sample
 from .wire import AgentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["apply", "check", "resize", "run"]
+__all__ = ["apply", "check", "feed", "resize", "run"]
 
 DEFAULTS: dict[str, Any] = {"resize": None, "crop": None, "filter": "bilinear", "color": "rgb"}
-DEFAULTS.update(scale=1.0, mean=[], std=[], layout="nchw")
+DEFAULTS.update(scale=1.0, mean=[], std=[], layout="nchw", inputs=[ALONE], pad={})
 CHOICES = {"filter": ("bilinear", "bicubic", "nearest"), "color": ("rgb", "bgr", "gray"), "layout": ("nchw", "nhwc")}
 SIDE_MAX = 16384
 # Pillow, src/libImaging/Resample.c: 32 bits hold 8 of pixel, 2 of headroom for filters with negative lobes, and the rest of coefficient.
@@ -41,6 +42,11 @@ def check(declared: dict[str, Any]) -> dict[str, Any]:
             raise AgentError("input", "preprocess.%s must hold finite numbers" % key)
     if not all(full["std"]):
         raise AgentError("input", "preprocess.std must not hold 0")
+    if not isinstance(full["inputs"], list) or not all(isinstance(name, str) for name in full["inputs"]):
+        raise AgentError("input", "preprocess.inputs must name arrays of the samples")
+    pads: list[Any] = list(full["pad"].values()) if isinstance(full["pad"], dict) else [None]
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in pads):
+        raise AgentError("input", "preprocess.pad must hold finite numbers by the name of an array")
     return full
 
 
@@ -77,6 +83,27 @@ def run(steps: dict[str, Any], sample: NDArray[Any]) -> NDArray[Any]:
     if image and steps["layout"] == "nchw":
         value = value.transpose(2, 0, 1)
     return np.ascontiguousarray(value.reshape((1, *value.shape)))
+
+
+def feed(steps: dict[str, Any], sample: Sample, shapes: dict[str, list[int]]) -> Sample:
+    """Turn a sample's arrays into the network's inputs, each with a leading batch axis of 1; names stay.
+
+    The steps apply to the arrays that ``steps["inputs"]`` names; others, as token ids and masks, go in as they are. An array that
+    ``steps["pad"]`` gives a value is padded with it, at the end of each axis that is shorter than in ``shapes``.
+    """
+    import numpy as np
+
+    fed = {}
+    for name, array in sample.items():
+        value = run(steps, array) if name in steps["inputs"] else np.ascontiguousarray(array).reshape((1, *array.shape))
+        missing = [max(0, want - have) for want, have in zip(shapes[name], value.shape)] if name in steps["pad"] else []
+        if any(missing) and len(shapes[name]) == value.ndim:
+            filler = np.array(steps["pad"][name]).astype(value.dtype)
+            if filler != steps["pad"][name]:
+                raise AgentError("input", "preprocess.pad: %s is %s, which %r is not" % (name, value.dtype, steps["pad"][name]))
+            value = np.pad(value, [(0, count) for count in missing], constant_values=filler)
+        fed[name] = value
+    return fed
 
 
 def _size(height: int, width: int, wanted: Any) -> tuple[int, int]:

@@ -13,14 +13,13 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .inputs import encode
 from .releases import read_link
+from .samples import Sample
 from .store import MANIFEST, read_manifest, release_path, whole
 from .wire import DIGEST, IMPORT_TIMEOUT_S, NAME, AgentError, integer, matching
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 GOLDEN = ("samples", "outputs", "builtin_outputs")  # the manifest's golden files
 # Distribution and package, the one that is still maintained first.
@@ -64,7 +63,7 @@ def _import_failure(package: str, folder: str | None) -> str | None:
 
 
 class Runner:
-    """An artifact, opened: set its input, invoke it, get its first output. ``load_ns`` leaves the imports out.
+    """An artifact, opened: set its inputs, invoke it, get its first output. ``load_ns`` leaves the imports out.
 
     ``builtin`` keeps to the runtime's own kernels, which round otherwise than XNNPACK's.
     """
@@ -85,26 +84,18 @@ class Runner:
             raise AgentError("runtime-failed", "%s does not open %s: %s" % (name, artifact, error)) from error
         self.load_ns = time.perf_counter_ns() - started
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or not outputs:
-            raise AgentError("input", "%s has %d inputs and %d outputs; one input is needed" % (artifact, len(inputs), len(outputs)))
-        self._dtype = inputs[0]["dtype"]
-        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
-        self.input, self.output = _describe(inputs[0]), _describe(outputs[0])
+        if not inputs or not outputs:
+            raise AgentError("input", "%s has %d inputs and %d outputs; one of each is needed" % (artifact, len(inputs), len(outputs)))
+        self._input_indices, self._output_index = [details["index"] for details in inputs], outputs[0]["index"]
+        self.inputs, self.output = [_describe(details) for details in inputs], _describe(outputs[0])
         # No delegate was asked for, so one that took over part of the graph can only be the runtime's default.
         operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
         self.delegate = "xnnpack" if any(operator.get("op_name") == "DELEGATE" for operator in operators) else None
 
-    def set(self, value: NDArray[Any]) -> None:
-        """Set the input from float32, rounding half to even where the artifact wants whole numbers."""
-        import numpy as np
-
-        if list(value.shape) != self.input["shape"]:
-            raise AgentError("input", "the model wants %s, the preprocessed sample is %s" % (self.input["shape"], list(value.shape)))
-        if np.issubdtype(self._dtype, np.integer):
-            bounds, scale, zero_point = np.iinfo(self._dtype), self.input["scale"], self.input["zero_point"]
-            value = np.rint(value) if scale is None else np.rint(value / np.float32(scale)) + zero_point
-            value = np.clip(value, bounds.min, bounds.max)
-        self._interpreter.set_tensor(self._input_index, value.astype(self._dtype, copy=False))
+    def set(self, sample: Sample) -> None:
+        """Set the inputs from preprocessed arrays by name; see `edgekit.ondevice.inputs`."""
+        for index, value in zip(self._input_indices, encode(self.inputs, sample)):
+            self._interpreter.set_tensor(index, value)
 
     def invoke(self) -> None:
         """Run the network once."""
@@ -137,7 +128,8 @@ def _describe(details: dict[str, Any]) -> dict[str, Any]:
     if len(scales) > 1:
         raise AgentError("input", "%s is quantized per channel; an input or output has one scale" % details["name"])
     scale, point = (float(scales[0]), int(points[0])) if len(scales) else (None, None)
-    return {"dtype": np.dtype(details["dtype"]).name, "scale": scale, "zero_point": point, "shape": details["shape"].tolist()}
+    kind, shape = np.dtype(details["dtype"]).name, details["shape"].tolist()
+    return {"name": details["name"], "dtype": kind, "scale": scale, "zero_point": point, "shape": shape}
 
 
 def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:

@@ -1,26 +1,33 @@
-"""The sample container: an uncompressed ``.npz`` with one entry per sample, read one at a time.
+"""The sample container: an uncompressed ``.npz`` with an entry for each array of each sample, read one sample at a time.
 
-``x000000``, ``x000001``, ... are the raw samples, whose sizes may differ; ``y``, if there, the labels (int64 ``[n]``). Written by the
-host (golden samples, evaluation sets) and by the `infer` job (outputs); read by both sides. Nothing is ever unpickled.
+A sample is a table of arrays by name, whose sizes may differ from sample to sample. ``x000000``, ``x000001``, ... hold the only array,
+``x``; a sample of named arrays, for a network with several inputs, stands as ``x000000/input_ids``, ``x000000/attention_mask``, ...
+``y``, if there, holds the labels (int64 ``[n]``). Written by the host (golden samples, evaluation sets) and by the `infer` job (outputs);
+read by both sides. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 import tokenize
 import zipfile
-from typing import TYPE_CHECKING, Any, ContextManager, Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any, ContextManager, Dict, Iterable, Iterator
 
 from .wire import AgentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Samples", "read", "write"]
+__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "npy_header", "read", "write"]
 
-NAME = "x%06d.npy"
+Sample = Dict[str, Any]  # arrays by name
+
+ALONE = "x"  # the name of an array that is all there is to a sample
+ONE, NAMED = "x%06d.npy", "x%06d/%s.npy"
+ARRAY = re.compile(r"[^\x00-\x1f\x7f]{1,200}")  # an input's name: whatever a zip keeps as it is
 COUNT_MAX = 1_000_000
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip knows: the same arrays give the same bytes
 # What zipfile and numpy say of bytes that are not theirs; numpy reads a header as a Python literal.
@@ -39,10 +46,15 @@ class Samples(ContextManager["Samples"]):
         infos = self._zip.infolist()
         names = {info.filename for info in infos}
         self.has_labels = "y.npy" in names
-        self._count = len(names) - self.has_labels
+        entries = len(names) - self.has_labels
+        start, end = (NAMED % (0, "\n")).split("\n")
+        first = sorted(name[len(start) : -len(end)] for name in names if name.startswith(start) and name.endswith(end))
+        self.arrays = tuple(first) or (ALONE,)
+        self._count = entries // len(self.arrays)
         # Stored entries cannot be larger than the file, so that no header can make us take more memory than that.
         stored = all(info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size for info in infos)
-        if not stored or len(infos) != len(names) or self._count > COUNT_MAX or not all(NAME % i in names for i in range(self._count)):
+        whole = stored and len(infos) == len(names) and entries == self._count * len(self.arrays) and entries <= COUNT_MAX
+        if not whole or not all(entry in names for index in range(self._count) for entry in _entries(index, self.arrays).values()):
             self._zip.close()
             raise AgentError("input", "%s must hold the entries x000000, x000001, ... and perhaps y, not compressed" % path)
 
@@ -52,8 +64,8 @@ class Samples(ContextManager["Samples"]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        return self._read(NAME % index)
+    def __getitem__(self, index: int) -> Sample:
+        return {array: self._read(entry) for array, entry in _entries(index, self.arrays).items()}
 
     def labels(self) -> NDArray[Any] | None:
         """Return the labels, int64 ``[n]``, or None when the set has none."""
@@ -67,10 +79,8 @@ class Samples(ContextManager["Samples"]):
 
         try:
             with self._zip.open(name) as file:
-                header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
-                shape, _, dtype = header(file)
-                size = math.prod(shape, start=dtype.itemsize)
-                if dtype.hasobject or not 0 <= size <= self._zip.getinfo(name).file_size:
+                shape, _, dtype = npy_header(file)
+                if math.prod(shape, start=dtype.itemsize) > self._zip.getinfo(name).file_size:
                     raise ValueError("its header promises what the entry does not hold")
                 file.seek(0)
                 array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
@@ -79,23 +89,39 @@ class Samples(ContextManager["Samples"]):
         return array
 
 
-def read(path: str | os.PathLike[str]) -> Iterator[NDArray[Any]]:
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
+    """Read shape, Fortran order and dtype of a ``.npy`` entry; one of `REFUSED` where it is none of plain numbers."""
+    from numpy.lib import format as npy
+
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+    shape, fortran_order, dtype = header(file)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("its header describes no array of plain values")
+    return shape, fortran_order, dtype
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[Sample]:
     """Yield the samples of a container in their order."""
     with Samples(path) as samples:
         yield from (samples[index] for index in range(len(samples)))
 
 
-def write(path: str | os.PathLike[str], samples: Iterable[NDArray[Any]], labels: Any = None) -> int:
-    """Write a container as the samples come, whole or not at all; return how many there were."""
+def write(path: str | os.PathLike[str], samples: Iterable[Sample | NDArray[Any]], labels: Any = None) -> int:
+    """Write a container as the samples come, whole or not at all; return how many there were. An array stands for ``{"x": array}``."""
     import numpy as np
 
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".samples-")
-    count = 0
+    count, first = 0, frozenset([ALONE])
     try:
         with os.fdopen(handle, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for sample in samples:
-                    _add(archive, NAME % count, sample)
+                    named = sample if isinstance(sample, dict) else {ALONE: sample}
+                    first = first if count else frozenset(named)
+                    if not named or named.keys() != first or not all(map(ARRAY.fullmatch, named)):
+                        raise AgentError("input", "sample %d holds the arrays %s, the first %s" % (count, sorted(named), sorted(first)))
+                    for array, entry in _entries(count, sorted(named)).items():
+                        _add(archive, entry, named[array])
                     count += 1
                 if labels is not None:
                     if len(labels) != count:
@@ -108,6 +134,11 @@ def write(path: str | os.PathLike[str], samples: Iterable[NDArray[Any]], labels:
         os.unlink(temporary)
         raise
     return count
+
+
+def _entries(index: int, arrays: Iterable[str]) -> dict[str, str]:
+    names = list(arrays)
+    return {ALONE: ONE % index} if names == [ALONE] else {name: NAMED % (index, name) for name in names}
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:

@@ -24,10 +24,11 @@ from edgekit.dataset import Dataset, open_dataset, refuse_overlap
 from edgekit.digest import check_folder
 from edgekit.errors import BuildError, InputError
 from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.feed import bind, check_samples
 from edgekit.graph import Graph
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, check_preprocess, class_count, prove, wire_layout
+from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, class_count, prove, wire_layout
 from edgekit.project import Project
 from edgekit.quantize.calibrate import DEFAULT_METHOD, calibrate
 from edgekit.quantize.normalise import normalise
@@ -93,10 +94,11 @@ def build(
         calibration, evaluation = _datasets(project, folder, scratch, allow_random=allow_random, progress=progress)
         proto = source.load(model)
         graph = normalise(proto, shapes=project.model.shapes)
-        check_preprocess(graph, project.preprocess, evaluation)
+        feed = bind(project.preprocess, graph.inputs, evaluation)
+        check_samples(feed, evaluation)
         check_labels(graph, evaluation)
         if calibration:
-            check_preprocess(graph, project.preprocess, calibration)
+            check_samples(bind(project.preprocess, graph.inputs, calibration), calibration)
             refuse_overlap(calibration, evaluation)
         plan = calibrate(
             graph,
@@ -108,9 +110,7 @@ def build(
         )
         runtime = lazy.load(RUNTIMES[target.runtime])()
         artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
-        proof = prove(
-            artifact, proto, evaluation, project.preprocess, golden=_GOLDEN, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress
-        )
+        proof = prove(artifact, proto, evaluation, feed, golden=_GOLDEN, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress)
     name = project.model.name or _name_from(model_path)
     budget = _budget(project.budget, target.budget)
     tools = _tools()
@@ -140,7 +140,7 @@ def build(
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         layouts=artifact.layouts,
-        preprocess=project.preprocess.to_wire(layout=wire_layout(artifact, project.preprocess)),
+        preprocess=feed.to_wire(layout=wire_layout(artifact, feed)),
         requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
         golden=msgspec.structs.replace(_GOLDEN, tolerance=proof.golden_tolerance),
         budget=budget,
@@ -199,15 +199,21 @@ def _datasets(project: Project, folder: Path, scratch: Path, *, allow_random: bo
 
 
 def _inputs(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
-    (entry,) = graph.inputs
-    inputs = map(project.preprocess.apply, calibration) if calibration else _random_inputs(entry.shape)
-    return ({entry.name: x} for x in inputs)
+    if calibration is None:
+        return _random_inputs(graph)
+    return map(bind(project.preprocess, graph.inputs, calibration), calibration)
 
 
-def _random_inputs(shape: tuple[int, ...]) -> Iterator[Array]:
+def _random_inputs(graph: Graph) -> Iterator[dict[str, Array]]:
     generator = np.random.default_rng(0)
     for _ in range(_RANDOM_SAMPLES):
-        yield generator.standard_normal(shape, dtype=np.float32)
+        yield {
+            # Whole numbers are ids or truth values: 0 and 1 are valid as either.
+            spec.name: generator.standard_normal(spec.shape, dtype=np.float32)
+            if spec.dtype == "float32"
+            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
+            for spec in graph.inputs
+        }
 
 
 def _report(name: str, target: str, findings: Findings, proof: Proof, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:

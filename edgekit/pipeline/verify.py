@@ -24,15 +24,15 @@ from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeviceError, InputError
+from edgekit.feed import Feed
 from edgekit.graph import Graph
 from edgekit.manifest import Golden
 from edgekit.ondevice import samples
 from edgekit.ondevice.accuracy import steps
 from edgekit.pipeline import Progress, silent
-from edgekit.preprocess import Preprocess
 from edgekit.runtimes import Artifact
 
-__all__ = ["ARTIFACT", "Proof", "check_labels", "check_preprocess", "class_count", "float_outputs", "prove", "wire_layout"]
+__all__ = ["ARTIFACT", "Proof", "check_labels", "class_count", "float_outputs", "prove", "wire_layout"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,28 +64,6 @@ class Proof:
     golden_tolerance: int
 
 
-def check_preprocess(graph: Graph, preprocess: Preprocess, dataset: Dataset) -> None:
-    """Refuse samples that do not become what the network takes.
-
-    Raises
-    ------
-    InputError
-        The network has several inputs, or a preprocessed shape differs from the input's.
-    """
-    if len(graph.inputs) != 1:
-        names = ", ".join(spec.name for spec in graph.inputs)
-        fix = "edgekit builds models with one input; export such a one"
-        raise InputError(f"the model has {len(graph.inputs)} inputs ({names})", fix=fix)
-    (entry,) = graph.inputs
-    for sample in dataset.examples:
-        got = preprocess.apply(sample.x).shape
-        if got != entry.shape:
-            raise InputError(
-                f"{sample.origin}: after [preprocess] its shape is {list(got)}, the model's input {entry.name!r} takes {list(entry.shape)}",
-                fix=_shape_fix(sample.x.shape, len(entry.shape)),
-            )
-
-
 def class_count(shape: tuple[int, ...]) -> int | None:
     """Return how many classes an output of this shape scores, or None when it is no vector and names no class."""
     return math.prod(shape[1:]) if sum(side > 1 for side in shape[1:]) <= 1 else None
@@ -108,16 +86,7 @@ def check_labels(graph: Graph, evaluation: Dataset) -> None:
             )
 
 
-def _shape_fix(shape: tuple[int, ...], rank: int) -> str:
-    """Say what mends the commonest mismatches between a sample and a network of so many dimensions."""
-    if rank == 4 and len(shape) == 2:
-        return "a gray image needs its channel axis: save x[..., None] instead of x"
-    if rank == 4 and len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
-        return "samples are [height, width, channels]: save x.transpose(1, 2, 0) instead of x"
-    return "set resize, crop or layout under [preprocess]"
-
-
-def float_outputs(proto: onnx.ModelProto, dataset: Dataset, preprocess: Preprocess) -> Iterator[Array]:
+def float_outputs(proto: onnx.ModelProto, dataset: Dataset, feed: Feed) -> Iterator[Array]:
     """Run the float network as its author left it, one sample at a time; yield its first outputs.
 
     Raises
@@ -127,9 +96,9 @@ def float_outputs(proto: onnx.ModelProto, dataset: Dataset, preprocess: Preproce
     """
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-        entry, output = session.get_inputs()[0].name, session.get_outputs()[0].name
-        for x in dataset:
-            yield session.run([output], {entry: preprocess.apply(x)})[0]
+        output = session.get_outputs()[0].name
+        for sample in dataset:
+            yield session.run([output], feed(sample))[0]
     except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.NotImplemented) as error:
         raise InputError(f"onnxruntime does not run the float model: {error}", fix="try the model in onnxruntime by itself") from error
 
@@ -138,7 +107,7 @@ def prove(
     artifact: Artifact,
     proto: onnx.ModelProto,
     evaluation: Dataset,
-    preprocess: Preprocess,
+    feed: Feed,
     *,
     golden: Golden,
     golden_count: int,
@@ -164,7 +133,7 @@ def prove(
     """
     path, first = folder / ARTIFACT, folder / "golden-samples.npz"
     path.write_bytes(artifact.data)
-    wire = preprocess.to_wire(layout=wire_layout(artifact, preprocess))
+    wire = feed.to_wire(layout=wire_layout(artifact, feed))
     samples.write(first, itertools.islice(evaluation, golden_count))
     with _agent(folder) as session:
         answer = _infer(session, path, evaluation.container, wire, folder / "outputs.npz", progress=progress)
@@ -173,7 +142,7 @@ def prove(
             outputs = folder / f"golden-outputs-{builtin}.npz"
             _infer(session, path, first, wire, outputs, builtin=builtin)
             files[name] = outputs.read_bytes()
-            answers.append(list(samples.read(outputs)))
+            answers.append(list(_answers(outputs)))
     # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are
     # apart says how far others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far
     # from the nearer set as they are from each other.
@@ -182,10 +151,10 @@ def prove(
         raise BuildError("the artifact's answers to the first samples are not all finite numbers")
     layout = artifact.layouts.get(artifact.outputs[0].name, "as-is")
     classifies = class_count(artifact.outputs[0].shape) is not None
-    references = float_outputs(proto, evaluation, preprocess)
+    references = float_outputs(proto, evaluation, feed)
     predictions: list[tuple[int, int]] = []
     signal = noise = 0.0
-    for number, (want, raw) in enumerate(zip(references, samples.read(folder / "outputs.npz"), strict=True)):
+    for number, (want, raw) in enumerate(zip(references, _answers(folder / "outputs.npz"), strict=True)):
         got = _real(raw, answer["output"])
         if layout == "nhwc" and got.ndim == 4:
             got = got.transpose(0, 3, 1, 2)
@@ -204,11 +173,22 @@ def prove(
     )
 
 
-def wire_layout(artifact: Artifact, preprocess: Preprocess) -> str:
-    """Return the layout that preprocessing must end in: the artifact's, when it knows one."""
-    (entry,) = artifact.inputs
-    layout = artifact.layouts.get(entry.name, "as-is")
-    return preprocess.layout if layout == "as-is" else layout
+def wire_layout(artifact: Artifact, feed: Feed) -> str:
+    """Return the layout that preprocessing must end in: the artifact's, when it knows one.
+
+    Raises
+    ------
+    InputError
+        An input that goes in as it is would have to be turned to channels last.
+    """
+    layouts = {name: artifact.layouts.get(name, "as-is") for name in (spec.name for spec in feed.inputs)}
+    turned = [name for name, layout in layouts.items() if layout == "nhwc" and name not in feed.images]
+    if turned:
+        raise InputError(
+            f"input {turned[0]!r} goes in as it is, and the artifact takes it with its channels last",
+            fix='layout = "nchw" under [build], or name the input in inputs under [preprocess]',
+        )
+    return next((layouts[name] for name in feed.images if layouts[name] != "as-is"), feed.preprocess.layout)
 
 
 @contextmanager
@@ -242,6 +222,10 @@ def _infer(
         threads=1,
         builtin=builtin,
     )
+
+
+def _answers(container: Path) -> Iterator[Array]:
+    return (output[samples.ALONE] for output in samples.read(container))
 
 
 def _real(raw: Array, output: Mapping[str, Any]) -> Array:

@@ -2,7 +2,7 @@
 
 ::
 
-    normalise   model -> Graph, one plain form      (rewrite, affine: its exact rewrites)
+    normalise   model -> Graph, one plain form      (rewrite: its exact rewrites, one file per kind)
     calibrate   Graph + samples -> QuantPlan        (observe -> histogram -> ranges; weights)
 
 The pipeline calls ``normalise`` and ``calibrate``; the rest is theirs. Knows no runtime.

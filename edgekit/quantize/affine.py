@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
+from edgekit.quantize.pattern import sole_reader, with_scalar
 
-__all__ = ["absorb_affine", "lower_batch_norm"]
+__all__ = ["absorb_affine", "absorb_scales", "lower_batch_norm"]
 
 _HOSTS = ("Conv", "ConvTranspose", "Gemm")
 
@@ -55,6 +57,45 @@ def _absorb(graph: Graph, host: Node) -> Graph | None:
         shapes={**graph.shapes, **{name: array.shape for name, array in made.items()}},
         dtypes={**graph.dtypes, **dict.fromkeys(made, "float32")},
     )
+
+
+def absorb_scales(graph: Graph) -> Graph:
+    """Take a Mul or Div by one constant back through moves and products into the weight it scales.
+
+    That of attention, ``q k / sqrt(d)``, goes into the layer that makes q: the scores are rounded once less.
+    """
+    draft = Draft(graph)
+    scaled: dict[str, tuple[Node, float]] = {}
+    for node in graph.nodes:
+        found = with_scalar(graph, node) if node.op in ("Div", "Mul") else None
+        host = _scaled_host(graph, found[0]) if found is not None and found[1] not in (0.0, 1.0) else None
+        if found is not None and host is not None and host.name not in scaled:
+            scaled[host.name] = host, 1.0 / found[1] if node.op == "Div" else found[1]
+            node = Node(node.name, "Identity", found[:1], node.outputs)
+        draft.nodes.append(node)
+    for host, factor in scaled.values():
+        constant = _weight_and_bias(graph, host)
+        if constant is not None:
+            values = [array * factor for array in constant]
+            names = [draft.constant(f"{host.outputs[0]}/{key}", v) for key, v in zip(("weight", "bias"), values, strict=True)]
+            attrs = {key: value for key, value in host.attrs.items() if key not in ("alpha", "beta")}
+            made = replace(host, inputs=(host.inputs[0], *names), attrs=attrs)
+            draft.nodes = [made if node is host else node for node in draft.nodes]
+    return draft.finish()
+
+
+def _scaled_host(graph: Graph, name: str) -> Node | None:
+    """Return the layer that alone decides the size of a tensor, nothing else reading it or what is in between."""
+    maker = graph.producers.get(name)
+    if maker is None or sole_reader(graph, name) is None:
+        return None
+    if maker.op in _HOSTS:
+        return maker if _weight_and_bias(graph, maker) is not None else None
+    if maker.op in ("Reshape", "Transpose"):
+        return _scaled_host(graph, maker.inputs[0])
+    if maker.op == "MatMul" and maker.inputs[0] != maker.inputs[1]:
+        return _scaled_host(graph, maker.inputs[0]) or _scaled_host(graph, maker.inputs[1])
+    return None
 
 
 def _weight_and_bias(graph: Graph, host: Node) -> tuple[Array, Array] | None:
@@ -128,21 +169,15 @@ def _batch_norm(graph: Graph, step: Node) -> tuple[Array, Array] | None:
 
 def lower_batch_norm(graph: Graph) -> Graph:
     """Turn a BatchNormalization with nothing to go into into a Mul and an Add by constants."""
-    weights = dict(graph.weights)
-    shapes, dtypes = dict(graph.shapes), dict(graph.dtypes)
-    nodes: list[Node] = []
+    draft = Draft(graph)
     for node in graph.nodes:
         affine = _batch_norm(graph, node) if node.op == "BatchNormalization" else None
         if affine is None:
-            nodes.append(node)
+            draft.nodes.append(node)
             continue
         x, y = node.inputs[0], node.outputs[0]
         shape = (-1,) + (1,) * (len(graph.shapes[x]) - 2)
-        scaled, names = f"{y}/scaled", (f"{y}/gain", f"{y}/shift")
-        for name, array in zip(names, affine, strict=True):
-            weights[name] = array.astype(np.float32).reshape(shape)
-            shapes[name], dtypes[name] = weights[name].shape, "float32"
-        shapes[scaled], dtypes[scaled] = shapes[x], "float32"
-        nodes.append(Node(f"{node.name}/mul", "Mul", (x, names[0]), (scaled,)))
-        nodes.append(replace(node, op="Add", inputs=(scaled, names[1]), outputs=(y,), attrs={}))
-    return graph.with_nodes(nodes, weights=weights, shapes=shapes, dtypes=dtypes)
+        gain, shift = (draft.constant(f"{y}/{key}", array.reshape(shape)) for key, array in zip(("gain", "shift"), affine, strict=True))
+        scaled = draft.add("Mul", (x, gain), f"{y}/scaled", graph.shapes[x])
+        draft.add("Add", (scaled, shift), y, name=node.name)
+    return draft.finish()

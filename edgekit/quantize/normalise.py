@@ -22,9 +22,8 @@ from edgekit.quantize.rewrite import rewrite
 
 __all__ = ["MIN_OPSET", "normalise"]
 
-MIN_OPSET = 14
-"""Older models are converted up to it: the first set with HardSwish, where Clip, Pad, Slice,
-Squeeze and Unsqueeze take inputs instead of attributes (ONNX operator changelog)."""
+MIN_OPSET = 17
+"""Older models are converted up to it: the first set with LayerNormalization (ONNX operator changelog)."""
 
 _QUANTIZED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
@@ -46,12 +45,20 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
     What holds afterwards, and emitters may rely on:
 
     - no Constant, Identity, Dropout, Flatten, Squeeze, Unsqueeze or BatchNormalization nodes, no
-      shape arithmetic, no dead code; a Reshape has a constant shape and changes something
-    - affine steps after Conv, ConvTranspose and Gemm are inside their weight and bias; Pad is
-      inside Conv where the operator allows it
+      shape arithmetic, no dead code; a Reshape has a constant shape and changes something, a Transpose
+      its permutation, and neither reads another of its kind
+    - a product with a constant matrix is a ``Gemm`` of two dimensions; affine steps after Conv,
+      ConvTranspose and Gemm are inside their weight and bias; Pad is inside Conv where the operator allows it
+    - windows (Conv, ConvTranspose, pools) are of two dimensions or more and state kernel, strides,
+      dilations and pads; there is no ``auto_pad``
     - ``Clip`` has constant bounds, Relu6 being Clip(0, 6); a Clip at zero alone is a ``Relu``
-    - hard-sigmoid and hard-swish spelled out in arithmetic are ``HardSigmoid`` and ``HardSwish``
-    - the operator set is 14 or newer; from 18 on, axes of reductions are constant inputs
+    - hard-sigmoid, hard-swish, Gelu and LayerNormalization spelled out in arithmetic are one node;
+      a LayerNormalization is over the last axis, with a constant gain; swish stays ``x Sigmoid(x)``
+    - no Pow by 2, 3, 1/2 or -1, no Einsum of two operands, no Sum or Mean of many; Max and Min are of two
+    - reductions state their axes, counted from the front, and keepdims; from opset 18 on (ReduceSum: always)
+      the axes are a constant input, else an attribute; a Split states its sizes and axis
+    - what a mask adds before a Softmax is not below -1000
+    - the operator set is 17 or newer
 
     Parameters
     ----------
@@ -68,7 +75,11 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
     """
     _refuse(proto)
     pinned = _pin(proto, dict(shapes or {}))
-    graph = from_onnx(_fold(_raise_opset(pinned)))
+    whole = _raise_opset(pinned)
+    folded = _fold(whole)
+    if _spelled_out(whole, folded):
+        folded = _fold(folded)
+    graph = from_onnx(folded)
     graph = _renamed(rewrite(graph), proto)
     computed = graph.dtypes.keys() - graph.weights.keys()
     odd = sorted({graph.dtypes[name] for name in computed} & {"float16", "float64", "bfloat16"})
@@ -144,15 +155,39 @@ def _pin_input(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> Non
 
 def _raise_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise InputError(
+            f"the model's operator set is {version}, the installed onnx knows {newest} at most",
+            fix=f"export the model with opset_version={MIN_OPSET}, or install a newer onnx and onnxruntime",
+        )
     if version >= MIN_OPSET:
         return proto
     try:
-        return onnx.version_converter.convert_version(proto, MIN_OPSET)
+        raised = onnx.version_converter.convert_version(proto, MIN_OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise InputError(
             f"the model's operator set {version} cannot be converted to {MIN_OPSET}: {error}",
             fix=f"export the model with opset_version={MIN_OPSET} or newer",
         ) from error
+    if version < _RESIZE_SAYS_HOW:
+        _say_how_it_resizes(raised)
+    return raised
+
+
+_RESIZE_SAYS_HOW = 11
+"""Before, every Resize and Upsample sampled at x / scale; the converter forgets to say so (ONNX operator changelog)."""
+
+
+def _say_how_it_resizes(proto: onnx.ModelProto) -> None:
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Resize":
+            scales = constants.get(node.input[2])
+            # What onnxruntime's kernels did: the pixel before when enlarging, the one behind when reducing.
+            nearest = "ceil" if scales is not None and (scales < 1.0).any() else "floor"
+            modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": nearest}
+            node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in modes.items())
 
 
 def _fold(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -180,8 +215,14 @@ def _fold(proto: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
+def _spelled_out(before: onnx.ModelProto, after: onnx.ModelProto) -> bool:
+    """Whether the runtime spelled out an operator for which it has no kernel: what that became is not folded yet."""
+    gone = {node.op_type for node in before.graph.node if node.domain in ("", "ai.onnx")} - {node.op_type for node in after.graph.node}
+    return not gone.isdisjoint(schema.name for schema in onnx.defs.get_function_ops())
+
+
 def _renamed(graph: Graph, proto: onnx.ModelProto) -> Graph:
-    """Name what the folding made after the place it stands in, and order everything by structure.
+    """Name what the folding and the rewrites made after the place it stands in, and order everything by structure.
 
     The optimiser's own names and orders come from counters and hash tables, which are not the same
     in every run; a graph's digest must be.
@@ -192,14 +233,17 @@ def _renamed(graph: Graph, proto: onnx.ModelProto) -> Graph:
     nodes = []
     taken = set(tensors)
     for node in _ordered(graph):
-        name = node.name if node.name in native else node.outputs[0]
+        own = [name for name in (node.name,) if name in native] + [name for name in node.outputs[:1] if name in tensors]
+        # Else after what it reads.
+        stem = next((new.get(t, t) for t in node.inputs if t and t not in graph.weights), "")
+        name = own[0] if own else _free(f"{stem}/{node.op.lower()}", taken)
         for slot, tensor in enumerate(node.inputs):
             # A constant folded under the name of an inner tensor keeps it: it is the model's own.
             if tensor in graph.weights and tensor not in tensors and tensor not in new:
                 new[tensor] = _free(f"{name}.{slot}", taken)
         for tensor in node.outputs:
             if tensor and tensor not in tensors:
-                new[tensor] = _free(f"{name}.out", taken)
+                new[tensor] = name if not own and tensor == node.outputs[0] else _free(f"{name}.out", taken)
         nodes.append(
             replace(node, name=name, inputs=tuple(new.get(t, t) for t in node.inputs), outputs=tuple(new.get(t, t) for t in node.outputs))
         )

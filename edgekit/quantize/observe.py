@@ -16,12 +16,12 @@ from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, Node
 from edgekit.quantize.histogram import Histogram
 
-__all__ = ["Progress", "equivalents", "observe", "session"]
+__all__ = ["MOVES", "Progress", "equivalents", "observe", "run_float", "session", "single"]
 
 Progress = Callable[[str, int, int], None]
 
 _HELD_BYTES = 16 << 20
-_MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
+MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
 
 
 def observe(
@@ -68,8 +68,8 @@ def observe(
     # Counting one buffer overlaps with running the samples of the next; never more than these two exist.
     with ThreadPoolExecutor(max_workers=1) as worker:
         counting = worker.submit(count, {})
-        for feed in _single(graph, samples):
-            values = {**feed, **dict(zip(fetched, _run(runner, fetched, feed), strict=True))}
+        for feed in single(graph, samples):
+            values = {**feed, **dict(zip(fetched, run_float(runner, fetched, feed), strict=True))}
             for name in names:
                 held[name].append(values[name])
                 held_bytes += values[name].nbytes
@@ -87,7 +87,14 @@ def observe(
     return histograms
 
 
-def _run(runner: onnxruntime.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
+def run_float(runner: onnxruntime.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
+    """Run one sample; no names, nothing to run.
+
+    Raises
+    ------
+    InputError
+        The runtime fails on it.
+    """
     try:
         outputs: list[Array] = runner.run(names, feed) if names else []
     except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException) as error:
@@ -119,7 +126,7 @@ def equivalents(graph: Graph) -> dict[str, str]:
         source, made = node.inputs[0] if node.inputs else "", node.outputs[0]
         if graph.dtypes.get(made) != "float32" or source in graph.weights:
             continue
-        if node.op in _MOVES:
+        if node.op in MOVES:
             onto[made] = source
         elif _clamp_keeps_zero(graph, node) and _only_feeds(graph, source, outputs) and source not in onto:
             onto[source] = made
@@ -144,7 +151,7 @@ def _end(onto: Mapping[str, str], name: str) -> str:
     return name
 
 
-def _single(graph: Graph, samples: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
+def single(graph: Graph, samples: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
     """Yield single samples of exactly the graph's input shapes."""
     for batch in samples:
         arrays = {}

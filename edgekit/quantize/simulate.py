@@ -19,7 +19,7 @@ from edgekit.placement import rounded_reads
 from edgekit.plan import INT8_MAX, QuantPlan, WeightScale, asymmetric_int8, symmetric_int8
 from edgekit.quantize.observe import equivalents
 
-__all__ = ["on_grid", "session", "simulate"]
+__all__ = ["fused_clamp", "on_grid", "session", "simulate"]
 
 
 def simulate(graph: Graph, plan: QuantPlan, *, only: Collection[str] | None = None) -> Graph:
@@ -53,7 +53,7 @@ def simulate(graph: Graph, plan: QuantPlan, *, only: Collection[str] | None = No
                 elif reads is None or (node.name, slot) in reads:
                     inputs[slot] = rounding.copy(name)
         # A tensor that one clamp alone reads is rounded behind the clamp: runtimes fuse the two.
-        fused = {name for name in made if _is_clamped(graph, same, name)}
+        fused = {name for name in made if fused_clamp(graph, same, name)}
         stores = node.name in int8 and plan.scheme.stores
         late = {name: f"{name}/exact" for name in made if stores and name not in fused}
         rounding.nodes.append(replace(node, inputs=tuple(inputs), outputs=tuple(late.get(name, name) for name in node.outputs)))
@@ -83,12 +83,13 @@ def on_grid(weight: Array, scale: WeightScale) -> Array:
     return rounded
 
 
-def _is_clamped(graph: Graph, same: dict[str, str], name: str) -> bool:
+def fused_clamp(graph: Graph, same: dict[str, str], name: str) -> Node | None:
+    """Return the Relu or Clip that alone reads a tensor and lends it its range (``same``: see ``equivalents``), if there is one."""
     readers = graph.consumers.get(name, ())
     if len(readers) != 1 or readers[0].op not in ("Relu", "Clip"):
-        return False
+        return None
     behind = readers[0].outputs[0]
-    return same.get(name) == same.get(behind, behind)
+    return readers[0] if same.get(name) == same.get(behind, behind) else None
 
 
 class _Rounding:

@@ -226,7 +226,7 @@ def steps_apart(said: Said, folder: Path, *, step: float = 1.0) -> tuple[float, 
     assert answer["runtime"]["version"].startswith("2.14.")
     with Samples(str(folder / "wanted.npz")) as wanted, Samples(str(folder / "got.npz")) as got:
         assert len(got) == len(wanted) > 0
-        pairs = [(got[index], wanted[index]) for index in range(len(wanted))]
+        pairs = [(got[index]["x"], wanted[index]["x"]) for index in range(len(wanted))]
     assert all((mine.shape, mine.dtype) == (theirs.shape, theirs.dtype) for mine, theirs in pairs)
     worst = max(float(np.abs(mine.astype(np.float64) - theirs).max()) for mine, theirs in pairs)
     return answer["output"]["scale"], worst / step

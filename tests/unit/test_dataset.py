@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -45,7 +49,7 @@ def test_folder_and_npz_of_the_same_images_are_the_same_dataset(folder: Path) ->
 def test_skip_and_samples_cut_a_window(folder: Path, pixels: np.ndarray) -> None:
     part = read("set.npz", folder, skip=2, samples=3)
     assert len(part) == 3
-    assert all((x == want).all() for x, want in zip(part, pixels[2:5], strict=True))
+    assert all((sample["x"] == want).all() for sample, want in zip(part, pixels[2:5], strict=True))
     assert part.sha256 != read("set.npz", folder).sha256
 
 
@@ -54,7 +58,7 @@ def test_function(folder: Path, pixels: np.ndarray) -> None:
     (folder / "my_meter_samples.py").write_text(code)
     found = read("my_meter_samples:load", folder)
     assert found.labels == (0, 1, 2, 3)
-    assert [int(x[0]) for x in found] == [0, 1, 2, 3]
+    assert [int(sample["x"][0]) for sample in found] == [0, 1, 2, 3]
     with pytest.raises(InputError, match="my_meter_samples:lod"):
         read("my_meter_samples:lod", folder)
 
@@ -91,7 +95,7 @@ def test_no_dataset_there(folder: Path, word: str, message: str) -> None:
 
 
 def test_npz_must_hold_x_and_matching_y(folder: Path, pixels: np.ndarray) -> None:
-    np.savez(folder / "noname.npz", data=pixels)
+    np.savez(folder / "noname.npz", y=np.arange(6))
     np.savez(folder / "short.npz", x=pixels, y=np.zeros(3, dtype=np.int64))
     np.savez(folder / "float.npz", x=pixels, y=np.zeros(6))
     for word, message in (("noname.npz", "no array 'x'"), ("short.npz", "y"), ("float.npz", "whole numbers")):
@@ -119,7 +123,7 @@ def test_every_pass_is_the_same_even_for_a_loader_that_shuffles(folder: Path) ->
     code = "import random\nimport numpy as np\ndef load():\n    rows = list(range(50))\n    random.shuffle(rows)\n    for i in rows:\n"
     (folder / "my_shuffled_samples.py").write_text(code + "        yield np.full((2,), i), i\n")
     found = read("my_shuffled_samples:load", folder)
-    assert [int(x[0]) for x in found] == [int(x[0]) for x in found] == list(found.labels or ())
+    assert [int(sample["x"][0]) for sample in found] == [int(sample["x"][0]) for sample in found] == list(found.labels or ())
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,9 @@ def test_every_pass_is_the_same_even_for_a_loader_that_shuffles(folder: Path) ->
         ("return [(np.ones(2), -1)]", "negative"),
         ("return [np.array([1.0, np.nan])]", "not finite"),
         ("return []", "0 samples"),
+        ("return [{'a': np.ones(2)}, {'b': np.ones(2)}]", "[1]: holds the arrays b; "),
+        ("return [{'a': np.ones(2), 'b': ['text']}]", "[0]: b: holds <U4, not numbers"),
+        ("return [{'a': np.ones(2), 'b\\n': np.ones(2)}]", "no name for an array"),
     ],
 )
 def test_a_function_that_fails_is_the_users_error(folder: Path, body: str, message: str) -> None:
@@ -166,4 +173,82 @@ def test_one_example_of_each_shape(folder: Path) -> None:
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(folder / "images" / "odd.png")
     with (folder / "images" / "labels.csv").open("a") as file:
         file.write("odd.png,1\n")
-    assert [sample.x.shape for sample in read("images", folder).examples] == [(8, 8, 3), (4, 5, 3)]
+    assert [sample.arrays["x"].shape for sample in read("images", folder).examples] == [(8, 8, 3), (4, 5, 3)]
+
+
+TEXTS: dict[str, Any] = {"ids": np.arange(12).reshape(4, 3), "mask": np.ones((4, 3), bool)}
+
+
+def test_an_npz_holds_an_array_for_each_input(folder: Path) -> None:
+    np.savez(folder / "texts.npz", y=np.arange(4) % 2, **TEXTS)
+    found = read("texts.npz", folder, skip=1, samples=2)
+    assert (found.arrays, found.labels, len(found)) == (("ids", "mask"), (1, 0), 2)
+    for number, sample in enumerate(found, start=1):
+        assert {name: x.tolist() for name, x in sample.items()} == {name: x[number].tolist() for name, x in TEXTS.items()}
+        assert [sample[name].dtype for name in TEXTS] == [np.int64, bool]
+
+
+def test_a_function_gives_an_array_for_each_input(folder: Path) -> None:
+    code = "import numpy as np\ndef load():\n    for i in range(4):\n"
+    code += "        yield {'ids': np.arange(3) + 3 * i, 'mask': np.ones(3, bool)}, i % 2\n"
+    (folder / "my_text_samples.py").write_text(code)
+    np.savez(folder / "texts.npz", y=np.arange(4) % 2, **TEXTS)
+    found = read("my_text_samples:load", folder)
+    assert found.sha256 == read("texts.npz", folder).sha256
+    with pytest.raises(InputError, match="share 4 samples"):
+        refuse_overlap(found, read("texts.npz", folder))
+
+
+def test_samples_may_differ_in_length(folder: Path) -> None:
+    (folder / "my_long_samples.py").write_text("import numpy as np\ndef load():\n    return [np.arange(1 + i % 3) for i in range(9)]\n")
+    found = read("my_long_samples:load", folder)
+    assert [sample["x"].size for sample in found] == [1, 2, 3] * 3
+    assert [example.arrays["x"].size for example in found.examples] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_npz_is_read_as_it_was_written(folder: Path, save: Callable[..., None], order: Literal["C", "F"]) -> None:
+    x = np.asarray(np.random.default_rng(0).normal(size=(7, 3, 5)).astype(">f4"), order=order)
+    save(folder / "some.npz", x=x, y=np.arange(7, dtype=np.uint8))
+    found = read("some.npz", folder, skip=2)
+    assert found.labels == (2, 3, 4, 5, 6)
+    assert np.array_equal([sample["x"] for sample in found], x[2:])
+
+
+def test_arrays_of_several_lengths_are_no_set(folder: Path) -> None:
+    np.savez(folder / "mixed.npz", x_train=np.zeros((6, 2)), x_test=np.zeros((3, 2)))
+    with pytest.raises(InputError, match=r"x_train \[6, 2\], x_test \[3, 2\], and must be of one length"):
+        read("mixed.npz", folder)
+
+
+@pytest.mark.parametrize("place", [300, -200, -60])
+def test_a_damaged_npz_is_refused(folder: Path, place: int, pixels: np.ndarray) -> None:
+    data = bytearray((folder / "set.npz").read_bytes())
+    data[place : place + 8] = b"\xff" * 8
+    (folder / "set.npz").write_bytes(data)
+    with pytest.raises(InputError, match=r"set\.npz: not a readable \.npz"):
+        read("set.npz", folder)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from edgekit.dataset import open_dataset
+
+def peak_mib(word):
+    open_dataset(word, Path(sys.argv[1]), Path(sys.argv[1]) / "container")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+print(peak_mib("few.npz"), peak_mib("many.npz"))
+"""
+
+
+def test_memory_does_not_grow_with_an_npz(tmp_path: Path) -> None:
+    """Reading the larger one whole would show as 117 MiB."""
+    np.savez_compressed(tmp_path / "few.npz", x=np.zeros((20, 256, 256, 3), np.uint8))
+    np.savez_compressed(tmp_path / "many.npz", x=np.zeros((625, 256, 256, 3), np.uint8))
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True)
+    few, many = (float(word) for word in done.stdout.split())
+    assert many - few < 15

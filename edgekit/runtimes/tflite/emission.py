@@ -1,74 +1,57 @@
 """``Emission``: the state of one lowering, and the words the lowerings speak in.
 
-Keeps which tensor of the file holds which ONNX tensor in which layout. Images are NHWC in the file;
-a TRANSPOSE appears only where a node needs the ONNX order. Used by every ``lower_*`` file.
+Keeps which tensor of the file holds which ONNX tensor, in which layout and precision. Images are NHWC in
+the file; a TRANSPOSE appears only where a node needs the ONNX order, a QUANTIZE or DEQUANTIZE only where a
+node reads what another one stored in the other precision, and each once per tensor.
+
+How to write a lowering
+-----------------------
+A lowering is one function ``(e, node) -> None`` for int8 and float32 alike: the driver says in
+``e.precision`` which of the two the node is written in, and these words follow it:
+
+- ``e.layout(name)``: how an input stands in the file; ``e.read(name, layout)``: the tensor to read it
+  from, in the node's precision (whole numbers and truth values as int32 and bool, whatever the precision).
+- ``broadcast.operands(e, node)``: all inputs of a node that broadcasts, constants included, in one layout and rank.
+- ``e.constant(name, values)``: real numbers as a constant; ``e.integers(name, values)``: int32, as shapes and axes.
+- ``weights.write_filter(...)``: filter and bias of a convolution or matrix product.
+- ``e.declare(name, layout)``: the tensor of an output; ``e.hand_on(name, layout, source)`` where it is
+  no other than ``source``; ``e.temporary(name, shape, params)``: one in between (``params`` is what int8 makes of it,
+  float ignores it).
+- ``clamp.clipped(e, node, layout, write)``: declares the output and adds the clamp that ``fuse`` put on the
+  node; for operators in ``fuse.WITH_ACTIVATION``.
+- ``e.op(...)``: the operator itself.
+
+Where int8 needs more (fixed scales, rescaling that would abort) ask ``e.is_int8``. Raise ``Unsupported`` for
+what the kernels cannot say *in this precision*: one raised in int8 alone makes the node float32, with that
+reason. Then add the operator to the family's ``OPERATORS`` (``operator.Operator`` has the flags) and cases
+to ``tests/cases/tflite/``; each case runs in both precisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgekit.graph import Array, Graph, Node
-from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan
+from edgekit.plan import INT8_MAX, INT8_MIN, Precision, WeightScale
+from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, order_survives, permuted
+from edgekit.runtimes.tflite.operator import Unsupported
 from edgekit.runtimes.tflite.params import Params, params_of
 from edgekit.runtimes.tflite.writer import Writer
 
-__all__ = ["TO_NHWC", "TO_ONNX", "Emission", "Layout", "Operator", "Unsupported", "order_survives", "permuted"]
+__all__ = ["Emission"]
 
-Layout = Literal["onnx", "nhwc"]
-"""Order of a tensor's axes in the file: as ONNX has them, or channels last (4-D only)."""
-
-TO_NHWC, TO_ONNX = (0, 2, 3, 1), (0, 3, 1, 2)
-
-# `ActivationFunctionType` of schema.fbs, for the bounds its int8 kernels know.
-_ACTIVATIONS = {(0.0, np.inf): 1, (-1.0, 1.0): 2, (0.0, 6.0): 3}
+# TFLite indexes and counts in int32; ONNX in int64.
+_WHOLE = {"int64": "int32", "int32": "int32", "bool": "bool"}
 
 
-# With room for the arithmetic's own rounding.
-_HALF_STEP = 0.501
+class _Place(NamedTuple):
+    """Where an ONNX tensor stands in the file."""
 
-
-class Unsupported(Exception):  # noqa: N818 (a finding about one node, gathered into one BuildError)
-    """A node cannot be lowered; ``fix`` says what the user can do."""
-
-    def __init__(self, reason: str, *, fix: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
-
-
-@dataclass(frozen=True)
-class Operator:
-    """How one ONNX operator is lowered.
-
-    Attributes
-    ----------
-    lower
-        Writes the operators of a node.
-    same_scale
-        The kernel copies integers, so its inputs and output share one scale.
-    fixed
-        The only parameters the kernel writes.
-    """
-
-    lower: Callable[[Emission, Node], None]
-    same_scale: bool = False
-    fixed: Params | None = None
-
-
-def permuted(shape: Sequence[int], perm: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape with its axes in another order."""
-    return tuple(shape[axis] for axis in perm)
-
-
-def order_survives(shape: Sequence[int]) -> bool:
-    """Tell whether a 4-D shape (ONNX order) means the same sequence of values in NHWC: no two long axes change places."""
-    long = [axis for axis in TO_NHWC if shape[axis] != 1]
-    return long == sorted(long)
+    layout: Layout
+    dtype: str
 
 
 class Emission:
@@ -76,19 +59,31 @@ class Emission:
 
     Attributes
     ----------
+    scales
+        Of the weights, from the plan.
+    params
+        What int8 makes of each activation.
+    precision
+        Of the node being lowered.
     flat
         Tensors that hold an image flattened in NHWC order, and the image's (C, H, W): the matrix
         product that reads one permutes its weights instead.
     """
 
-    def __init__(self, graph: Graph, plan: QuantPlan, params: Mapping[str, Params]) -> None:
+    def __init__(self, graph: Graph, scales: Mapping[str, WeightScale], params: Mapping[str, Params]) -> None:
         self.graph = graph
-        self.plan = plan
+        self.scales = scales
         self.params = params
+        self.precision: Precision = "int8"
         self.writer = Writer()
         self.flat: dict[str, tuple[int, int, int]] = {}
-        self._written: dict[tuple[str, Layout], int] = {}
-        self._home: dict[str, Layout] = {}
+        self._written: dict[tuple[str, Layout, str], int] = {}
+        self._home: dict[str, _Place] = {}
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the node being lowered computes in int8."""
+        return self.precision == "int8"
 
     # -- what a node reads
 
@@ -102,7 +97,22 @@ class Emission:
         """
         if name not in self._home:
             raise Unsupported(f"its input {name!r} is a constant", fix="fold constants before exporting the model")
-        return self._home[name]
+        return self._home[name].layout
+
+    def dtype(self, name: str) -> str:
+        """Return the dtype in which the node being lowered reads or writes a tensor.
+
+        Raises
+        ------
+        Unsupported
+            TFLite has nothing like it.
+        """
+        kind = self.graph.dtypes[name]
+        if kind == "float32":
+            return self.precision
+        if kind not in _WHOLE:
+            raise Unsupported(f"tensor {name!r} is {kind}", fix="export the model with float32, int64, int32 and bool tensors only")
+        return _WHOLE[kind]
 
     def shape(self, name: str, layout: Layout) -> tuple[int, ...]:
         """Return the shape of a tensor in a layout."""
@@ -115,28 +125,52 @@ class Emission:
         return len(shape) == 4 and order_survives(shape)
 
     def read(self, name: str, layout: Layout | None = None) -> int:
-        """Return the tensor that holds an activation, transposing it once if no layout fits.
+        """Return the tensor that holds an activation, transposing and converting it once if none fits.
 
         Raises
         ------
         Unsupported
-            See ``layout``.
+            See ``layout`` and ``dtype``.
         """
-        home = self.layout(name)
-        wanted = layout or home
-        if (name, wanted) not in self._written:
-            source = self._written[name, home]
-            shape = self.shape(name, wanted)
-            target = self.temporary(f"{name}/{wanted}", shape, self.params[name])
-            if self.same_order(name):
-                self.reshape(source, target, shape)
+        return self.held(name, layout or self.layout(name), self.dtype(name))
+
+    def held(self, name: str, layout: Layout, dtype: str) -> int:
+        """Return the tensor that holds an activation in a layout and dtype; see ``read``."""
+        if (name, layout, dtype) not in self._written:
+            self.layout(name)
+            home = self._home[name]
+            # Values change places while they are int8: a quarter of the bytes.
+            if layout != home.layout and dtype in (home.dtype, "int8"):
+                target = self._moved(name, self.held(name, home.layout, dtype), layout, dtype)
             else:
-                self.transpose(source, target, TO_NHWC if wanted == "nhwc" else TO_ONNX)
-            self._written[name, wanted] = target
-        return self._written[name, wanted]
+                target = self._converted(name, self.held(name, layout, home.dtype), layout, dtype)
+            self._written[name, layout, dtype] = target
+        return self._written[name, layout, dtype]
+
+    def home(self, name: str) -> int:
+        """Return the tensor that a node, or the border, wrote an activation to."""
+        place = self._home[name]
+        return self._written[name, place.layout, place.dtype]
+
+    def _moved(self, name: str, source: int, layout: Layout, dtype: str) -> int:
+        shape = self.shape(name, layout)
+        target = self._tensor(f"{name}/{layout}", dtype, shape, self.params.get(name))
+        if self.same_order(name):
+            self.reshape(source, target, shape)
+        else:
+            self.transpose(source, target, TO_NHWC if layout == "nhwc" else TO_ONNX)
+        return target
+
+    def _converted(self, name: str, source: int, layout: Layout, dtype: str) -> int:
+        target = self._tensor(f"{name}/{dtype}", dtype, self.shape(name, layout), self.params.get(name))
+        if dtype == "int8":
+            self.quantize(source, target)
+        else:
+            self.op("DEQUANTIZE", [source], [target], "DequantizeOptions")
+        return target
 
     def weight(self, name: str) -> Array:
-        """Return a constant.
+        """Return the values of a constant.
 
         Raises
         ------
@@ -151,35 +185,79 @@ class Emission:
 
     def declare(self, name: str, layout: Layout) -> int:
         """Add the tensor that a node's output, or a graph input, lives in."""
-        index = self.temporary(name, self.shape(name, layout), self.params[name])
-        self._written[name, layout] = index
-        self._home[name] = layout
+        index = self._tensor(name, self.dtype(name), self.shape(name, layout), self.params.get(name))
+        self._place(name, layout, index)
         return index
+
+    def _place(self, name: str, layout: Layout, index: int) -> None:
+        dtype = self.dtype(name)
+        self._written[name, layout, dtype] = index
+        self._home[name] = _Place(layout, dtype)
 
     def stand_in(self, node: Node) -> None:
         """Declare what a node that cannot be lowered should have written, so that the search for others goes on."""
-        for name in node.outputs:
-            if name in self.params and name not in self._home:
+        for name in filter(None, node.outputs):
+            if name not in self._home and (self.graph.dtypes[name] == "float32" or self.graph.dtypes[name] in _WHOLE):
                 self.declare(name, "nhwc" if len(self.graph.shapes[name]) == 4 else "onnx")
 
     def temporary(self, name: str, shape: Sequence[int], params: Params) -> int:
-        """Add an int8 tensor that ONNX knows nothing of."""
-        return self.writer.tensor(name, "int8", shape, scales=(params.scale,), zero_point=params.zero_point)
+        """Add a tensor of real numbers that ONNX knows nothing of; ``params`` is what int8 makes of it."""
+        return self._tensor(name, self.precision, shape, params)
+
+    def like(self, name: str, own_name: str, layout: Layout = "onnx", *, shape: Sequence[int] | None = None) -> int:
+        """Add a tensor of the dtype, scale and, by default, shape that an ONNX tensor has in the node's precision."""
+        return self._tensor(own_name, self.dtype(name), shape or self.shape(name, layout), self.params.get(name))
+
+    def _tensor(self, name: str, dtype: str, shape: Sequence[int], params: Params | None) -> int:
+        if dtype != "int8" or params is None:
+            return self.writer.tensor(name, dtype, shape)
+        return self.writer.tensor(name, dtype, shape, scales=(params.scale,), zero_point=params.zero_point)
 
     def constant(self, name: str, values: Array, params: Params | None = None) -> int:
-        """Add a constant in int8, by default with parameters from its own extremes."""
+        """Add a constant of real numbers; in int8, by default, with parameters from its own extremes."""
+        if not self.is_int8:
+            return self.writer.tensor(name, "float32", values.shape, data=values.astype(np.float32))
         params = params or params_of(float(values.min()), float(values.max()))
         q = np.clip(np.rint(values / params.scale) + params.zero_point, INT8_MIN, INT8_MAX).astype(np.int8)
         return self.writer.tensor(name, "int8", q.shape, data=q, scales=(params.scale,), zero_point=params.zero_point)
 
+    def literal(self, name: str, values: Array, params: Params | None = None) -> int:
+        """Add a constant of the graph: real numbers in the node's precision, whole numbers and truth values as they are."""
+        if values.dtype.kind == "f":
+            return self.constant(name, values, params)
+        if values.dtype == np.bool_:
+            return self.writer.tensor(name, "bool", values.shape, data=values)
+        return self.integers(name, values)
+
     def integers(self, name: str, values: Any) -> int:
-        """Add an int32 constant, such as a shape."""
-        data = np.asarray(values, np.int32)
+        """Add an int32 constant, such as a shape.
+
+        Raises
+        ------
+        Unsupported
+            A number is beyond int32.
+        """
+        wide = np.asarray(values, np.int64)
+        data = wide.astype(np.int32)
+        if (data != wide).any():
+            raise Unsupported(f"its constant {name!r} is beyond int32", fix="export the model with smaller whole numbers")
         return self.writer.tensor(name, "int32", data.shape, data=data)
 
     def op(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: str = "", **fields: Any) -> None:
         """Add an operator; see ``Writer.operator``."""
         self.writer.operator(code, inputs, outputs, options, **fields)
+
+    def quantize(self, source: int, target: int) -> None:
+        """Write a QUANTIZE, from float32 or from another int8 scale."""
+        self.op("QUANTIZE", [source], [target], "QuantizeOptions")
+
+    def hand_on(self, name: str, layout: Layout, source: int) -> None:
+        """Let an output be ``source``, whose values it has in the same order: the same tensor if that has its shape, else a RESHAPE."""
+        shape = self.shape(name, layout)
+        if self.writer.shape(source) != shape or any(spec.name == name for spec in self.graph.outputs):
+            self.reshape(source, self.declare(name, layout), shape)
+        else:
+            self._place(name, layout, source)
 
     def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
         """Write a RESHAPE between tensors of one scale."""
@@ -193,41 +271,3 @@ class Emission:
         """Write a STRIDED_SLICE between tensors of one scale, its numbers in the file's axis order."""
         inputs = [source, self.integers("begin", begin), self.integers("end", end), self.integers("step", step)]
         self.op("STRIDED_SLICE", inputs, [target], "StridedSliceOptions")
-
-    def clipped(self, node: Node, layout: Layout, write: Callable[[int, int], None], *, fuses: bool = True) -> None:
-        """Write the operator that makes a node's output, and the clipping the node carries.
-
-        Bounds that no activation function of TFLite says are met by saturation, where int8 ends at
-        them, else by MAXIMUM and MINIMUM behind the operator.
-
-        Parameters
-        ----------
-        write
-            Writes the operator, given its output tensor and its ``fused_activation_function``.
-        fuses
-            Whether that operator has such a field.
-        """
-        name = node.outputs[0]
-        bounds = node.attrs.get("clip", (-np.inf, np.inf))
-        fused = _ACTIVATIONS.get(bounds, 0) if fuses else 0
-        limits = [] if fused else self._limits(name, *bounds)
-        shape = self.shape(name, layout)
-        steps = [self.temporary(f"{name}/unclipped", shape, self.params[name]) for _ in limits]
-        steps.append(self.declare(name, layout))
-        write(steps[0], fused)
-        for (code, value), source, target in zip(limits, steps, steps[1:], strict=False):
-            constant = self.constant(f"{name}/limit", np.full([1] * len(shape), value), self.params[name])
-            self.op(code, [source, constant], [target], "MaximumMinimumOptions")
-
-    def _limits(self, name: str, lo: float, hi: float) -> list[tuple[str, float]]:
-        """Return the clipping that saturation does not do: int8 reaches more than half a step past a bound.
-
-        Half a step is what rounding the zero point may add.
-        """
-        params = self.params[name]
-        limits = []
-        if params.lo < lo - _HALF_STEP * params.scale:
-            limits.append(("MAXIMUM", lo))
-        if params.hi > hi + _HALF_STEP * params.scale:
-            limits.append(("MINIMUM", hi))
-        return limits

@@ -16,10 +16,10 @@ import numpy as np
 
 from edgekit.graph import Graph, Node
 
-__all__ = ["conv_padding", "fuse"]
+__all__ = ["WITH_ACTIVATION", "conv_padding", "fuse", "hosts"]
 
-# TFLite operators with a `fused_activation_function` that we write.
-_WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub"})
+WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub"})
+"""Operators that take a clamp behind them as their attribute ``clip``; their lowerings write it (``clamp.clipped``)."""
 
 
 def fuse(graph: Graph) -> Graph:
@@ -27,6 +27,21 @@ def fuse(graph: Graph) -> Graph:
     for rewrite in (_canonical_means, _canonical_clips, _fuse_bias, _fuse_clips):
         graph = rewrite(graph)
     return graph
+
+
+def hosts(graph: Graph, fused: Graph) -> dict[str, str]:
+    """Return, for every node of a graph, the node of the fused graph that does its work."""
+    kept = {node.name for node in fused.nodes}
+    found = {}
+    for node in reversed(graph.nodes):
+        # A node that went into the one before it is the only reader there, and hands on what that one made.
+        if node.name in kept:
+            found[node.name] = node.name
+        elif node.outputs[0] in fused.producers:
+            found[node.name] = fused.producers[node.outputs[0]].name
+        else:
+            found[node.name] = found[graph.consumers[node.outputs[0]][0].name]
+    return found
 
 
 def conv_padding(node: Node) -> list[int]:
@@ -110,7 +125,7 @@ def _fuse_clips(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.name in gone:
             continue
-        reader = _sole_reader(graph, node.outputs[0]) if node.op in _WITH_ACTIVATION else None
+        reader = _sole_reader(graph, node.outputs[0]) if node.op in WITH_ACTIVATION else None
         if reader and reader.op == "Clip" and "clip" in reader.attrs:
             node = replace(node, outputs=reader.outputs, attrs={**node.attrs, "clip": reader.attrs["clip"]})
             gone.add(reader.name)

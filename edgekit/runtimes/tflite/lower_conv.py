@@ -8,9 +8,11 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
+from edgekit.runtimes.tflite.clamp import clipped
+from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import conv_padding
-from edgekit.runtimes.tflite.weights import channel_scales, quantize_filter
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
+from edgekit.runtimes.tflite.weights import channel_scales, write_filter
 
 __all__ = ["OPERATORS", "SAME", "VALID", "pad_image", "window_padding"]
 
@@ -36,7 +38,7 @@ def _conv(e: Emission, node: Node) -> None:
     depthwise = group == channels and group > 1
     # ONNX has O,I/g,H,W. TFLite has O,H,W,I/g and, depthwise, 1,H,W,O.
     values, axis = (filters.transpose(1, 2, 3, 0), 3) if depthwise else (filters.transpose(0, 2, 3, 1), 0)
-    inputs = [source, *quantize_filter(e, node, values, axis, scales, bias, params)]
+    inputs = [source, *write_filter(e, node, values, axis, scales, bias, params)]
     fields = {
         "padding": padding,
         "strideH": strides[0],
@@ -60,7 +62,7 @@ def _conv(e: Emission, node: Node) -> None:
         else:
             e.op("CONV_2D", inputs, [target], "Conv2DOptions", fusedActivationFunction=fused, **fields)
 
-    e.clipped(node, "nhwc", write)
+    clipped(e, node, "nhwc", write)
 
 
 def _pair(node: Node, key: str) -> tuple[int, int]:
@@ -102,17 +104,17 @@ def window_padding(
     return VALID, pads
 
 
-def pad_image(e: Emission, node: Node, source: int, pads: Sequence[int], value: int | None = None) -> int:
-    """Write a padding of an NHWC image, by zero or by the integer ``value``; return the padded tensor."""
+def pad_image(e: Emission, node: Node, source: int, pads: Sequence[int], *, least: bool = False) -> int:
+    """Write a padding of an NHWC image, by zero or by the least value there is; return the padded tensor."""
     top, left, bottom, right = pads
     batch, height, width, channels = e.shape(node.inputs[0], "nhwc")
     params = e.params[node.inputs[0]]
     target = e.temporary(f"{node.name}/padded", (batch, top + height + bottom, left + width + right, channels), params)
     amounts = e.integers("pads", [[0, 0], [top, bottom], [left, right], [0, 0]])
-    if value is None:
+    if not least:
         e.op("PAD", [source, amounts], [target], "PadOptions")
     else:
-        real = np.full([1], params.scale * (value - params.zero_point))
+        real = np.full([1], params.lo if e.is_int8 else np.finfo(np.float32).min)
         e.op("PADV2", [source, amounts, e.constant("pad", real, params)], [target], "PadV2Options")
     return target
 
@@ -137,7 +139,7 @@ def _conv_transpose(e: Emission, node: Node) -> None:
     whole = list(full) == list(wanted) and not any(begin)
     # ONNX has I,O,H,W; TFLite O,H,W,I.
     values = filters.transpose(1, 2, 3, 0)
-    weights = quantize_filter(e, node, values, 0, channel_scales(e, node.inputs[1], 1), bias, e.params[name])
+    weights = write_filter(e, node, values, 0, channel_scales(e, node.inputs[1], 1), bias, e.params[name])
     batch, channels = e.graph.shapes[out][:2]
     shape = (batch, *(full if not same else wanted), channels)
     inputs = [e.integers("shape", shape), weights[0], e.read(name, "nhwc"), weights[1]]
@@ -152,7 +154,7 @@ def _conv_transpose(e: Emission, node: Node) -> None:
             last = [a + b for a, b in zip(first, e.shape(out, "nhwc"), strict=True)]
             e.strided_slice(result, target, first, last, [1] * 4)
 
-    e.clipped(node, "nhwc", write)
+    clipped(e, node, "nhwc", write)
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType({"Conv": Operator(_conv), "ConvTranspose": Operator(_conv_transpose)})

@@ -1,4 +1,4 @@
-"""Matrix products with a constant: FULLY_CONNECTED."""
+"""Matrix products: FULLY_CONNECTED by a constant, BATCH_MATMUL of two activations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Array, Node
-from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
-from edgekit.runtimes.tflite.weights import channel_scales, quantize_filter
+from edgekit.plan import INT8_MAX
+from edgekit.runtimes.tflite.clamp import clipped
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
+from edgekit.runtimes.tflite.params import Params
+from edgekit.runtimes.tflite.weights import channel_scales, write_filter
 
 __all__ = ["OPERATORS"]
 
@@ -25,12 +29,30 @@ def _gemm(e: Emission, node: Node) -> None:
 
 
 def _matmul(e: Emission, node: Node) -> None:
-    if node.inputs[1] not in e.graph.weights:
-        raise Unsupported("a product of two activations", fix="keep this node in float, or leave attention out of an INT8 build")
-    matrix = e.weight(node.inputs[1])
-    if matrix.ndim != 2:
-        raise Unsupported(f"its constant has {matrix.ndim} dimensions, not 2", fix="export the layer as a plain linear layer")
-    _dense(e, node, matrix.T, channel_scales(e, node.inputs[1], 1), 1.0)
+    left, right = (e.graph.shapes[name] for name in node.inputs[:2])
+    if min(len(left), len(right)) < 2:
+        raise Unsupported("a product with a vector", fix="export it as a product of matrices")
+    if node.inputs[1] in e.graph.weights and all(size == 1 for size in right[:-2]) and len(right) <= len(left):
+        matrix = e.weight(node.inputs[1]).reshape(right[-2:])
+        _dense(e, node, matrix.T, channel_scales(e, node.inputs[1], len(right) - 1), 1.0)
+    else:
+        _batched(e, node)
+
+
+def _batched(e: Emission, node: Node) -> None:
+    """BATCH_MATMUL: one scale per operand, for its kernels misread scales per channel."""
+    if len(e.graph.shapes[node.outputs[0]]) > 5:
+        raise Unsupported("a product over more than 5 dimensions", fix="reshape to at most 5 dimensions before it")
+    inputs = [_factor(e, name) for name in node.inputs[:2]]
+    clipped(e, node, "onnx", lambda target, _: e.op("BATCH_MATMUL", inputs, [target], "BatchMatMulOptions"), fuses=False)
+
+
+def _factor(e: Emission, name: str) -> int:
+    if name not in e.graph.weights:
+        return e.read(name, "onnx")
+    values = e.weight(name)
+    scale = max(e.scales[name].scales) if name in e.scales else float(np.abs(values).max()) / INT8_MAX
+    return e.constant(name, values, Params(float(np.float32(scale)), 0))
 
 
 def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -> None:
@@ -51,12 +73,12 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
     else:
         source = e.read(name, "onnx")
     rank = len(e.graph.shapes[name])
-    inputs = [source, *quantize_filter(e, node, values, 0, scales, bias, e.params[name])]
+    inputs = [source, *write_filter(e, node, values, 0, scales, bias, e.params[name])]
 
     def write(target: int, fused: int) -> None:
         e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=rank > 2)
 
-    e.clipped(node, "onnx", write)
+    clipped(e, node, "onnx", write)
 
 
 def _for_flat_image(values: Array, image: tuple[int, int, int]) -> Array:

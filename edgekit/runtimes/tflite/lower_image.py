@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import Emission, Operator, Unsupported
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -70,8 +71,8 @@ def _blocks(code: str, options: str) -> Callable[[Emission, Node], None]:
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "DepthToSpace": Operator(_blocks("DEPTH_TO_SPACE", "DepthToSpaceOptions"), same_scale=True),
+        "DepthToSpace": Operator(_blocks("DEPTH_TO_SPACE", "DepthToSpaceOptions"), same_scale=True, moves=True),
         "Resize": Operator(_resize, same_scale=True),
-        "SpaceToDepth": Operator(_blocks("SPACE_TO_DEPTH", "SpaceToDepthOptions"), same_scale=True),
+        "SpaceToDepth": Operator(_blocks("SPACE_TO_DEPTH", "SpaceToDepthOptions"), same_scale=True, moves=True),
     }
 )

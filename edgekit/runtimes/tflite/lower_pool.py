@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from edgekit.graph import Node
-from edgekit.plan import INT8_MIN
-from edgekit.runtimes.tflite.emission import TO_NHWC, Emission, Layout, Operator, Unsupported
+from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import conv_padding
+from edgekit.runtimes.tflite.layout import TO_NHWC, Layout, axis_in
 from edgekit.runtimes.tflite.lower_conv import VALID, pad_image, window_padding
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -22,7 +23,7 @@ def _mean(e: Emission, node: Node) -> None:
         # Without the reduced axes the others must already stand in ONNX order.
         left = [axis for axis in TO_NHWC if axis not in axes]
         layout = "nhwc" if left == sorted(left) else "onnx"
-    places = [TO_NHWC.index(axis) for axis in axes] if layout == "nhwc" else list(axes)
+    places = [axis_in(axis, layout) for axis in axes]
     result: Layout = layout if keep else "onnx"
     inputs = [e.read(name, layout), e.integers("axes", sorted(places))]
     e.op("MEAN", inputs, [e.declare(out, result)], "ReducerOptions", keepDims=keep)
@@ -36,7 +37,7 @@ def _max_pool(e: Emission, node: Node) -> None:
     source = e.read(node.inputs[0], "nhwc")
     if any(pads):
         # The least value there is never wins.
-        source = pad_image(e, node, source, pads, INT8_MIN)
+        source = pad_image(e, node, source, pads, least=True)
     _pool(e, node, "MAX_POOL_2D", source, padding, kernel, strides)
 
 
@@ -81,8 +82,8 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         # The pooling kernels do not rescale; MEAN does.
         "AveragePool": Operator(_average_pool, same_scale=True),
-        "GlobalMaxPool": Operator(_max_pool, same_scale=True),
-        "MaxPool": Operator(_max_pool, same_scale=True),
+        "GlobalMaxPool": Operator(_max_pool, same_scale=True, moves=True),
+        "MaxPool": Operator(_max_pool, same_scale=True, moves=True),
         "ReduceMean": Operator(_mean),
     }
 )

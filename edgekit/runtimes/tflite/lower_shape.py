@@ -8,7 +8,9 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
-from edgekit.runtimes.tflite.emission import TO_NHWC, TO_ONNX, Emission, Layout, Operator, Unsupported
+from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, in_layout, order_survives, permuted
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -21,7 +23,7 @@ def _reshape(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     image = len(e.graph.shapes[name]) == 4 and e.layout(name) == "nhwc" and not e.same_order(name)
     if image and node.op in ("Identity", "Dropout"):
-        e.reshape(e.read(name), e.declare(out, "nhwc"), e.shape(out, "nhwc"))
+        e.hand_on(out, "nhwc", e.read(name))
         return
     if image and _feeds_matrices(e, node):
         source = e.read(name)
@@ -30,7 +32,7 @@ def _reshape(e: Emission, node: Node) -> None:
     else:
         source = e.read(name, "onnx" if image else None)
     layout: Layout = "nhwc" if len(e.graph.shapes[out]) == 4 and e.same_order(out) else "onnx"
-    e.reshape(source, e.declare(out, layout), e.shape(out, layout))
+    e.hand_on(out, layout, source)
 
 
 def _feeds_matrices(e: Emission, node: Node) -> bool:
@@ -51,28 +53,26 @@ def _feeds_matrices(e: Emission, node: Node) -> bool:
 
 
 def _transpose(e: Emission, node: Node) -> None:
+    """TRANSPOSE into the layout in which it is least work: none where that turns the file's own order back."""
     name, out = node.inputs[0], node.outputs[0]
-    rank = len(e.graph.shapes[name])
-    wanted: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
+    rank, source = len(e.graph.shapes[name]), e.read(name)
+    perm: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
     # From the input's order in the file to ONNX order, through the node's own permutation, to the output's order in the file.
     if e.layout(name) == "nhwc":
-        wanted = [TO_ONNX[axis] for axis in wanted]
-    layout: Layout = "onnx"
-    if rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ())):
-        layout = "nhwc"
-        wanted = [wanted[axis] for axis in TO_NHWC]
-    source, target = e.read(name), e.declare(out, layout)
-    if list(wanted) == sorted(wanted):
-        e.reshape(source, target, e.shape(out, layout))
-    elif rank > 6:
+        perm = permuted(TO_ONNX, perm)
+    wanted: dict[Layout, Sequence[int]] = {"onnx": perm}
+    if rank == 4:
+        wanted["nhwc"] = permuted(perm, TO_NHWC)
+    shape = e.writer.shape(source)
+    for layout, order in wanted.items():
+        if order_survives(shape, order):
+            e.hand_on(out, layout, source)
+            return
+    if rank > 6:
         raise Unsupported(f"a transposition of {rank} dimensions", fix="reshape to at most 6 dimensions before it")
-    else:
-        e.transpose(source, target, wanted)
-
-
-def _in_layout(values: Sequence[int], layout: Layout) -> list[int]:
-    """Reorder one number per ONNX axis as the axes stand in the file."""
-    return [values[axis] for axis in TO_NHWC] if layout == "nhwc" else list(values)
+    image = rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ()))
+    chosen: Layout = "nhwc" if image else "onnx"
+    e.transpose(source, e.declare(out, chosen), wanted[chosen])
 
 
 def _slice(e: Emission, node: Node) -> None:
@@ -92,7 +92,7 @@ def _slice(e: Emission, node: Node) -> None:
     # The output's shape says the same as `ends`, without its special values.
     end = [min(b + s * n, d) for b, s, n, d in zip(begin, step, e.graph.shapes[out], shape, strict=True)]
     layout = e.layout(name)
-    e.strided_slice(e.read(name), e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+    e.strided_slice(e.read(name), e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
 
 
 def _split(e: Emission, node: Node) -> None:
@@ -105,7 +105,7 @@ def _split(e: Emission, node: Node) -> None:
     for out in node.outputs:
         end = list(shape)
         end[axis] = begin[axis] + e.graph.shapes[out][axis]
-        e.strided_slice(source, e.declare(out, layout), *(_in_layout(v, layout) for v in (begin, end, step)))
+        e.strided_slice(source, e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
         begin[axis] = end[axis]
 
 
@@ -119,11 +119,10 @@ def _concat(e: Emission, node: Node) -> None:
     for name in node.inputs:
         if name in e.graph.weights:
             values = e.graph.weights[name]
-            sources.append(e.constant(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params[out]))
+            sources.append(e.literal(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params.get(out)))
         else:
             sources.append(e.read(name, layout))
-    place = TO_NHWC.index(axis) if layout == "nhwc" else axis
-    e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=place)
+    e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=axis_in(axis, layout))
 
 
 def _pad(e: Emission, node: Node) -> None:
@@ -149,23 +148,24 @@ def _pad(e: Emission, node: Node) -> None:
         e.op("PAD", inputs, [e.declare(out, layout)], "PadOptions")
     else:
         # An infinite value saturates: the end of int8 is the least, or greatest, there is.
-        params = e.params[out]
-        real = np.clip(np.full([1], value, np.float64), params.lo, params.hi)
-        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, params)], [e.declare(out, layout)], "PadV2Options")
+        real = np.full([1], value, np.float64)
+        if e.is_int8:
+            real = np.clip(real, e.params[out].lo, e.params[out].hi)
+        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, e.params.get(out))], [e.declare(out, layout)], "PadV2Options")
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Concat": Operator(_concat, same_scale=True),
-        "Flatten": Operator(_reshape, same_scale=True),
-        "Identity": Operator(_reshape, same_scale=True),
-        "Dropout": Operator(_reshape, same_scale=True),
-        "Pad": Operator(_pad, same_scale=True),
-        "Reshape": Operator(_reshape, same_scale=True),
-        "Slice": Operator(_slice, same_scale=True),
-        "Split": Operator(_split, same_scale=True),
-        "Squeeze": Operator(_reshape, same_scale=True),
-        "Transpose": Operator(_transpose, same_scale=True),
-        "Unsqueeze": Operator(_reshape, same_scale=True),
+        "Concat": Operator(_concat, same_scale=True, moves=True),
+        "Flatten": Operator(_reshape, same_scale=True, moves=True),
+        "Identity": Operator(_reshape, same_scale=True, moves=True),
+        "Dropout": Operator(_reshape, same_scale=True, moves=True),
+        "Pad": Operator(_pad, same_scale=True, moves=True),
+        "Reshape": Operator(_reshape, same_scale=True, moves=True),
+        "Slice": Operator(_slice, same_scale=True, moves=True),
+        "Split": Operator(_split, same_scale=True, moves=True),
+        "Squeeze": Operator(_reshape, same_scale=True, moves=True),
+        "Transpose": Operator(_transpose, same_scale=True, moves=True),
+        "Unsqueeze": Operator(_reshape, same_scale=True, moves=True),
     }
 )

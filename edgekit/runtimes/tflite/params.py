@@ -44,11 +44,18 @@ def params_of(lo: float, hi: float) -> Params:
 
 
 def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: Mapping[str, Params]) -> dict[str, Params]:
-    """Return the parameters of every activation of a fused graph.
+    """Return what int8 makes of every activation of a fused graph.
 
-    Tensors joined by operators of ``same_scale`` form a group with one range, the union of theirs.
-    A group fed only by operators of ``fixed`` that write the same parameters takes these; in a mixed
-    group the operator's lowering requantizes.
+    Tensors joined by nodes of ``same_scale`` form a group with one range, the union of theirs. A group
+    fed only by nodes of ``fixed`` that write the same parameters takes these; in a mixed group the
+    operator's lowering requantizes. Float nodes join nothing.
+
+    Parameters
+    ----------
+    same_scale
+        Names of the int8 nodes whose kernels do not rescale.
+    fixed
+        Names of the int8 nodes whose kernels write one scale only, and that one.
 
     Raises
     ------
@@ -78,7 +85,7 @@ def _groups(graph: Graph, same_scale: Collection[str]) -> Iterable[tuple[str, ..
         return name
 
     for node in graph.nodes:
-        if node.op in same_scale:
+        if node.name in same_scale:
             joined = [name for name in (*node.inputs, *node.outputs) if name in parent]
             for name in joined[1:]:
                 parent[root(name)] = root(joined[0])
@@ -91,7 +98,7 @@ def _groups(graph: Graph, same_scale: Collection[str]) -> Iterable[tuple[str, ..
 def _fixed_params(graph: Graph, group: Iterable[str], same_scale: Collection[str], fixed: Mapping[str, Params]) -> Params | None:
     """Return what all operators that feed the group write, if that is one fixed choice."""
     makers = [graph.producers.get(name) for name in group]
-    feeds = {fixed.get(node.op) if node else None for node in makers if node is None or node.op not in same_scale}
+    feeds = {fixed.get(node.name) if node else None for node in makers if node is None or node.name not in same_scale}
     return feeds.pop() if len(feeds) == 1 else None
 
 
@@ -99,7 +106,7 @@ def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Co
     lows = [plan.ranges[name].lo for name in group]
     highs = [plan.ranges[name].hi for name in group]
     for node in (graph.producers.get(name) for name in group):
-        if node and node.op in same_scale:
+        if node and node.name in same_scale:
             for value in _constants(graph, node):
                 lows.append(float(value.min()))
                 highs.append(float(value.max()))

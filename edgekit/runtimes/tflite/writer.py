@@ -24,7 +24,9 @@ _ALIGNMENT_BYTES = 16
 # Operator codes up to 126 are repeated in the byte-wide field that old readers know (schema_utils.cc).
 _OLD_CODE_LIMIT = 127
 
-_DTYPES = {"int8": "INT8", "uint8": "UINT8", "float32": "FLOAT32", "int32": "INT32"}
+# Where an operator's data stand among its inputs, if not first.
+_DATA_INPUT = {"SPLIT": 1, "TRANSPOSE_CONV": 1}
+_DTYPES = {"int8": "INT8", "uint8": "UINT8", "float32": "FLOAT32", "int32": "INT32", "bool": "BOOL"}
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated class is untyped
@@ -106,6 +108,10 @@ class Writer:
         """Return the shape of a tensor."""
         return tuple(self._tensors[tensor].shape)
 
+    def dtype(self, tensor: int) -> str:
+        """Return the dtype of a tensor, as numpy spells it."""
+        return next(name for name, kind in _DTYPES.items() if getattr(schema.TensorType, kind) == self._tensors[tensor].type)
+
     def scale(self, tensor: int) -> float:
         """Return the scale of a tensor that has one for all of it."""
         return float(self._tensors[tensor].quantization.scale[0])
@@ -141,14 +147,21 @@ class Writer:
         return bytes(builder.Output())
 
     def _code(self, code: str, inputs: Sequence[int], outputs: Sequence[int], fields: Mapping[str, Any]) -> int:
-        entries = [self._tensors[index] for index in (*inputs, *outputs) if index >= 0]
-        first, last = entries[0], entries[-1]
-        grouped = code == "CONV_2D" and first.shape[3] != entries[1].shape[3]
+        shapes = [self.shape(index) for index in inputs if index >= 0]
+        data = inputs[_DATA_INPUT.get(code, 0)]
+        dtype = self.dtype(data)
         rescale = 0.0
-        if code == "MUL":
-            left, right, product = (float(entry.quantization.scale[0]) for entry in (first, entries[1], last))
-            rescale = left * right / product
-        version = lowest_version(code, len(first.shape), fields, grouped=grouped, rescale=rescale)
+        if code == "MUL" and dtype == "int8":
+            rescale = self.scale(inputs[0]) * self.scale(inputs[1]) / self.scale(outputs[0])
+        version = lowest_version(
+            code,
+            dtype,
+            len(self.shape(data)),
+            fields,
+            grouped=code == "CONV_2D" and shapes[0][3] != shapes[1][3],
+            broadcasts=len(shapes) > 1 and shapes[0] != shapes[1],
+            rescale=rescale,
+        )
         return self._codes.setdefault((getattr(schema.BuiltinOperator, code), version), len(self._codes))
 
     def _buffer(self, data: Array) -> int:

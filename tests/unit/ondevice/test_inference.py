@@ -52,7 +52,7 @@ def infer(
         threads=1,
         builtin=builtin,
     )
-    return answer, list(samples.read(folder / "out.npz"))
+    return answer, [output["x"] for output in samples.read(folder / "out.npz")]
 
 
 def contents(folder: Path, agent: Agent, model: bytes, x: Any, shift: int = 0) -> dict[str, bytes]:
@@ -79,15 +79,16 @@ def test_infer_says_what_the_interpreter_says(agent: Agent, tmp_path: Path, mode
     assert answer["predictions"] == [int(output.argmax()) for output in outputs]
     assert answer["labels"] == y.tolist()
     assert answer["top1"] == np.mean(np.array(answer["predictions"]) == y) > 0.8
-    assert answer["input"] == {"dtype": "int8", "scale": 1.0, "zero_point": -128, "shape": [1, 32, 32, 3]}
-    assert answer["output"] == {"dtype": "int8", "scale": 1 / 256, "zero_point": -128, "shape": [1, 10]}
+    (entry,), leave = answer["inputs"], answer["output"]
+    assert entry == {"name": "input_1_int8", "dtype": "int8", "scale": 1.0, "zero_point": -128, "shape": [1, 32, 32, 3]}
+    assert leave == {"name": "Identity_int8", "dtype": "int8", "scale": 1 / 256, "zero_point": -128, "shape": [1, 10]}
 
 
 def test_infer_takes_a_float_model(agent: Agent, tmp_path: Path, shared_data: Path, images: tuple[Any, Any]) -> None:
     float_model = (shared_data / "models" / "mlperf_tiny_ic_resnet8_fp32.tflite").read_bytes()
     answer, outputs = infer(agent, tmp_path, float_model, images[0], images[1])
     assert answer["top1"] > 0.8
-    assert (answer["input"]["dtype"], answer["input"]["scale"]) == ("float32", None)
+    assert [(entry["dtype"], entry["scale"]) for entry in answer["inputs"]] == [("float32", None)]
     assert np.allclose([output.sum() for output in outputs], 1, atol=1e-5)
 
 

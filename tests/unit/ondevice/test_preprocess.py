@@ -103,6 +103,10 @@ def test_what_is_no_image_skips_the_image_steps() -> None:
         ({"mean": [float("inf")]}, "mean"),
         ({"std": [0.0]}, "must not hold 0"),
         ({"std": "1"}, "std"),
+        ({"inputs": "x"}, "inputs"),
+        ({"pad": 0}, "pad"),
+        ({"pad": {"ids": "0"}}, "pad"),
+        ({"pad": {"ids": float("nan")}}, "pad"),
     ],
 )
 def test_a_wrong_declaration_is_refused_with_its_key(declared: dict[str, Any], why: str) -> None:
@@ -118,3 +122,36 @@ def test_an_image_of_another_type_is_not_resized() -> None:
         preprocess.apply({"color": "bgr"}, np.zeros((8, 8, 4), np.uint8))
     with pytest.raises(AgentError, match="sides go up to"):
         preprocess.apply({"resize": 16384}, np.zeros((2, 8, 3), np.uint8))
+
+
+def fed(declared: dict[str, Any], shapes: dict[str, list[int]], **sample: Any) -> dict[str, Any]:
+    return preprocess.feed(preprocess.check(declared), sample, shapes)
+
+
+def test_the_steps_are_for_the_inputs_they_name() -> None:
+    image, ids = noise(0, 4, 4), np.arange(3)
+    shapes = {"image": [1, 3, 4, 4], "ids": [1, 3]}
+    inputs = fed({"inputs": ["image"], "scale": 0.5}, shapes, image=image, ids=ids)
+    assert np.array_equal(inputs["image"], preprocess.apply({"scale": 0.5}, image))
+    assert (inputs["ids"].dtype, inputs["ids"].tolist()) == (np.int64, [[0, 1, 2]])
+    assert np.array_equal(fed({"scale": 0.5}, {"x": [1, 3, 4, 4]}, x=image)["x"], inputs["image"])
+    plain = fed({"inputs": [], "scale": 0.5}, {"x": [1, 4, 4, 3]}, x=image)["x"]
+    assert (plain.dtype, plain.shape) == (np.uint8, (1, 4, 4, 3))
+
+
+def test_a_short_sample_is_padded_at_its_end_where_declared() -> None:
+    declared = {"inputs": [], "pad": {"ids": 7, "mask": 0}}
+    inputs = fed(declared, {"ids": [1, 5], "mask": [1, 5], "kinds": [1, 5]}, ids=np.arange(3), mask=np.ones(5, bool), kinds=np.zeros(3))
+    assert inputs["ids"].tolist() == [[0, 1, 2, 7, 7]]
+    assert inputs["ids"].dtype == np.int64
+    assert inputs["mask"].all()
+    assert inputs["kinds"].shape == (1, 3), "nothing is declared for it"
+    table = fed({"scale": 2.0, "pad": {"x": -1.0}}, {"x": [1, 3, 3]}, x=np.ones((2, 2), np.float32))["x"]
+    assert table.tolist() == [[[2, 2, -1], [2, 2, -1], [-1, -1, -1]]]
+    assert fed(declared, {"ids": [1, 2]}, ids=np.arange(3))["ids"].shape == (1, 3), "nothing is cut off"
+    assert fed(declared, {"ids": [1, 4, 4]}, ids=np.arange(3))["ids"].shape == (1, 3), "no axis is made up"
+
+
+def test_padding_must_be_of_the_arrays_own_type() -> None:
+    with pytest.raises(AgentError, match=r"pad: ids is int64, which 0\.5 is not"):
+        fed({"inputs": [], "pad": {"ids": 0.5}}, {"ids": [1, 5]}, ids=np.arange(3))

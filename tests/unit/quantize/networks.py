@@ -9,7 +9,8 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
-from edgekit.graph import Array
+from edgekit.graph import Array, Graph
+from edgekit.quantize.normalise import normalise
 
 generator = np.random.default_rng(7)
 
@@ -52,3 +53,36 @@ def run(proto: onnx.ModelProto, **feeds: Array) -> list[Array]:
     runner = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs: list[Array] = runner.run(None, feeds)
     return outputs
+
+
+def fed(graph: Graph, *, scale: float = 1.0) -> dict[str, Array]:
+    """Return random values for every input; integers are zeros and ones, a mask."""
+    return {
+        spec.name: normal(*spec.shape, scale=scale) if spec.dtype == "float32" else generator.integers(0, 2, spec.shape).astype(spec.dtype)
+        for spec in graph.inputs
+    }
+
+
+def checked(proto: onnx.ModelProto, *, scale: float = 3.0, rtol: float = 1e-5, **feeds: Array) -> Graph:
+    """Normalise, and hold the result to the original's outputs on random input, relative to the largest value."""
+    graph = normalise(proto)
+    feeds = {**fed(graph, scale=scale), **feeds}
+    for wanted, got in zip(run(proto, **feeds), run(graph.to_onnx(), **feeds), strict=True):
+        assert got.shape == wanted.shape
+        assert np.isfinite(wanted).all()
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=rtol * float(np.abs(wanted).max()))
+    return graph
+
+
+def ops(graph: Graph) -> list[str]:
+    return [node.op for node in graph.nodes]
+
+
+def scalars(**values: float) -> dict[str, Array]:
+    """Return one-element constants by name."""
+    return {name: np.array(value, np.float32) for name, value in values.items()}
+
+
+def integers(**values: list[int]) -> dict[str, Array]:
+    """Return constants such as axes and sizes by name."""
+    return {name: np.array(value, np.int64) for name, value in values.items()}

@@ -11,26 +11,11 @@ import onnx
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.graph import Array, Graph
+from edgekit.graph import Array
 from edgekit.quantize.normalise import normalise
-from tests.unit.quantize.networks import model, normal, positive, run
+from tests.unit.quantize.networks import checked, model, normal, ops, positive
 
 CONV = "c = Conv<pads=[1,1,1,1]>(x, w, b)"
-
-
-def checked(proto: onnx.ModelProto, x: Array | None = None) -> Graph:
-    """Normalise, and hold the result to the original's output on random input."""
-    graph = normalise(proto)
-    (entry,) = graph.inputs
-    x = normal(*entry.shape, scale=3.0) if x is None else x
-    for wanted, got in zip(run(proto, **{entry.name: x}), run(graph.to_onnx(), **{entry.name: x}), strict=True):
-        assert got.shape == wanted.shape
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * float(np.abs(wanted).max()))
-    return graph
-
-
-def ops(graph: Graph) -> list[str]:
-    return [node.op for node in graph.nodes]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +153,16 @@ def test_a_pad_goes_into_the_convolution() -> None:
 def test_an_old_operator_set_is_raised() -> None:
     body = "d, mask = Dropout<ratio=0.3>(x) c = Clip<min=0.0, max=6.0>(d) s = Unsqueeze<axes=[1]>(c) q = Squeeze<axes=[1]>(s) y = Relu(q)"
     graph = checked(model(body, opset=9))
-    assert graph.opset >= 14
+    assert graph.opset == 17
     assert ops(graph)[0] == "Clip"
+
+
+def test_an_operator_set_of_the_future_is_refused() -> None:
+    proto = model("y = Relu(x)")
+    proto.opset_import[0].version = onnx.defs.onnx_opset_version() + 1
+    with pytest.raises(InputError, match="the installed onnx knows") as caught:
+        normalise(proto)
+    assert "opset_version=17" in str(caught.value.fix)
 
 
 def test_constants_listed_as_inputs_are_constants() -> None:

@@ -22,7 +22,7 @@ CASES = {
 def test_one_symmetric_scale_per_output_channel(name: str) -> None:
     body, x, weight, axis = CASES[name]
     graph = normalise(model(body, x=x, w=weight))
-    found = channel_axis(graph, graph.nodes[-1])
+    found = next((channel for node in graph.nodes if (channel := channel_axis(graph, node))), None)
     assert found is not None
     scales = weight_scales(graph)[found[0]]
     assert scales.axis == axis == found[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,32 +26,52 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: str
     inputs: dict[str, tuple[int, ...]]
     body: str
+    integers: dict[str, tuple[int, int]] = {}
     weights: dict[str, tuple[int, ...]] = {}
     outputs: tuple[str, ...] = ("y",)
     opset: int = 17
     input_scale: float = 1.0
+    input_range: tuple[float, float] | None = None
     channels_last: bool = False
     operators: tuple[str, ...] = ()
+    float_nodes: tuple[str, ...] = ()
     sqnr_db: float = 0.0
+    agreement: float = 1.0
+    relative: float = 1e-4
+    litert_only: str = ""
     refused: str = ""
 
     def graph(self) -> Graph:
-        def listed(names: Any) -> str:
-            return ", ".join(f"float[{','.join(map(str, shape))}] {name}" for name, shape in names.items())
-
+        entries = ", ".join(
+            f"{'int64' if name in self.integers else 'float'}[{','.join(map(str, shape))}] {name}" for name, shape in self.inputs.items()
+        )
         outputs = ", ".join(f"float[{name}_open] {name}" for name in self.outputs)
-        text = f'<ir_version: 8, opset_import: ["": {self.opset}]> case ({listed(self.inputs)}) => ({outputs}) {{ {self.body} }}'
+        text = f'<ir_version: 8, opset_import: ["": {self.opset}]> case ({entries}) => ({outputs}) {{ {self.body} }}'
         proto = onnx.parser.parse_model(text)
         for name, shape in self.weights.items():
             values = self._random(name).normal(size=shape).astype(np.float32)
             proto.graph.initializer.append(numpy_helper.from_array(values, name))
         for output in proto.graph.output:
-            output.type.tensor_type.ClearField("shape")
+            output.ClearField("type")
         return from_onnx(proto)
 
+    def feeds(self) -> list[dict[str, Array]]:
+        """Samples, each with every input by name."""
+        drawn = {name: self._drawn(name, shape) for name, shape in self.inputs.items()}
+        return [{name: values[index] for name, values in drawn.items()} for index in range(_CALIBRATION)]
+
     def samples(self) -> list[Array]:
+        """Samples of the only input."""
         ((name, shape),) = self.inputs.items()
-        return list((self.input_scale * self._random(name).normal(size=(_CALIBRATION, *shape))).astype(np.float32))
+        return list(self._drawn(name, shape))
+
+    def _drawn(self, name: str, shape: tuple[int, ...]) -> Array:
+        random, size = self._random(name), (_CALIBRATION, *shape)
+        if name in self.integers:
+            lo, hi = self.integers[name]
+            return random.integers(lo, hi + 1, size)
+        values = random.uniform(*self.input_range, size) if self.input_range else self.input_scale * random.normal(size=size)
+        return values.astype(np.float32)
 
     def _random(self, name: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.name}/{name}".encode()))

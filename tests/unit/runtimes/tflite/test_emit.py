@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.errors import BuildError
 from edgekit.graph import Array, Graph
-from edgekit.plan import NodePrecision, QuantPlan, Range, WeightScale
+from edgekit.plan import QuantPlan, Range, WeightScale
 from edgekit.runtimes.tflite import TfliteRuntime
 from edgekit.runtimes.tflite.inspect import operators
 from edgekit.runtimes.tflite.schema import schema
@@ -143,20 +143,6 @@ def test_a_plan_of_another_graph_is_refused() -> None:
     wrong = {"w": WeightScale(1, (0.1,) * 3)}
     with pytest.raises(BuildError, match="scales along axis 1"):
         TfliteRuntime().emit(graph, msgspec.structs.replace(plan, weights=wrong), io_dtype="int8", layout="nhwc")
-
-
-def test_a_float_node_is_refused() -> None:
-    graph, plan, _ = planned(IMAGE)
-    mixed = msgspec.structs.replace(plan, nodes={graph.nodes[0].name: NodePrecision("float32", "it loses two points in int8")})
-    with pytest.raises(BuildError, match="keeps 1 node"):
-        TfliteRuntime().emit(graph, mixed, io_dtype="int8", layout="nhwc")
-
-
-def test_integer_inputs_are_refused() -> None:
-    graph, plan, _ = planned(IMAGE)
-    tokens = replace(graph, inputs=(msgspec.structs.replace(graph.inputs[0], dtype="int64"),))
-    with pytest.raises(BuildError, match="input 'x' is int64"):
-        TfliteRuntime().emit(tokens, plan, io_dtype="int8", layout="nhwc")
 
 
 def test_one_scale_per_tensor_is_enough() -> None:

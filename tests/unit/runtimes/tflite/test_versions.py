@@ -32,7 +32,7 @@ from edgekit.runtimes.tflite.versions import lowest_version
     ],
 )
 def test_lowest_version(code: str, rank: int, options: dict[str, Any], version: int) -> None:
-    assert lowest_version(code, rank, {}, **options) == version
+    assert lowest_version(code, "int8", rank, {}, **options) == version
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,30 @@ def test_lowest_version(code: str, rank: int, options: dict[str, Any], version: 
     ],
 )
 def test_options_that_make_it_newer(code: str, fields: dict[str, Any], version: int) -> None:
-    assert lowest_version(code, 4, fields) == version
+    assert lowest_version(code, "int8", 4, fields) == version
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype", "rank", "options", "version"),
+    [
+        ("ADD", "float32", 4, {}, 1),
+        ("BROADCAST_TO", "float32", 4, {}, 2),
+        ("CONV_2D", "float32", 4, {}, 1),
+        ("CONV_2D", "float32", 4, {"grouped": True}, 6),
+        ("DIV", "float32", 5, {"broadcasts": True}, 2),
+        ("MAXIMUM", "float32", 5, {}, 1),
+        ("SPLIT", "int32", 4, {}, 3),
+        ("STRIDED_SLICE", "bool", 4, {}, 3),
+        ("SUB", "int8", 5, {"broadcasts": True}, 3),
+        ("TRANSPOSE", "bool", 4, {}, 3),
+        ("TRANSPOSE", "float32", 4, {}, 1),
+        ("TRANSPOSE", "float32", 6, {}, 6),
+        ("TRANSPOSE_CONV", "float32", 4, {}, 3),
+    ],
+)
+def test_other_dtypes(code: str, dtype: str, rank: int, options: dict[str, Any], version: int) -> None:
+    assert lowest_version(code, dtype, rank, {}, **options) == version
+
+
+def test_a_dilated_depthwise_convolution_in_float() -> None:
+    assert lowest_version("DEPTHWISE_CONV_2D", "float32", 4, {"dilationHFactor": 2}) == 2

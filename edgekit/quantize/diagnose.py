@@ -1,0 +1,239 @@
+"""Diagnoses: what is wrong with a layer, in words, and what treats it. Rules with a stated threshold each; pure.
+
+``pipeline.debug`` calls ``diagnose`` with what ``compare`` measured. Every rule is a function of its own that returns a
+finding or None, and a healthy network has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgekit.explanation import Finding
+from edgekit.graph import Graph, Node
+from edgekit.plan import QuantPlan
+from edgekit.quantize.compare import Measured
+
+__all__ = ["diagnose"]
+
+LOW_DB = 25.0
+"""A layer that loses this much alone is ill. Eight bits over four standard deviations of bell-shaped values leave
+10 log10(12 * 255^2 / 8^2) = 41 dB, and what a layer reads, its weights and what it writes are rounded: some 36 dB. Every
+layer of ResNet20 and ResNet32 is above 33 dB, of EfficientNet-Lite0 above 29 dB. Here two bits are gone."""
+
+HALF = 0.5
+"""A part of the error is called its cause when it makes more than all others together."""
+
+SPREAD = 8.0
+"""Half of the channels use less than an eighth of the range: three of the eight bits are lost on them."""
+
+CHANNEL_DB = 30.0
+"""What rounding to the five bits that are left to such channels gives at best: 6.02 dB each (W. R. Bennett, "Spectra of
+quantized signals", 1948). A channel better than that does not suffer from the others."""
+
+FEWEST_CHANNELS = 4
+"""Below, a median says nothing."""
+
+FEWEST_LEVELS = 16.0
+"""A part that gets fewer of the 256 levels has less than four bits."""
+
+CUT_LAYERS = 0.25
+"""Share of the layers in which most of the error is values cut off, on samples that calibration has not seen. With minmax or
+mse ranges of 1, 2 and 4 samples it is 0.53, 0.44 and 0.36 in ResNet20 and 0.33, 0.30 and 0.27 in MobileNetV2; of 100 samples
+at most 0.03 there and 0.00 here, with any method 0.20."""
+
+FEW_SAMPLES = 32
+"""From so many on, ranges stay as they are: the output's SQNR in int8 is within 0.7 dB of that with 100 samples in ResNet20,
+MobileNetV2 and EfficientNet-Lite0. Below, a twentieth of the layers (``CUT_FEW``) is enough to say so."""
+
+CUT_FEW = 0.05
+
+GAIN_DB = 3.0
+"""More than half of the output's error power goes when one layer stays float."""
+
+_KEEP = "accuracy_drop_max under [budget]: edgekit build then keeps the fewest layers in float32 that it takes"
+_JOINS = frozenset({"Add", "Max", "Min", "Sub", "Where"})
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_db: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Return what is wrong, the gravest first: what concerns all layers, then the layers by what they lose alone.
+
+    Parameters
+    ----------
+    graph, plan
+        The float network and its plan.
+    measured
+        Of ``compare``, on samples that calibration has not seen.
+    gains_db
+        Layer -> by how much the SQNR of the network's output rises when it stays float, for those that were tried.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    found = [too_few_samples(plan, measured)]
+    found += [dominates(name, gain) for name, gain in sorted(gains_db.items(), key=lambda item: -item[1])]
+    for layer in sorted(measured, key=lambda layer: -layer.noise):
+        node = nodes[layer.name]
+        found.append(constant_result(graph, layer, node))
+        if layer.precision == "int8":
+            found += [outlier_channel(layer), wide_constant(graph, plan, node), mixed_parts(graph, plan, node)]
+            found += [rule(graph, layer, node) for rule in (weight_outlier, saturation, far_values, amplified_rounding)]
+    return tuple(finding for finding in found if finding)
+
+
+def too_few_samples(plan: QuantPlan, measured: Sequence[Measured]) -> Finding | None:
+    """The ranges do not hold for new samples: ``CUT_LAYERS``, ``FEW_SAMPLES``."""
+    int8 = [layer for layer in measured if layer.precision == "int8" and layer.alone.any()]
+    cut = sum(layer.clipped > HALF * float(layer.alone.sum()) for layer in int8)
+    is_few = plan.samples < FEW_SAMPLES
+    if cut <= (CUT_FEW if is_few else CUT_LAYERS) * len(int8):
+        return None
+    text = f"in {cut} of {len(int8)} layers most of the error is values cut off, larger than any that the ranges allow for: they come from "
+    text += f"{plan.samples} samples" + ("" if is_few else ", which were not like those of the evaluation set")
+    fix = "samples under [calibration]: some hundreds, of all that the device will see"
+    return Finding("few-samples", None, text, fix if is_few else f'{fix}; or method = "mse", which cuts off little')
+
+
+def dominates(name: str, gain_db: float) -> Finding | None:
+    """One layer makes most of the loss: ``GAIN_DB``."""
+    if gain_db < GAIN_DB:
+        return None
+    share = 1 - 10 ** (-gain_db / 10)
+    text = f"{share:.0%} of the output's error comes from it: kept alone in float, the SQNR of the output rises by {gain_db:.1f} dB"
+    return Finding("dominates", name, text, _KEEP)
+
+
+def constant_result(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+    """A product with constants that makes the same value whatever it reads; arithmetic of masks may, and rightly."""
+    lo, hi = float(layer.lo.min()), float(layer.hi.max())
+    if lo != hi or node.op not in _PRODUCTS or node.inputs[1] not in graph.weights or layer.values <= 1:
+        return None
+    text = f"every value it makes is {lo:g}, for all samples: it is dead, or what it reads is"
+    return Finding("constant", layer.name, text, "compare [preprocess] with the training's; else the model does not need this layer")
+
+
+def outlier_channel(layer: Measured) -> Finding | None:
+    """One scale for a tensor of unequal channels: ``SPREAD``, ``CHANNEL_DB``."""
+    alive = layer.signal > 0
+    if int(alive.sum()) < FEWEST_CHANNELS:
+        return None
+    widths = np.maximum(layer.hi, 0.0) - np.minimum(layer.lo, 0.0)
+    widest, median = int(widths.argmax()), float(np.median(widths[alive]))
+    noise = float(np.median(layer.alone[alive] / layer.signal[alive]))
+    if widths[widest] < SPREAD * median or noise < 10 ** (-CHANNEL_DB / 10):
+        return None
+    text = (
+        f"channel {widest} is {widths[widest] / median:.0f} times as wide as half of its {int(alive.sum())} channels: "
+        f"one scale for all leaves these with an SQNR of {-10 * math.log10(noise):.0f} dB or less"
+    )
+    return Finding("outlier-channel", layer.name, text, f"equalisation evens channels out where weights allow; {_KEEP}")
+
+
+def wide_constant(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
+    """A constant (an attention mask's) so large that what it is joined with lies within one of the 255 steps."""
+    if node.op not in _JOINS:
+        return None
+    width = _width(plan, node.outputs[0])
+    joined = {name: _width(plan, name) for name in node.inputs if name in plan.ranges}
+    buried = [name for name, own in joined.items() if 0.0 < own * 255 <= width]
+    guilty = [found for name in node.inputs if name not in buried and (found := _constant_behind(graph, name)) is not None]
+    if not buried or not guilty:
+        return None
+    name, value = max(guilty, key=lambda item: abs(item[1]))
+    text = (
+        f"the constant {name!r} ({value:g}) makes its range {width:.3g} wide; "
+        f"{buried[0]!r}, {joined[buried[0]]:.3g} wide, lies within one step of it"
+    )
+    return Finding("wide-constant", node.name, text, "export the mask with a constant of about -30: softmax makes nothing of it as well")
+
+
+def mixed_parts(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
+    """Parts of unlike units (boxes and scores) under one scale: ``FEWEST_LEVELS``."""
+    if node.op != "Concat":
+        return None
+    widths = {name: width for name in node.inputs if name in plan.ranges and (width := _width(plan, name)) > 0.0}
+    if len(widths) < 2:
+        return None
+    wide, narrow = max(widths, key=lambda name: widths[name]), min(widths, key=lambda name: widths[name])
+    levels = 256 * widths[narrow] / widths[wide]
+    if levels >= FEWEST_LEVELS:
+        return None
+    text = (
+        f"{narrow!r}, {widths[narrow]:.3g} wide, shares one scale with {wide!r}, {widths[wide]:.3g} wide: "
+        f"{max(1, round(levels))} of 256 levels are left for it"
+    )
+    is_output = node.outputs[0] in {spec.name for spec in graph.outputs}
+    fix = "end the model before this node, with one output for each part" if is_output else _KEEP
+    return Finding("mixed-parts", node.name, text, fix)
+
+
+def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+    """Most of an ill layer's error comes from its weights: ``LOW_DB``, ``HALF``."""
+    if not _is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
+        return None
+    weight = np.abs(graph.weights[next(name for name in node.inputs if name in graph.weights)])
+    peak = float(weight.max()) / max(math.sqrt(np.mean(np.square(weight, dtype=np.float64))), 1e-30)
+    text = (
+        f"{_share(layer, layer.weights)} of its error is the rounding of its weights; "
+        f"the largest is {peak:.0f} times their root mean square, and makes the steps coarse"
+    )
+    return Finding("weight-outlier", layer.name, text, _KEEP)
+
+
+def saturation(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+    """Most of an ill layer's error is values cut off: ``LOW_DB``, ``HALF``."""
+    if not _is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
+        return None
+    text = (
+        f"{_share(layer, layer.clipped)} of its error is cut off: {layer.saturated / layer.values:.2%} of its values lie outside "
+        f"{layer.range.lo:.3g}..{layer.range.hi:.3g} ({layer.range.method}), the farthest at {_farthest(layer):.3g}"
+    )
+    other = "minmax" if layer.range.method == "mse" else "mse"
+    return Finding("saturation", layer.name, text, f'method = "{other}" under [calibration], or more samples there')
+
+
+def far_values(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+    """Most of an ill layer's error is the rounding of its result, and no channel's fault: a few values stretch the range."""
+    if not _is_ill(layer) or layer.stored - layer.clipped <= HALF * float(layer.alone.sum()) or outlier_channel(layer):
+        return None
+    rms = math.sqrt(float(layer.signal.sum()) / layer.values)
+    text = (
+        f"{_share(layer, layer.stored - layer.clipped)} of its error is the rounding of its result: "
+        f"values as far as {_farthest(layer):.3g} make the steps coarse, with a root mean square of {rms:.3g}"
+    )
+    other = "" if layer.range.method == "mse" else 'method = "mse" under [calibration] cuts far values off; '
+    return Finding("far-values", layer.name, text, f"{other}{_KEEP}")
+
+
+def amplified_rounding(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+    """Most of an ill layer's error is the rounding of what it reads: large terms cancel, or a clamp leaves little of them."""
+    rest = float(layer.alone.sum()) - layer.weights - layer.stored
+    if not _is_ill(layer) or rest <= HALF * float(layer.alone.sum()):
+        return None
+    text = f"{_share(layer, rest)} of its error is the rounding of what it reads: its result is small beside the terms that it adds up"
+    return Finding("amplified-rounding", layer.name, text, _KEEP)
+
+
+def _is_ill(layer: Measured) -> bool:
+    return layer.noise > 10 ** (-LOW_DB / 10)
+
+
+def _share(layer: Measured, part: float) -> str:
+    return f"{min(1.0, part / float(layer.alone.sum())):.0%}"
+
+
+def _farthest(layer: Measured) -> float:
+    return float(max(layer.lo.min(), layer.hi.max(), key=abs))
+
+
+def _width(plan: QuantPlan, name: str) -> float:
+    return plan.ranges[name].hi - plan.ranges[name].lo
+
+
+def _constant_behind(graph: Graph, name: str) -> tuple[str, float] | None:
+    """Return the largest value of a constant, or of those that make a tensor, with its name."""
+    maker = graph.producers.get(name)
+    arrays = {other: graph.weights[other] for other in ([name] if maker is None else maker.inputs) if other in graph.weights}
+    values = {other: float(a.flat[int(np.abs(a).argmax())]) for other, a in arrays.items() if a.size and a.dtype.kind == "f"}
+    return max(values.items(), key=lambda item: abs(item[1]), default=None)

@@ -1,0 +1,63 @@
+"""``Operator``: what the emitter's table says of one ONNX operator; ``Unsupported``: what a lowering says of one node.
+
+The table is ``table.OPERATORS``; ``emission`` tells how to write a lowering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.graph import Node
+from edgekit.plan import Precision
+from edgekit.runtimes.tflite.params import Params
+
+if TYPE_CHECKING:
+    from edgekit.runtimes.tflite.emission import Emission
+
+__all__ = ["Operator", "Unsupported"]
+
+
+class Unsupported(Exception):  # noqa: N818 (a finding about one node, gathered into one BuildError)
+    """A node cannot be lowered in the precision asked; ``fix`` says what the user can do."""
+
+    def __init__(self, reason: str, *, fix: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fix = fix
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How one ONNX operator is lowered.
+
+    Attributes
+    ----------
+    lower
+        Writes the operators of a node, in ``Emission.precision``.
+    float_only
+        Why no node of this operator is int8; empty where its lowering knows both precisions.
+    same_scale
+        The int8 kernel does not rescale, so its inputs and output share one scale.
+    moves
+        It only hands on values it is given (and constants), so it costs nothing in either precision and
+        follows its neighbours (``precision.settle``). Implies ``same_scale``.
+    fixed
+        The only parameters the int8 kernel writes.
+    """
+
+    lower: Callable[[Emission, Node], None]
+    float_only: str = ""
+    same_scale: bool = False
+    moves: bool = False
+    fixed: Params | None = None
+
+    def __post_init__(self) -> None:
+        if self.moves and not self.same_scale:
+            raise ValueError("an operator that moves values keeps their scale")
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions to try, the preferred one first."""
+        return ("float32",) if self.float_only else ("int8", "float32")
