@@ -109,7 +109,8 @@ def build(
             progress=progress,
         )
         runtime = lazy.load(RUNTIMES[target.runtime])()
-        artifact: Artifact = runtime.emit(graph, plan, io_dtype=project.build.io_dtype, layout=project.build.layout)
+        border = {"io_dtype": project.build.io_dtype or runtime.io_dtype, "layout": project.build.layout or runtime.layout}
+        artifact: Artifact = runtime.emit(graph, plan, **border)
         proof = prove(artifact, proto, evaluation, feed, golden=_GOLDEN, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress)
     name = project.model.name or _name_from(model_path)
     budget = _budget(project.budget, target.budget)

@@ -79,7 +79,7 @@ class TensorRtQdq:
 def _check(plan: QuantPlan, scheme: Scheme, io_dtype: str, layout: str) -> None:
     if (io_dtype, layout) != ("float32", "as-is"):
         raise BuildError(
-            f"a Q/DQ model takes and gives what the float model does, not {io_dtype} in {layout}",
+            f"this runtime's models take and give what the float model does, not {io_dtype} in {layout}",
             fix="leave io_dtype and layout out of [build] in edgekit.toml for this target",
         )
     if plan.scheme != scheme:

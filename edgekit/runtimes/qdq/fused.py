@@ -1,8 +1,9 @@
 """Q/DQ as TensorRT fuses it: only what a product or a residual sum reads is rounded. Called by ``emit``.
 
-Where it is rounded says ``edgekit.placement``. Zero points are 0 and weights int8, since the parser refuses others; biases stay
-float, since it refuses an int32 one behind a DequantizeLinear (measured with the parser of tensorrt-rtx 1.7). Weights have one scale per output
-channel: axis 0 of a Conv, 1 of a ConvTranspose, the columns of a matrix (TensorRT developer guide, "Quantized Types").
+Where it is rounded says ``edgekit.placement``. Zero points are 0 and weights int8, since the parser refuses others; biases
+stay float, since it refuses an int32 one behind a DequantizeLinear (measured with the parser of tensorrt-rtx 1.7).
+Weights have one scale per output channel: axis 0 of a Conv, 1 of a ConvTranspose, the columns of a matrix (TensorRT
+developer guide, "Working with Quantized Types").
 """
 
 from __future__ import annotations

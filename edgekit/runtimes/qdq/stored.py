@@ -163,6 +163,10 @@ def _hard_sigmoid(e: Emission, node: Node, result: str) -> None:
     sloped = e.node("DequantizeLinear", (e.integers(x), scale, e.scales(x)[1]), e.tensor(f"{result}/sloped", e.graph.shapes[x], "float32"))
     beta = float(node.attrs.get("beta", 0.5))
     constant = e.constant(f"{result}/beta/int8", np.array(1, e.integer))
-    inputs = (constant, e.constant(f"{result}/beta/scale", np.array(beta, np.float32)), e.constant(f"{result}/beta/zero_point", np.array(0, e.integer)))
+    inputs = (
+        constant,
+        e.constant(f"{result}/beta/scale", np.array(beta, np.float32)),
+        e.constant(f"{result}/beta/zero_point", np.array(0, e.integer)),
+    )
     shift = e.node("DequantizeLinear", inputs, e.tensor(f"{result}/beta", (), "float32"))
     e.node("Add", (sloped, shift), result)

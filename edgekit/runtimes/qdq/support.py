@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import numpy as np
-
 from edgekit.graph import Graph, Node
 from edgekit.placement import rounded_reads
 from edgekit.plan import NodePrecision, QuantPlan, Scheme
@@ -128,9 +126,7 @@ _FUSED_LIGHT: Mapping[str, Rule] = MappingProxyType({"AveragePool": _fine})
 
 def followers(graph: Graph) -> frozenset[str]:
     """Return the nodes that only move or clamp values."""
-    return frozenset(
-        node.name for node in graph.nodes if (node.op in MOVES and not is_embedding(graph, node)) or node.op in CLAMPS
-    )
+    return frozenset(node.name for node in graph.nodes if (node.op in MOVES and not is_embedding(graph, node)) or node.op in CLAMPS)
 
 
 def stored_support(graph: Graph) -> dict[str, Support]:

@@ -65,9 +65,9 @@ def lookup(e: Emission, node: Node) -> None:
     shape = e.graph.shapes[out]
     rows = (e.constant(f"{node.name}/table/int8", q), ids)
     steps = (e.constant(f"{node.name}/table/scale", scales.reshape(-1, 1)), ids)
-    integers = e.node("Gather", rows, e.tensor(f"{out}/int8", shape, "int8"), axis=0)
-    step = e.node("Gather", steps, e.tensor(f"{out}/scale", (*shape[:-1], 1), "float32"), axis=0)
-    whole = e.node("Cast", (integers,), e.tensor(f"{out}/whole", shape, "float32"), to=_FLOAT)
+    integers = e.node("Gather", rows, e.tensor(f"{out}/rows", shape, "int8"), axis=0)
+    step = e.node("Gather", steps, e.tensor(f"{out}/row_scales", (*shape[:-1], 1), "float32"), axis=0)
+    whole = e.node("Cast", (integers,), e.tensor(f"{out}/whole_rows", shape, "float32"), to=_FLOAT)
     e.node("Mul", (whole, step), e.exact(out))
 
 
