@@ -14,8 +14,8 @@ import csv
 import importlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def read(self, numbers: Iterable[int]) -> Iterator[dict[str, Array]]:
+        """Yield some of the samples."""
+        with samples.Samples(self.container) as container:
+            yield from (container[number] for number in numbers)
+
     @property
     def arrays(self) -> tuple[str, ...]:
         """Names of the arrays that each sample holds."""
@@ -86,7 +91,9 @@ class Dataset:
         return sha256_bytes("\n".join(f"{digest} {label}" for digest, label in zip(self.digests, labels, strict=True)).encode())
 
 
-def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, count: int | None = None) -> Dataset:
+def open_dataset(
+    word: str, folder: Path, container: Path, *, skip: int = 0, count: int | None = None, inputs: Collection[str] | None = None
+) -> Dataset:
     """Read a dataset by what the project calls it.
 
     Parameters
@@ -97,6 +104,9 @@ def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, cou
         The samples are written to this file.
     skip, count
         Take so many samples after the first ``skip``; None takes the rest.
+    inputs
+        Names of the model's inputs: arrays that none of them takes are left out. For a model with one input that is
+        all but ``x``, where there is one. None keeps every array.
 
     Raises
     ------
@@ -110,6 +120,7 @@ def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, cou
 
     def checked() -> Iterator[dict[str, Array]]:
         for sample in itertools.islice(_source(word, folder)(), skip, None if count is None else skip + count):
+            sample = replace(sample, arrays=_wanted(sample.arrays, inputs))
             _check(sample, next(iter(examples.values()), sample))
             digests.append(_digest(sample.arrays))
             labels.append(sample.label)
@@ -122,6 +133,14 @@ def open_dataset(word: str, folder: Path, container: Path, *, skip: int = 0, cou
         raise InputError(f"{word}: {len(digests)} samples after the first {skip}, {wanted}", fix="lower samples or skip in edgekit.toml")
     known = tuple(label for label in labels if label is not None)
     return Dataset(word, container, tuple(digests), known if len(known) == len(labels) else None, tuple(examples.values()))
+
+
+def _wanted(arrays: Mapping[str, Array], inputs: Collection[str] | None) -> Mapping[str, Array]:
+    """Leave out the arrays that no input takes; where that leaves nothing, the error is for whoever binds them."""
+    if inputs is None or len(arrays) == 1:
+        return arrays
+    alone = len(inputs) == 1 and samples.ALONE in arrays
+    return {name: x for name, x in arrays.items() if name in ({samples.ALONE} if alone else inputs)} or arrays
 
 
 def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:

@@ -6,6 +6,7 @@ float reference, analysis. The arithmetic is `edgekit.ondevice.preprocess`, as o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.dataset import Dataset
+from edgekit.digest import sha256_bytes
 from edgekit.errors import InputError
 from edgekit.model import TensorSpec
 from edgekit.ondevice import preprocess as arithmetic
@@ -73,6 +75,12 @@ class Feed:
             of = dict(zip((spec.name for spec in self.inputs), self.arrays, strict=True))
             wire["pad"] = {of.get(name, name): value for name, value in self.preprocess.pad.items()}
         return wire
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of all that decides what a sample becomes: names it in the calibration cache."""
+        inputs = [[spec.name, spec.dtype, spec.shape, array] for spec, array in zip(self.inputs, self.arrays, strict=True)]
+        return sha256_bytes(json.dumps([self.to_wire(), inputs], sort_keys=True).encode())
 
     @property
     def images(self) -> tuple[str, ...]:

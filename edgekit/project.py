@@ -18,7 +18,7 @@ from edgekit.parse import into, read_toml
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 
-__all__ = ["DatasetSection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
+__all__ = ["BuildSection", "DatasetSection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -42,6 +42,14 @@ class DatasetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class CalibrationSection(DatasetSection, frozen=True, forbid_unknown_fields=True):
     method: Literal["minmax", "percentile", "entropy", "mse"] | None = None
+
+
+class QuantizeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes up for the losses of rounding (``edgekit.quantize.recover``); all of it unless switched off."""
+
+    weight_ranges: bool = True
+    rounding: bool = True
+    bias: bool = True
 
 
 class BuildSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +76,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     preprocess: Preprocess = Preprocess()
     calibration: CalibrationSection = CalibrationSection()
     evaluation: DatasetSection = DatasetSection()
+    quantize: QuantizeSection = QuantizeSection()
     build: BuildSection = BuildSection()
     budget: Budget = Budget()
     devices: dict[Name, DeviceSection] = {}

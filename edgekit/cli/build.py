@@ -12,6 +12,7 @@ from edgekit.cli.reports import print_report
 from edgekit.cli.root import Command
 from edgekit.cli.words import open_project, project_option, target_option
 from edgekit.errors import InputError, UsageError
+from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.build import build as run_build
 from edgekit.report import worst
@@ -28,12 +29,33 @@ __all__ = ["build"]
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where the bundle goes [default: build]."
 )
 @click.option("--allow-random", is_flag=True, help="Calibrate on random data; taints the bundle.")
+@click.option(
+    "--accuracy-drop-max",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="FRACTION",
+    help="Loss of top-1 allowed, 0.01 is one point [default: the project's].",
+)
+@click.option(
+    "--max-trials", type=click.IntRange(min=0), default=MAX_TRIALS, show_default=True, help="How many choices of float layers to judge."
+)
+@click.option("--resume", is_flag=True, help="Go on where an earlier build of the same was stopped.")
 @json_option
-def build(target: str | None, model: Path | None, project: Path | None, output: Path | None, allow_random: bool) -> Answer:
+def build(
+    target: str | None,
+    model: Path | None,
+    project: Path | None,
+    output: Path | None,
+    allow_random: bool,
+    accuracy_drop_max: float | None,
+    max_trials: int,
+    resume: bool,
+) -> Answer:
     """Quantize a float model for a target and prove it.
 
     Calibrates on [calibration], writes the artifact, runs that very file on [evaluation] against
     the float model, and puts both with the proof into NAME-TARGET-DIGEST.edge.
+
+    Where the accuracy budget is missed with everything in int8, it finds the fewest layers to keep in float.
 
     Exits with 1 when the accuracy budget is missed, with 8 when the evaluation set is too small to tell.
     """
@@ -45,6 +67,8 @@ def build(target: str | None, model: Path | None, project: Path | None, output: 
         if declared.model.path is None:
             raise InputError("no model", fix='--model PATH, or path = "..." under [model] in edgekit.toml')
         model = folder / declared.model.path
+    if accuracy_drop_max is not None:
+        declared = msgspec.structs.replace(declared, budget=msgspec.structs.replace(declared.budget, accuracy_drop_max=accuracy_drop_max))
     with progress_bars() as progress:
         built = run_build(
             declared,
@@ -53,14 +77,23 @@ def build(target: str | None, model: Path | None, project: Path | None, output: 
             model_path=model,
             output=output or folder / "build",
             allow_random=allow_random,
+            max_trials=max_trials,
+            resume=resume,
             progress=progress,
         )
-    data = {"bundle": str(built.path), "report": msgspec.to_builtins(built.report), "taints": list(built.manifest.taints)}
+    data = {
+        "bundle": str(built.path),
+        "report": msgspec.to_builtins(built.report),
+        "taints": list(built.manifest.taints),
+        "notes": list(built.notes),
+    }
     return Answer(data, lambda page: _print(page, built), worst(built.report))
 
 
 def _print(page: Page, built: Built) -> None:
     print_report(page, built.report)
+    for note in built.notes:
+        page.line(("note:", "yellow"), f" {note}")
     for taint in built.manifest.taints:
         page.line(("tainted:", "red"), f" {taint}")
     page.line(f"bundle  {built.path}  ({megabytes(built.path.stat().st_size)})")

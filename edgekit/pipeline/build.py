@@ -11,49 +11,42 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgekit import lazy
 from edgekit._version import __version__
-from edgekit.accuracy import accuracy_measurements
 from edgekit.bundle import list_files, write_bundle
-from edgekit.dataset import Dataset, open_dataset, refuse_overlap
 from edgekit.digest import check_folder
-from edgekit.errors import BuildError, InputError
+from edgekit.errors import BuildError
 from edgekit.evaluation import EVALUATION, Evaluation
-from edgekit.feed import bind, check_samples
-from edgekit.graph import Graph
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.verify import ARTIFACT, Proof, check_labels, class_count, prove, wire_layout
+from edgekit.pipeline.budget import MAX_TRIALS
+from edgekit.pipeline.material import gather
+from edgekit.pipeline.quantize import quantize
+from edgekit.pipeline.trials import Chosen, Judge, meet
+from edgekit.pipeline.verify import ARTIFACT, float_reference, golden_files, wire_layout
 from edgekit.project import Project
-from edgekit.quantize.calibrate import DEFAULT_METHOD, calibrate
-from edgekit.quantize.normalise import normalise
-from edgekit.report import BundleName, Findings, Measurement, Report, Verdict, encode_report
-from edgekit.runtimes import RUNTIMES, Artifact
-from edgekit.sources import source_for
+from edgekit.report import BundleName, Measurement, Report, encode_report
+from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.target import Budget, Target
 
 __all__ = ["Built", "build"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 GOLDEN_COUNT = 8
 # The tolerance is the least one, in quantization steps; see `edgekit.pipeline.verify`.
 _GOLDEN = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", tolerance=2)
-_RANDOM_SAMPLES = 32
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: where the bundle is, and what it proved."""
+    """A finished build: where the bundle is, what it proved, and what the user should know beside."""
 
     path: Path
     manifest: Manifest
     report: Report
+    notes: tuple[str, ...]
 
 
 def build(
@@ -64,9 +57,14 @@ def build(
     model_path: Path,
     output: Path,
     allow_random: bool = False,
+    max_trials: int = MAX_TRIALS,
+    resume: bool = False,
     progress: Progress = silent,
 ) -> Built:
     """Quantize a model for a target, prove it on the evaluation set, and write its bundle.
+
+    Where the accuracy budget is missed with every layer in int8, the fewest layers are kept in float with which
+    it is met.
 
     Parameters
     ----------
@@ -78,6 +76,10 @@ def build(
         The bundle is written in this folder.
     allow_random
         Calibrate on random data when no calibration set is declared; taints the bundle.
+    max_trials
+        How many choices of float layers to judge at most.
+    resume
+        Go on where an earlier build of the same was stopped.
 
     Raises
     ------
@@ -87,37 +89,21 @@ def build(
         The model cannot be made to run on the target, or the artifact does not run here. The work
         folder is kept, and named.
     """
-    source = source_for(model_path)
-    model = source.read(model_path)
     check_folder(output)
-    with _scratch() as scratch:
-        calibration, evaluation = _datasets(project, folder, scratch, allow_random=allow_random, progress=progress)
-        proto = source.load(model)
-        graph = normalise(proto, shapes=project.model.shapes)
-        feed = bind(project.preprocess, graph.inputs, evaluation)
-        check_samples(feed, evaluation)
-        check_labels(graph, evaluation)
-        if calibration:
-            check_samples(bind(project.preprocess, graph.inputs, calibration), calibration)
-            refuse_overlap(calibration, evaluation)
-        plan = calibrate(
-            graph,
-            _inputs(graph, project, calibration),
-            total=len(calibration) if calibration else _RANDOM_SAMPLES,
-            method=project.calibration.method or DEFAULT_METHOD,
-            dataset_sha256=calibration.sha256 if calibration else None,
-            progress=progress,
-        )
-        runtime = lazy.load(RUNTIMES[target.runtime])()
-        border = {"io_dtype": project.build.io_dtype or runtime.io_dtype, "layout": project.build.layout or runtime.layout}
-        artifact: Artifact = runtime.emit(graph, plan, **border)
-        proof = prove(artifact, proto, evaluation, feed, golden=_GOLDEN, golden_count=GOLDEN_COUNT, folder=scratch, progress=progress)
-    name = project.model.name or _name_from(model_path)
     budget = _budget(project.budget, target.budget)
+    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
+    with _scratch() as scratch:
+        material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
+        recovered, notes = quantize(material, project, runtime, resume=resume, progress=progress)
+        reference = float_reference(material.proto, material.evaluation, material.feed, scratch, progress=progress)
+        judge = Judge(recovered, runtime, reference, project.build, budget, progress=progress)
+        chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)
+        golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
+    name = project.model.name or _name_from(model_path)
     tools = _tools()
+    plan, artifact, answers, evaluation = chosen.plan, chosen.artifact, chosen.answers, material.evaluation
     sizes = {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
-    findings = _accuracy(class_count(graph.outputs[0].shape), proof, evaluation, budget)
-    report = _report(name, target.name, findings, proof, len(evaluation), tools, sizes)
+    report = _report(name, target.name, chosen, len(evaluation), tools, sizes)
     files = {
         runtime.artifact_name: artifact.data,
         "plan.json": _json(plan),
@@ -126,11 +112,11 @@ def build(
             Evaluation(
                 dataset_sha256=evaluation.sha256,
                 labels=evaluation.labels,
-                float_predictions=proof.float_predictions,
-                artifact_predictions=proof.artifact_predictions,
+                float_predictions=answers.float_predictions,
+                artifact_predictions=answers.artifact_predictions,
             )
         ),
-        **proof.golden,
+        **golden,
     }
     manifest = Manifest(
         name=name,
@@ -141,23 +127,23 @@ def build(
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         layouts=artifact.layouts,
-        preprocess=feed.to_wire(layout=wire_layout(artifact, feed)),
+        preprocess=material.feed.to_wire(layout=wire_layout(artifact, material.feed)),
         requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
-        golden=msgspec.structs.replace(_GOLDEN, tolerance=proof.golden_tolerance),
+        golden=msgspec.structs.replace(_GOLDEN, tolerance=tolerance),
         budget=budget,
         origin=Origin(
-            model_sha256=model.sha256,
-            graph_sha256=graph.sha256,
+            model_sha256=material.model.sha256,
+            graph_sha256=material.graph.sha256,
             calibration_sha256=plan.dataset_sha256,
             calibration_samples=plan.samples,
             calibration_method=plan.method,
             evaluation_sha256=evaluation.sha256,
             tools=tools,
         ),
-        taints=() if calibration else ("calibrated on random data",),
+        taints=() if material.calibration else ("calibrated on random data",),
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report)
+    return Built(write_bundle(manifest, files, output), manifest, report, notes)
 
 
 @contextmanager
@@ -177,49 +163,10 @@ def _scratch() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _datasets(project: Project, folder: Path, scratch: Path, *, allow_random: bool, progress: Progress) -> tuple[Dataset | None, Dataset]:
-    wanted, proof = project.calibration, project.evaluation
-    if wanted.dataset is None and not allow_random:
-        raise InputError(
-            "no calibration set: INT8 ranges come from real samples",
-            fix='write [calibration] dataset = "..." in edgekit.toml, or --allow-random for a throw-away build',
-        )
-    if proof.dataset is None:
-        raise InputError(
-            "no evaluation set: a build proves itself on samples that calibration never saw",
-            fix='write [evaluation] dataset = "..." in edgekit.toml; skip and samples split one set in two',
-        )
-    calibration = None
-    progress("read the samples", 0, 2)
-    if wanted.dataset:
-        calibration = open_dataset(wanted.dataset, folder, scratch / "calibration.npz", skip=wanted.skip, count=wanted.samples)
-    progress("read the samples", 1, 2)
-    evaluation = open_dataset(proof.dataset, folder, scratch / "evaluation.npz", skip=proof.skip, count=proof.samples)
-    progress("read the samples", 2, 2)
-    return calibration, evaluation
-
-
-def _inputs(graph: Graph, project: Project, calibration: Dataset | None) -> Iterator[dict[str, Array]]:
-    if calibration is None:
-        return _random_inputs(graph)
-    return map(bind(project.preprocess, graph.inputs, calibration), calibration)
-
-
-def _random_inputs(graph: Graph) -> Iterator[dict[str, Array]]:
-    generator = np.random.default_rng(0)
-    for _ in range(_RANDOM_SAMPLES):
-        yield {
-            # Whole numbers are ids or truth values: 0 and 1 are valid as either.
-            spec.name: generator.standard_normal(spec.shape, dtype=np.float32)
-            if spec.dtype == "float32"
-            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
-            for spec in graph.inputs
-        }
-
-
-def _report(name: str, target: str, findings: Findings, proof: Proof, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:
+def _report(name: str, target: str, chosen: Chosen, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:
     """Say what the host found. No time and no digest in it: it is part of what the bundle's digest covers."""
-    sqnr = Measurement("output_sqnr", proof.sqnr_db if math.isfinite(proof.sqnr_db) else None, "dB", count)
+    findings, sqnr_db = chosen.findings, chosen.answers.sqnr_db
+    sqnr = Measurement("output_sqnr", sqnr_db if math.isfinite(sqnr_db) else None, "dB", count)
     return Report(
         bundle=BundleName(name, target, None),
         device=None,
@@ -228,20 +175,8 @@ def _report(name: str, target: str, findings: Findings, proof: Proof, count: int
         verdicts=findings.verdicts,
         samples=findings.samples,
         environment={**tools, **findings.environment},
-    )
-
-
-def _accuracy(classes: int | None, proof: Proof, evaluation: Dataset, budget: Budget) -> Findings:
-    if classes is None:
-        text = "the output is no vector of scores, so it names no class: only its SQNR is measured"
-        verdict = Verdict("accuracy", "inconclusive", text)
-        return Findings((), (verdict,) if budget.accuracy_drop_max is not None else ())
-    return accuracy_measurements(
-        evaluation.labels,
-        proof.float_predictions,
-        proof.artifact_predictions,
-        accuracy_drop_max=budget.accuracy_drop_max,
-        chance=1 / classes,
+        float_nodes={node: kept.why for node, kept in chosen.plan.nodes.items() if kept.precision != "int8"},
+        trials=chosen.trials,
     )
 
 

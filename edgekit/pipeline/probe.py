@@ -135,8 +135,9 @@ def probe_accuracy(
         raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
     with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
         container = Path(scratch) / "evaluation.npz"
-        evaluation = open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples)
         with _release(device, app) as release:
+            inputs = [spec.name for spec in release.manifest.inputs]
+            evaluation = open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples, inputs=inputs)
             record = _record(release)
             if record.dataset_sha256 != evaluation.sha256:
                 raise InputError(

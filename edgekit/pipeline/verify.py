@@ -32,7 +32,7 @@ from edgekit.ondevice.accuracy import steps
 from edgekit.pipeline import Progress, silent
 from edgekit.runtimes import Artifact
 
-__all__ = ["ARTIFACT", "Proof", "check_labels", "class_count", "float_outputs", "prove", "wire_layout"]
+__all__ = ["ARTIFACT", "Answers", "Reference", "answers", "check_labels", "class_count", "float_reference", "golden_files", "wire_layout"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,7 +41,7 @@ _RUN_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Proof:
+class Answers:
     """What the evaluation set says, sample by sample.
 
     Attributes
@@ -51,17 +51,11 @@ class Proof:
         names no class.
     sqnr_db
         Power of the float outputs over that of the artifact's error, over all samples.
-    golden
-        Files of the golden check by path: the first samples with the artifact's raw first outputs.
-    golden_tolerance
-        How many quantization steps a board's answers may be away from the nearer of the two sets.
     """
 
     float_predictions: tuple[int, ...]
     artifact_predictions: tuple[int, ...]
     sqnr_db: float
-    golden: dict[str, bytes]
-    golden_tolerance: int
 
 
 def class_count(shape: tuple[int, ...]) -> int | None:
@@ -86,76 +80,67 @@ def check_labels(graph: Graph, evaluation: Dataset) -> None:
             )
 
 
-def float_outputs(proto: onnx.ModelProto, dataset: Dataset, feed: Feed) -> Iterator[Array]:
-    """Run the float network as its author left it, one sample at a time; yield its first outputs.
+@dataclass(frozen=True)
+class Reference:
+    """What artifacts are held against: the float network's first outputs on the evaluation set.
+
+    Attributes
+    ----------
+    container
+        The outputs, one sample each (`edgekit.ondevice.samples`).
+    folder
+        A private scratch folder; artifacts and their outputs go there.
+    """
+
+    evaluation: Dataset
+    feed: Feed
+    container: Path
+    folder: Path
+
+
+def float_reference(proto: onnx.ModelProto, evaluation: Dataset, feed: Feed, folder: Path, *, progress: Progress = silent) -> Reference:
+    """Run the float network as its author left it, one sample at a time, and keep its first outputs in a file.
 
     Raises
     ------
     InputError
         onnxruntime does not run it.
     """
+    container = folder / "float-outputs.npz"
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
         output = session.get_outputs()[0].name
-        for sample in dataset:
-            yield session.run([output], feed(sample))[0]
+
+        def outputs() -> Iterator[samples.Sample]:
+            for number, sample in enumerate(evaluation, start=1):
+                yield {samples.ALONE: session.run([output], feed(sample))[0]}
+                progress("run the float model", number, len(evaluation))
+
+        samples.write(container, outputs())
     except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.NotImplemented) as error:
         raise InputError(f"onnxruntime does not run the float model: {error}", fix="try the model in onnxruntime by itself") from error
+    return Reference(evaluation, feed, container, folder)
 
 
-def prove(
-    artifact: Artifact,
-    proto: onnx.ModelProto,
-    evaluation: Dataset,
-    feed: Feed,
-    *,
-    golden: Golden,
-    golden_count: int,
-    folder: Path,
-    progress: Progress,
-) -> Proof:
-    """Run artifact and float network on the same samples.
-
-    Parameters
-    ----------
-    golden, golden_count
-        How many of the first samples to keep for the check on the device, in which files, and the
-        least tolerance.
-    folder
-        A private scratch folder; the artifact and its outputs stay there.
+def answers(artifact: Artifact, reference: Reference, *, progress: Progress = silent) -> Answers:
+    """Run the artifact on the evaluation set and compare with float.
 
     Raises
     ------
-    InputError
-        The float network does not run on the samples.
     BuildError
         The runtime refuses the artifact, or dies of it.
     """
-    path, first = folder / ARTIFACT, folder / "golden-samples.npz"
+    path, outputs = reference.folder / ARTIFACT, reference.folder / "outputs.npz"
     path.write_bytes(artifact.data)
-    wire = feed.to_wire(layout=wire_layout(artifact, feed))
-    samples.write(first, itertools.islice(evaluation, golden_count))
-    with _agent(folder) as session:
-        answer = _infer(session, path, evaluation.container, wire, folder / "outputs.npz", progress=progress)
-        files, answers = {golden.samples: first.read_bytes()}, []
-        for name, builtin in ((golden.outputs, False), (golden.builtin_outputs, True)):
-            outputs = folder / f"golden-outputs-{builtin}.npz"
-            _infer(session, path, first, wire, outputs, builtin=builtin)
-            files[name] = outputs.read_bytes()
-            answers.append(list(_answers(outputs)))
-    # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are
-    # apart says how far others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far
-    # from the nearer set as they are from each other.
-    apart = max(map(steps, *answers))
-    if not math.isfinite(apart):
-        raise BuildError("the artifact's answers to the first samples are not all finite numbers")
+    wire = reference.feed.to_wire(layout=wire_layout(artifact, reference.feed))
+    with _agent(reference.folder) as session:
+        told = _infer(session, path, reference.evaluation.container, wire, outputs, progress=progress)
     layout = artifact.layouts.get(artifact.outputs[0].name, "as-is")
     classifies = class_count(artifact.outputs[0].shape) is not None
-    references = float_outputs(proto, evaluation, feed)
     predictions: list[tuple[int, int]] = []
     signal = noise = 0.0
-    for number, (want, raw) in enumerate(zip(references, _answers(folder / "outputs.npz"), strict=True)):
-        got = _real(raw, answer["output"])
+    for want, raw in zip(_outputs(reference.container), _outputs(outputs), strict=True):
+        got = _real(raw, told["output"])
         if layout == "nhwc" and got.ndim == 4:
             got = got.transpose(0, 3, 1, 2)
         got = got.reshape(want.shape)
@@ -163,14 +148,50 @@ def prove(
             predictions.append((int(np.argmax(want)), int(np.argmax(got))))
         signal += float(np.square(want, dtype=np.float64).sum())
         noise += float(np.square(want - got, dtype=np.float64).sum())
-        progress("compare with float", number + 1, len(evaluation))
-    return Proof(
+    return Answers(
         float_predictions=tuple(pair[0] for pair in predictions),
         artifact_predictions=tuple(pair[1] for pair in predictions),
         sqnr_db=10 * math.log10(signal / noise) if signal and noise else math.inf,
-        golden=files,
-        golden_tolerance=min(max(golden.tolerance, math.ceil(2 * apart)), 255),
     )
+
+
+def golden_files(artifact: Artifact, reference: Reference, golden: Golden, count: int) -> tuple[dict[str, bytes], int]:
+    """Return the files of the check on the device, by path, and its tolerance.
+
+    The files are the first samples and the artifact's raw first outputs by each kind of kernels; the tolerance says how
+    many quantization steps a board's answers may be away from the nearer of the two.
+
+    Parameters
+    ----------
+    golden
+        Names of the files, and the least tolerance.
+    count
+        How many samples.
+
+    Raises
+    ------
+    BuildError
+        See ``answers``; or an output is not finite.
+    """
+    folder = reference.folder
+    path, first = folder / ARTIFACT, folder / "golden-samples.npz"
+    path.write_bytes(artifact.data)
+    wire = reference.feed.to_wire(layout=wire_layout(artifact, reference.feed))
+    samples.write(first, itertools.islice(reference.evaluation, count))
+    files, found = {golden.samples: first.read_bytes()}, []
+    with _agent(folder) as session:
+        for name, builtin in ((golden.outputs, False), (golden.builtin_outputs, True)):
+            outputs = folder / f"golden-outputs-{builtin}.npz"
+            _infer(session, path, first, wire, outputs, builtin=builtin)
+            files[name] = outputs.read_bytes()
+            found.append(list(_outputs(outputs)))
+    # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are
+    # apart says how far others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far
+    # from the nearer set as they are from each other.
+    apart = max(map(steps, *found))
+    if not math.isfinite(apart):
+        raise BuildError("the artifact's answers to the first samples are not all finite numbers")
+    return files, min(max(golden.tolerance, math.ceil(2 * apart)), 255)
 
 
 def wire_layout(artifact: Artifact, feed: Feed) -> str:
@@ -224,7 +245,7 @@ def _infer(
     )
 
 
-def _answers(container: Path) -> Iterator[Array]:
+def _outputs(container: Path) -> Iterator[Array]:
     return (output[samples.ALONE] for output in samples.read(container))
 
 

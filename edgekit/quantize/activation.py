@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.graph import Graph, Node
-from edgekit.quantize.pattern import each, inner, scalar, with_scalar
+from edgekit.pattern import each, inner, scalar, with_scalar
 
 __all__ = ["clips", "hard_sigmoids", "hard_swishes", "late_hard_swishes"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
-from edgekit.quantize.pattern import sole_reader, with_scalar
+from edgekit.pattern import sole_reader, with_scalar
 
 __all__ = ["absorb_affine", "absorb_scales", "lower_batch_norm"]
 

@@ -32,7 +32,8 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 class Measured:
     """Sums over all values of one layer's result, and what the plan says of it.
 
-    A layer is a node with the clamps that a runtime fuses into it; its tensor is what the last of them makes.
+    A layer is a node with the clamps that a runtime fuses into it; its tensor is what the last of them makes. An input
+    of the network counts as one, with the operator ``Input``: it is stored, and no more.
     *Alone* it reads float values, and of all roundings only its own remain: of what it reads, of its weights, of
     what it writes. In the *whole*, every layer before it is int8 as well.
 
@@ -135,7 +136,7 @@ def compare(
 
     Returns
     -------
-    In the network's order. Operators that only move values, and those that make no float values, are absent.
+    In the network's order, its inputs first. Operators that only move values, and those that make no float values, are absent.
 
     Raises
     ------
@@ -147,9 +148,9 @@ def compare(
     axes = channel_axes(graph)
     asked = []
     for layer in _layers(graph):
-        for prefix, nodes in networks.items():
+        for prefix, nodes in networks.items() if layer.nodes else ():
             both.place(nodes, f"{prefix}{layer.tensor}")
-        asked.append((layer, _ask(both, _cut(quantized, layer), layer.tensor, plan, axes[layer.tensor])))
+        asked.append((layer, _ask(both, quantized, layer, plan, axes[layer.tensor])))
     for nodes in networks.values():
         both.place(nodes)
     progress("compare layers", 0, total)
@@ -157,35 +158,50 @@ def compare(
     return tuple(_measured(graph, plan, layer, {kind: sums[name] for kind, name in names.items()}, count) for layer, names in asked)
 
 
-def _ask(both: SideBySide, cut: Graph, tensor: str, plan: QuantPlan, axis: int) -> dict[str, str]:
+def _ask(both: SideBySide, quantized: Graph, layer: _Layer, plan: QuantPlan, axis: int) -> dict[str, str]:
     """Add a layer by itself, and the sums that its figures need; return their names by figure."""
-    grid, alone = grid_of(plan, tensor), simulate(cut, plan)
-    copies = {"alone": alone, "weights": _weights_alone(cut, alone, plan)}
-    names = {}
-    for kind, graph in copies.items():
-        if graph is not None:
-            both.place(both.copy(graph, f"{tensor} {kind}:"))
-            names[kind] = both.error_power(tensor, f"{tensor} {kind}:{tensor}", axis if kind == "alone" else None)
-    names["lo"], names["hi"] = both.extremes(tensor, axis)
+    tensor, grid = layer.tensor, grid_of(plan, layer.tensor)
+    rounded = both.rounded(tensor, grid.step, grid.zero_point)
+    parts = {}
+    if layer.nodes:
+        cut = _cut(quantized, layer)
+        simulated = simulate(cut, plan)
+        alone, whole = f"{tensor} alone:", f"{WHOLE}{tensor}"
+        both.place(both.copy(simulated, alone))
+        alone = f"{alone}{tensor}"
+        if (weights := _weights_alone(cut, simulated, plan)) is not None:
+            both.place(both.copy(weights, f"{tensor} weights:"))
+            parts["weights"] = both.error_power(tensor, f"{tensor} weights:{tensor}")
+    else:
+        alone = whole = rounded if _precision(both.source, plan, layer) == "int8" else tensor
+    lo, hi = both.extremes(tensor, axis)
     return {
-        **names,
+        **parts,
         "signal": both.power(tensor, axis),
-        "alone_power": both.power(f"{tensor} alone:{tensor}"),
-        "whole_power": both.power(f"{WHOLE}{tensor}"),
-        "whole": both.error_power(tensor, f"{WHOLE}{tensor}"),
-        "stored": both.error_power(tensor, both.rounded(tensor, grid.step, grid.zero_point)),
+        "alone": both.error_power(tensor, alone, axis),
+        "lo": lo,
+        "hi": hi,
+        "alone_power": both.power(alone),
+        "whole_power": both.power(whole),
+        "whole": both.error_power(tensor, whole),
+        "stored": both.error_power(tensor, rounded),
         "clipped": both.error_power(tensor, both.clipped(tensor, grid.lo, grid.hi)),
         "saturated": both.outside(tensor, grid.lo - grid.step / 2, grid.hi + grid.step / 2),
     }
 
 
+def _precision(graph: Graph, plan: QuantPlan, layer: _Layer) -> Precision:
+    """Return what a layer computes in; of an input, whether anything reads it in int8."""
+    nodes = layer.nodes[:1] or graph.consumers.get(layer.tensor, ())
+    return "int8" if any(plan.precision(node.name) == "int8" for node in nodes) else "float32"
+
+
 def _measured(graph: Graph, plan: QuantPlan, layer: _Layer, sums: Mapping[str, Array], count: int) -> Measured:
-    head = layer.nodes[0]
     return Measured(
-        name=head.name,
-        op=head.op,
+        name=layer.nodes[0].name if layer.nodes else layer.tensor,
+        op=layer.nodes[0].op if layer.nodes else "Input",
         tensor=layer.tensor,
-        precision=plan.precision(head.name),
+        precision=_precision(graph, plan, layer),
         range=plan.ranges[layer.tensor],
         values=count * math.prod(graph.shapes[layer.tensor]),
         signal=np.atleast_1d(sums["signal"]),
@@ -221,7 +237,7 @@ def output_losses(graph: Graph, quantized: Graph, plan: QuantPlan, samples: Samp
 
 def _layers(graph: Graph) -> list[_Layer]:
     same = equivalents(graph)
-    layers: list[_Layer] = []
+    layers = [_Layer((), spec.name) for spec in graph.inputs if spec.dtype == "float32"]
     fused: set[str] = set()
     for node in graph.nodes:
         if node.name in fused or node.op in MOVES or graph.dtypes.get(node.outputs[0]) != "float32":
@@ -261,9 +277,10 @@ def channel_axes(graph: Graph) -> dict[str, int]:
     for node in graph.nodes:
         source = node.inputs[0] if node.inputs else ""
         for name in node.outputs:
-            shape = graph.shapes.get(name, ())
+            shape, before = graph.shapes.get(name, ()), graph.shapes.get(source, ())
             axes[name] = 1 if node.op in _CONVOLUTIONS else _channel_axis(shape)
-            if source in axes and graph.shapes[source] == shape:
+            # A convolution in one dimension is one in two between reshapes.
+            if source in axes and (before == shape or (node.op in MOVES and axes[source] == 1 and before[:2] == shape[:2])):
                 axes[name] = axes[source]
     return axes
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
-from edgekit.quantize.pattern import sole_reader
+from edgekit.pattern import sole_reader
 
 __all__ = ["dense_layers"]
 

@@ -15,6 +15,7 @@ from edgekit.explanation import Finding
 from edgekit.graph import Graph, Node
 from edgekit.plan import QuantPlan
 from edgekit.quantize.compare import Measured
+from edgekit.quantize.observe import MOVES
 
 __all__ = ["diagnose"]
 
@@ -50,6 +51,13 @@ MobileNetV2 and EfficientNet-Lite0. Below, a twentieth of the layers (``CUT_FEW`
 
 CUT_FEW = 0.05
 
+FEWEST_LAYERS = 3
+"""Below, a share of the layers says nothing."""
+
+AMPLIFIED = 10.0
+"""The error relative to the signal is ten times what it was in what the layer reads. A sum of terms of either sign has the
+relative error of its terms; more comes of terms that cancel, or of a clamp that keeps the least of them."""
+
 GAIN_DB = 3.0
 """More than half of the output's error power goes when one layer stays float."""
 
@@ -71,14 +79,18 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_
         Layer -> by how much the SQNR of the network's output rises when it stays float, for those that were tried.
     """
     nodes = {node.name: node for node in graph.nodes}
+    by_tensor = {layer.tensor: layer for layer in measured}
     found = [too_few_samples(plan, measured)]
     found += [dominates(name, gain) for name, gain in sorted(gains_db.items(), key=lambda item: -item[1])]
     for layer in sorted(measured, key=lambda layer: -layer.noise):
-        node = nodes[layer.name]
-        found.append(constant_result(graph, layer, node))
+        node = nodes.get(layer.name)
+        if node:
+            found.append(constant_result(graph, layer, node))
         if layer.precision == "int8":
-            found += [outlier_channel(layer), wide_constant(graph, plan, node), mixed_parts(graph, plan, node)]
-            found += [rule(graph, layer, node) for rule in (weight_outlier, saturation, far_values, amplified_rounding)]
+            found += [outlier_channel(layer), saturation(layer), far_values(layer)]
+        if node and layer.precision == "int8":
+            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node)]
+            found.append(amplified_rounding(graph, layer, node, by_tensor))
     return tuple(finding for finding in found if finding)
 
 
@@ -87,7 +99,7 @@ def too_few_samples(plan: QuantPlan, measured: Sequence[Measured]) -> Finding | 
     int8 = [layer for layer in measured if layer.precision == "int8" and layer.alone.any()]
     cut = sum(layer.clipped > HALF * float(layer.alone.sum()) for layer in int8)
     is_few = plan.samples < FEW_SAMPLES
-    if cut <= (CUT_FEW if is_few else CUT_LAYERS) * len(int8):
+    if cut < FEWEST_LAYERS or cut <= (CUT_FEW if is_few else CUT_LAYERS) * len(int8):
         return None
     text = f"in {cut} of {len(int8)} layers most of the error is values cut off, larger than any that the ranges allow for: they come from "
     text += f"{plan.samples} samples" + ("" if is_few else ", which were not like those of the evaluation set")
@@ -181,7 +193,7 @@ def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
     return Finding("weight-outlier", layer.name, text, _KEEP)
 
 
-def saturation(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+def saturation(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is values cut off: ``LOW_DB``, ``HALF``."""
     if not _is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
         return None
@@ -193,7 +205,7 @@ def saturation(graph: Graph, layer: Measured, node: Node) -> Finding | None:
     return Finding("saturation", layer.name, text, f'method = "{other}" under [calibration], or more samples there')
 
 
-def far_values(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+def far_values(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is the rounding of its result, and no channel's fault: a few values stretch the range."""
     if not _is_ill(layer) or layer.stored - layer.clipped <= HALF * float(layer.alone.sum()) or outlier_channel(layer):
         return None
@@ -206,13 +218,28 @@ def far_values(graph: Graph, layer: Measured, node: Node) -> Finding | None:
     return Finding("far-values", layer.name, text, f"{other}{_KEEP}")
 
 
-def amplified_rounding(graph: Graph, layer: Measured, node: Node) -> Finding | None:
-    """Most of an ill layer's error is the rounding of what it reads: large terms cancel, or a clamp leaves little of them."""
-    rest = float(layer.alone.sum()) - layer.weights - layer.stored
-    if not _is_ill(layer) or rest <= HALF * float(layer.alone.sum()):
+def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured]) -> Finding | None:
+    """Most of an ill layer's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
+    error, signal = float(layer.alone.sum()), float(layer.signal.sum())
+    rest = error - layer.weights - layer.stored
+    if not _is_ill(layer) or rest <= HALF * error:
         return None
-    text = f"{_share(layer, rest)} of its error is the rounding of what it reads: its result is small beside the terms that it adds up"
+    sources = [by_tensor[name] for name in (_unmoved(graph, name) for name in node.inputs) if name in by_tensor]
+    read = max((source.stored / power for source in sources if (power := float(source.signal.sum()))), default=0.0)
+    if rest / signal < AMPLIFIED * read:
+        return None
+    text = (
+        f"{_share(layer, rest)} of its error is the rounding of what it reads, {10 * math.log10(rest / signal / max(read, 1e-30)):.0f} dB "
+        "less in proportion there: the terms that it adds up cancel, or a clamp leaves little of them"
+    )
     return Finding("amplified-rounding", layer.name, text, _KEEP)
+
+
+def _unmoved(graph: Graph, name: str) -> str:
+    """Return the tensor whose values one holds in another order."""
+    while (maker := graph.producers.get(name)) and maker.op in MOVES:
+        name = maker.inputs[0]
+    return name
 
 
 def _is_ill(layer: Measured) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from edgekit.graph import Graph, Node
-from edgekit.quantize.pattern import scalar, without_dead
+from edgekit.pattern import scalar, without_dead
 
 __all__ = ["gelus"]
 

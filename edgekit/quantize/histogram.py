@@ -24,6 +24,8 @@ MAX_BINS = 4096
 
 _MIN_EXPONENT = -126  # 2**126 still is a float32
 _INDEX_BITS = 22  # bin numbers and their differences stay exact in float32
+_LARGEST = float(np.finfo(np.float32).max)
+_TOTAL_MAX = 2.0**60
 _BLOCK = 1 << 16  # 256 KiB of float32: the passes over a block stay in the second-level cache
 
 
@@ -41,9 +43,9 @@ class Histogram:
         int64 [bins]: values per bin, exact zeros left out. Relu puts half of all values there, which
         carry no error at any scale and would drown the rest.
     lo, hi
-        Smallest and largest value, exact.
+        Smallest and largest value, exact, also of values that were not counted.
     zeros
-        How many values are exactly zero.
+        How many of the counted values are exactly zero.
     """
 
     exponent: int
@@ -54,8 +56,15 @@ class Histogram:
     zeros: int
 
     @classmethod
-    def of(cls, values: Array, *, name: str = "values") -> Histogram:
-        """Count a float32 array of any shape; ``name`` speaks in the error.
+    def of(cls, values: Array, *, name: str = "values", bounds: tuple[float, float] | None = None) -> Histogram:
+        """Count a float32 array of any shape.
+
+        Parameters
+        ----------
+        name
+            Speaks in the error.
+        bounds
+            Smallest and largest value, where ``values`` is only a part of what there is.
 
         Raises
         ------
@@ -65,7 +74,7 @@ class Histogram:
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         if flat.size == 0:
             raise InputError(f"tensor {name!r} has no values")
-        lo, hi = float(flat.min()), float(flat.max())
+        lo, hi = bounds or (float(flat.min()), float(flat.max()))
         if not (math.isfinite(lo) and math.isfinite(hi)):
             raise InputError(
                 f"tensor {name!r} takes a value that is not finite (NaN or infinity)",
@@ -74,6 +83,24 @@ class Histogram:
         exponent = _exponent(lo, hi)
         first, last = _bin(lo, exponent), _bin(hi, exponent)
         counts, zeros = _count(flat, exponent, first, last - first + 1)
+        return cls(exponent, first, counts, lo + 0.0, hi + 0.0, zeros)
+
+    @classmethod
+    def checked(cls, exponent: int, first: int, counts: Array, lo: float, hi: float, zeros: int) -> Histogram:
+        """Make a histogram of parts that nobody vouches for.
+
+        Raises
+        ------
+        ValueError
+            `of` would not make such a one.
+        """
+        if not (math.isfinite(lo) and math.isfinite(hi) and -_LARGEST <= lo <= hi <= _LARGEST):
+            raise ValueError(f"a histogram from {lo} to {hi}")
+        wanted = _exponent(lo, hi)
+        if (exponent, first, counts.size) != (wanted, _bin(lo, wanted), _bin(hi, wanted) - _bin(lo, wanted) + 1):
+            raise ValueError(f"a histogram from {lo} to {hi} with {counts.size} bins from {first} of width 2**{exponent}")
+        if counts.min() < 0 or zeros < 0 or float(counts.sum(dtype=np.float64)) + zeros > _TOTAL_MAX:
+            raise ValueError("a histogram with impossible counts")
         return cls(exponent, first, counts, lo + 0.0, hi + 0.0, zeros)
 
     def __add__(self, other: Histogram) -> Histogram:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
-from edgekit.quantize.pattern import reduced_axes, scalar, sole_reader
+from edgekit.pattern import reduced_axes, scalar, sole_reader
 
 __all__ = ["layer_norms"]
 

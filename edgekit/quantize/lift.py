@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
-from edgekit.quantize.pattern import reduced_axes
+from edgekit.pattern import reduced_axes
 
 __all__ = ["lift"]
 

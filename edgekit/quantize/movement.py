@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
-from edgekit.quantize.pattern import reduced_axes
+from edgekit.pattern import reduced_axes
 
 __all__ = ["pass_through", "reshapes", "splits", "transposes"]
 
@@ -78,6 +78,9 @@ def _changes_nothing(graph: Graph, node: Node) -> bool:
         return len(node.inputs) == 1
     if node.op in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"):
         return reduced_axes(graph, node) == ()
+    if node.op == "Resize":
+        # Whatever the scales: onnxruntime's kernel copies too.
+        return node.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize"
     return node.op in ("Expand", "Reshape", "Split", "Tile")
 
 

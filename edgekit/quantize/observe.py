@@ -1,36 +1,54 @@
 """Run the float graph over calibration samples and keep one ``Histogram`` per activation.
 
-``calibrate`` calls it. Samples stream through: memory depends on the graph, not on their number.
+``calibrate`` calls it. Samples stream through a few threads, one at a time each, so that memory depends
+on the graph and not on their number. Samples are never run as a batch: kernels round differently for
+different batch sizes, and what a sample adds must not depend on its neighbours.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
+import queue
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, Node
+from edgekit.quantize.counter import FAILURES, Counter, counted_values
 from edgekit.quantize.histogram import Histogram
 
-__all__ = ["MOVES", "Progress", "equivalents", "observe", "run_float", "session", "single"]
+__all__ = ["MOVES", "Progress", "equivalents", "observe", "observed", "run_float", "session", "single"]
 
 Progress = Callable[[str, int, int], None]
+Kept = Callable[[Mapping[str, Histogram], int], None]
 
-_HELD_BYTES = 16 << 20
 MOVES = frozenset({"Reshape", "Transpose", "DepthToSpace", "SpaceToDepth"})
+"""Operators whose output holds the values of their input, at other places."""
+
+# What the threads hold together: activations of one sample each; samples, and values to be counted, of several.
+_LIVE_BYTES, _HELD_BYTES = 96 << 20, 16 << 20
+_CHUNK_SAMPLES = 16
 
 
 def observe(
-    graph: Graph, samples: Iterable[Mapping[str, Array]], *, total: int, progress: Progress = lambda *_: None
+    graph: Graph,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    total: int,
+    progress: Progress = lambda *_: None,
+    kept: Kept = lambda *_: None,
 ) -> dict[str, Histogram]:
     """Count the values of every float activation over all samples.
 
-    Samples run one by one and histograms merge exactly: the same samples in any order give the same
-    result to the last bit.
+    Of a tensor with more than 32,768 values per sample an even share is counted, smallest and largest
+    are of all: that costs a quarter of the time. Histograms merge exactly and a sample's share depends on
+    the sample alone: the same samples in any order, batches or shards give the same result to the last bit.
 
     Parameters
     ----------
@@ -38,57 +56,97 @@ def observe(
         Arrays by input name, with a batch dimension; one that holds several samples is cut.
     total
         Number of samples to expect, for ``progress("calibrate", done, total)`` alone.
+    kept
+        Called with the histograms of the first ``done`` samples, and ``done``, as that grows; once more
+        when an exception, such as a Ctrl-C, ends the work. They are values: they may be kept.
 
     Returns
     -------
-    Histograms by activation name, for ``graph.activations`` less those that ``equivalents`` maps
-    onto another.
+    Histograms by activation name, for ``observed(graph)``.
 
     Raises
     ------
     InputError
         No samples, arrays that do not fit the graph's inputs, or a value that is not finite.
     """
-    same = equivalents(graph)
-    names = [name for name in graph.activations if name not in same]
-    entries = {spec.name for spec in graph.inputs}
-    runner = session(graph, names)
-    fetched = [name for name in names if name not in entries]
+    names = observed(graph)
+    sizes = [math.prod(graph.shapes[name]) for name in names]
+    cores = len(os.sched_getaffinity(0))
+    # A network whose activations are too large for several samples at a time gets all cores for one.
+    workers = max(1, min(cores, _LIVE_BYTES // (4 * sum(sizes) + 1)))
+    runner = session(graph, names, threads=cores // workers)
+    entering = sum(math.prod(spec.shape) for spec in graph.inputs)
+    held_bytes = 4 * (entering + sum(counted_values(size)[0] for size in sizes))
+    length = max(1, min(_CHUNK_SAMPLES, _HELD_BYTES // (workers * held_bytes + 1)))
+    counters: queue.SimpleQueue[Counter] = queue.SimpleQueue()
+    for _ in range(workers):
+        counters.put(Counter(runner, graph, names))
     histograms: dict[str, Histogram] = {}
+    done = 0
+    pending: deque[tuple[int, Future[dict[str, Histogram]]]] = deque()
 
-    def count(held: Mapping[str, list[Array]]) -> None:
-        # Large arrays count several times faster per value than small ones, hence the buffer.
-        for name, arrays in held.items():
-            counted = Histogram.of(np.concatenate([array.reshape(-1) for array in arrays]), name=name)
-            histograms[name] = histograms[name] + counted if name in histograms else counted
+    def count(feeds: list[dict[str, Array]]) -> dict[str, Histogram]:
+        counter = counters.get()
+        try:
+            return counter.count(feeds)
+        finally:
+            counters.put(counter)
 
-    held: dict[str, list[Array]] = {name: [] for name in names}
-    held_bytes = done = 0
+    def merge() -> None:
+        nonlocal histograms, done
+        end, future = pending[0]
+        found = future.result()
+        merged = {name: histograms[name] + found[name] if histograms else found[name] for name in names}
+        # An interrupt between two of these lines must neither lose nor repeat a sample: `end` says which are in.
+        histograms, done = merged, end
+        pending.popleft()
+        progress("calibrate", done, total)
+        kept(histograms, done)
+
     progress("calibrate", 0, total)
-    # Counting one buffer overlaps with running the samples of the next; never more than these two exist.
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        counting = worker.submit(count, {})
-        for feed in single(graph, samples):
-            values = {**feed, **dict(zip(fetched, run_float(runner, fetched, feed), strict=True))}
-            for name in names:
-                held[name].append(values[name])
-                held_bytes += values[name].nbytes
-            done += 1
-            if held_bytes >= _HELD_BYTES:
-                counting.result()
-                counting = worker.submit(count, held)
-                held, held_bytes = {name: [] for name in names}, 0
-            progress("calibrate", done, total)
-        counting.result()
-        if held_bytes:
-            count(held)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            started = 0
+            for chunk in _chunks(single(graph, samples), length):
+                if len(pending) > workers:
+                    merge()
+                started += len(chunk)
+                pending.append((started, pool.submit(count, chunk)))
+            while pending:
+                merge()
+        except BaseException:
+            _finish(pending, done, merge)
+            raise
     if done == 0:
         raise InputError("there are no calibration samples", fix="name a dataset in edgekit.toml: [calibration] dataset")
     return histograms
 
 
-def run_float(runner: onnxruntime.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
-    """Run one sample; no names, nothing to run.
+def _finish(pending: deque[tuple[int, Future[dict[str, Histogram]]]], done: int, merge: Callable[[], None]) -> None:
+    """Keep what was under way when the work ended, up to the first that failed."""
+    while pending:
+        end, future = pending[0]
+        if end <= done:
+            pending.popleft()
+        elif future.cancel() or future.exception():
+            break
+        else:
+            merge()
+
+
+def observed(graph: Graph) -> tuple[str, ...]:
+    """Return the activations that have a histogram: all but those that ``equivalents`` maps onto another."""
+    same = equivalents(graph)
+    return tuple(name for name in graph.activations if name not in same)
+
+
+def _chunks(feeds: Iterator[dict[str, Array]], size: int) -> Iterator[list[dict[str, Array]]]:
+    while chunk := list(itertools.islice(feeds, size)):
+        yield chunk
+
+
+def run_float(runner: onnxruntime.InferenceSession, names: list[str], feed: Mapping[str, Array]) -> list[Array]:
+    """Run one sample and return some tensors; no names, nothing to run.
 
     Raises
     ------
@@ -97,15 +155,16 @@ def run_float(runner: onnxruntime.InferenceSession, names: list[str], feed: dict
     """
     try:
         outputs: list[Array] = runner.run(names, feed) if names else []
-    except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException) as error:
+    except FAILURES as error:
         raise InputError(f"onnxruntime cannot run the float model on a calibration sample: {error}") from error
     return outputs
 
 
-def session(graph: Graph, outputs: Iterable[str] = ()) -> onnxruntime.InferenceSession:
-    """Open the float graph in ONNX Runtime, with inner tensors exposed after its own outputs."""
+def session(graph: Graph, outputs: Iterable[str] = (), *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open the float graph in ONNX Runtime, with inner tensors exposed after its own outputs; 0 threads are all cores."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads
     # The arena never gives memory back and rounds up; the plain allocator keeps the peak near what is live.
     options.enable_cpu_mem_arena = False
     model = graph.to_onnx(outputs).SerializeToString()

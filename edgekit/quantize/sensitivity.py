@@ -15,7 +15,7 @@ import onnxruntime
 from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan, asymmetric_int8, symmetric_int8
 from edgekit.quantize import observe, simulate
-from edgekit.quantize.layers import layer_names, neighbours
+from edgekit.quantize.mixed import layer_names, neighbours
 
 __all__ = ["Quantized", "Step", "ranking"]
 
@@ -49,7 +49,9 @@ class Step:
     @property
     def why(self) -> str:
         """The reason in words, for the plan."""
-        return f"{self.share:.1%} of the output's quantization error comes from it"
+        if len(self.layers) == 1:
+            return f"{self.share:.1%} of the output's quantization error goes with it in float"
+        return f"{self.share:.1%} of the output's quantization error goes with {' and '.join(self.layers)} in float"
 
 
 def ranking(

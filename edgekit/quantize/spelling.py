@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
-from edgekit.quantize.pattern import reduced_axes, scalar
+from edgekit.pattern import reduced_axes, scalar
 
 __all__ = ["powers", "reductions", "root_mean_squares", "variadics", "windows"]
 

@@ -53,6 +53,24 @@ def test_skip_and_samples_cut_a_window(folder: Path, pixels: np.ndarray) -> None
     assert part.sha256 != read("set.npz", folder).sha256
 
 
+@pytest.mark.parametrize(
+    ("inputs", "taken"),
+    [
+        (["image"], {"x"}),
+        (["x"], {"x"}),
+        (["more"], {"x"}),
+        (["x", "more"], {"more", "x"}),
+        (["image", "mask"], {"more", "x"}),
+        (None, {"more", "x"}),
+    ],
+)
+def test_what_no_input_takes_is_left_out(folder: Path, pixels: np.ndarray, inputs: list[str] | None, taken: set[str]) -> None:
+    np.savez(folder / "more.npz", x=pixels, y=np.zeros(6, np.int64), more=np.arange(6))
+    found = open_dataset("more.npz", folder, folder / "more.container", inputs=inputs)
+    assert set(found.arrays) == taken
+    assert all(set(sample) == taken for sample in found)
+
+
 def test_function(folder: Path, pixels: np.ndarray) -> None:
     code = "import numpy as np\ndef load():\n    for i in range(4):\n        yield np.full((2,), i), i\n"
     (folder / "my_meter_samples.py").write_text(code)

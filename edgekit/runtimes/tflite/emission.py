@@ -267,6 +267,10 @@ class Emission:
         """Write a TRANSPOSE between tensors of one scale."""
         self.op("TRANSPOSE", [source, self.integers("perm", perm)], [target], "TransposeOptions")
 
+    def gather(self, source: int, target: int, axis: int, indices: Any) -> None:
+        """Write a GATHER of constant places along an axis of the file, between tensors of one scale."""
+        self.op("GATHER", [source, self.integers("indices", indices)], [target], "GatherOptions", axis=axis)
+
     def strided_slice(self, source: int, target: int, begin: Sequence[int], end: Sequence[int], step: Sequence[int]) -> None:
         """Write a STRIDED_SLICE between tensors of one scale, its numbers in the file's axis order."""
         inputs = [source, self.integers("begin", begin), self.integers("end", end), self.integers("step", step)]

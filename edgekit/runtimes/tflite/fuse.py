@@ -1,6 +1,6 @@
 """Rewrites that shape a float graph to what TFLite operators can say: plain functions ``Graph -> Graph``.
 
-- Every mean over the whole image becomes ``ReduceMean``.
+- Every mean over the whole image becomes ``ReduceMean``; the axes of reductions become their attribute.
 - ``Relu`` and ``Clip`` become the attribute ``clip`` = (lo, hi) of the node in front when it is alone
   in reading it, else a ``Clip`` node with that attribute.
 - A constant added behind a ``MatMul`` becomes its bias (third input).
@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.graph import Graph, Node
+from edgekit.pattern import reduced_axes, sole_reader
 
 __all__ = ["WITH_ACTIVATION", "conv_padding", "fuse", "hosts"]
 
@@ -22,9 +23,13 @@ WITH_ACTIVATION = frozenset({"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "
 """Operators that take a clamp behind them as their attribute ``clip``; their lowerings write it (``clamp.clipped``)."""
 
 
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+_REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"})
+
+
 def fuse(graph: Graph) -> Graph:
     """Apply all rewrites; node names and the names of remaining tensors stay."""
-    for rewrite in (_canonical_means, _canonical_clips, _fuse_bias, _fuse_clips):
+    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _fuse_clips):
         graph = rewrite(graph)
     return graph
 
@@ -49,29 +54,22 @@ def conv_padding(node: Node) -> list[int]:
     return [int(p) for p in node.attrs.get("pads", [0] * 4)]
 
 
-def _canonical_means(graph: Graph) -> Graph:
+def _canonical_reductions(graph: Graph) -> Graph:
     def rewritten(node: Node) -> Node:
-        shape = graph.shapes.get(node.inputs[0], ()) if node.inputs else ()
-        spatial = list(range(2, len(shape)))
-        if node.op == "GlobalAveragePool":
-            return _mean(node, spatial, keep=1)
-        if node.op == "AveragePool" and list(node.attrs["kernel_shape"]) == list(shape[2:]) and not any(conv_padding(node)):
-            return _mean(node, spatial, keep=1)
-        if node.op == "ReduceMean":
-            axes = node.attrs.get("axes")
-            if len(node.inputs) > 1 and node.inputs[1] in graph.weights:
-                axes = graph.weights[node.inputs[1]].tolist()
-            if not axes and node.attrs.get("noop_with_empty_axes"):
-                return replace(node, op="Identity", inputs=node.inputs[:1], attrs={})
-            chosen = sorted(axis % len(shape) for axis in axes) if axes else list(range(len(shape)))
-            return _mean(node, chosen, keep=int(node.attrs.get("keepdims", 1)))
+        spatial = list(range(2, len(graph.shapes.get(node.inputs[0], ())))) if node.inputs else []
+        if node.op == "GlobalAveragePool" or (
+            node.op == "AveragePool"
+            and list(node.attrs["kernel_shape"]) == list(graph.shapes[node.inputs[0]][2:])
+            and not any(conv_padding(node))
+        ):
+            return replace(node, op="ReduceMean", attrs={"axes": spatial, "keepdims": 1})
+        if node.op in _REDUCTIONS:
+            axes = reduced_axes(graph, node)
+            if axes is not None:
+                return replace(node, inputs=node.inputs[:1], attrs={"axes": list(axes), "keepdims": int(node.attrs.get("keepdims", 1))})
         return node
 
     return graph.with_nodes(map(rewritten, graph.nodes))
-
-
-def _mean(node: Node, axes: list[int], *, keep: int) -> Node:
-    return replace(node, op="ReduceMean", inputs=node.inputs[:1], attrs={"axes": axes, "keepdims": keep})
 
 
 def _canonical_clips(graph: Graph) -> Graph:
@@ -88,18 +86,12 @@ def _canonical_clips(graph: Graph) -> Graph:
             lo, hi = bound(node, 1, -np.inf), bound(node, 2, np.inf)
             # Bounds that are not constants stay as they are, for the lowering to refuse.
             if lo is not None and hi is not None:
-                return replace(node, inputs=node.inputs[:1], attrs={"clip": (lo, hi)})
+                # Those of float32 itself are none.
+                bounds = (lo if lo > -_FLOAT_MAX else -np.inf, hi if hi < _FLOAT_MAX else np.inf)
+                return replace(node, inputs=node.inputs[:1], attrs={"clip": bounds})
         return node
 
     return graph.with_nodes(map(rewritten, graph.nodes))
-
-
-def _sole_reader(graph: Graph, name: str) -> Node | None:
-    """Return the one node that reads a tensor; None when others, or the graph's outputs, need it too."""
-    readers = graph.consumers.get(name, ())
-    if len(readers) != 1 or name in {spec.name for spec in graph.outputs}:
-        return None
-    return readers[0]
 
 
 def _fuse_bias(graph: Graph) -> Graph:
@@ -108,7 +100,7 @@ def _fuse_bias(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.name in gone:
             continue
-        reader = _sole_reader(graph, node.outputs[0]) if node.op == "MatMul" and len(node.inputs) == 2 else None
+        reader = sole_reader(graph, node.outputs[0]) if node.op == "MatMul" and len(node.inputs) == 2 else None
         if reader and reader.op == "Add" and node.inputs[1] in graph.weights:
             other = next((name for name in reader.inputs if name != node.outputs[0]), "")
             width = graph.weights[node.inputs[1]].shape[-1]
@@ -125,7 +117,7 @@ def _fuse_clips(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.name in gone:
             continue
-        reader = _sole_reader(graph, node.outputs[0]) if node.op in WITH_ACTIVATION else None
+        reader = sole_reader(graph, node.outputs[0]) if node.op in WITH_ACTIVATION else None
         if reader and reader.op == "Clip" and "clip" in reader.attrs:
             node = replace(node, outputs=reader.outputs, attrs={**node.attrs, "clip": reader.attrs["clip"]})
             gone.add(reader.name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 __all__ = ["TO_NHWC", "TO_ONNX", "Layout", "axis_in", "in_layout", "order_survives", "permuted"]
+
+T = TypeVar("T")
 
 Layout = Literal["onnx", "nhwc"]
 """Order of a tensor's axes in the file: as ONNX has them, or channels last (4-D only)."""
@@ -18,8 +20,8 @@ def permuted(shape: Sequence[int], perm: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in perm)
 
 
-def in_layout(values: Sequence[int], layout: Layout) -> list[int]:
-    """Reorder one number per ONNX axis as the axes stand in the file."""
+def in_layout(values: Sequence[T], layout: Layout) -> list[T]:
+    """Reorder one value per ONNX axis as the axes stand in the file."""
     return [values[axis] for axis in TO_NHWC] if layout == "nhwc" else list(values)
 
 

@@ -133,7 +133,7 @@ def _log_softmax(e: Emission, node: Node) -> None:
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Clip": Operator(_clip),
+        "Clip": Operator(_clip, light=True),
         "Gelu": Operator(_gelu),
         "HardSigmoid": Operator(_hard_sigmoid),
         "HardSwish": Operator(_hard_swish),

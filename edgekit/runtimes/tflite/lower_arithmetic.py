@@ -115,22 +115,22 @@ def _reciprocal(e: Emission, node: Node) -> None:
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Abs": Operator(_unary("ABS", "AbsOptions")),
-        "Add": Operator(_binary("ADD", "AddOptions")),
+        "Abs": Operator(_unary("ABS", "AbsOptions"), light=True),
+        "Add": Operator(_binary("ADD", "AddOptions"), light=True),
         "Ceil": Operator(_unary("CEIL"), float_only="TFLite has no int8 CEIL"),
         "Cos": Operator(_unary("COS", "CosOptions"), float_only="TFLite has no int8 COS"),
         "Div": Operator(_divide),
         "Exp": Operator(_unary("EXP", "ExpOptions")),
         "Floor": Operator(_unary("FLOOR"), float_only="TFLite has no int8 FLOOR"),
         "Log": Operator(_unary("LOG"), float_only="tflite-runtime has no int8 LOG"),
-        "Max": Operator(_extreme("MAXIMUM"), same_scale=True),
-        "Min": Operator(_extreme("MINIMUM"), same_scale=True),
-        "Mul": Operator(_binary("MUL", "MulOptions")),
-        "Neg": Operator(_negative),
+        "Max": Operator(_extreme("MAXIMUM"), same_scale=True, light=True),
+        "Min": Operator(_extreme("MINIMUM"), same_scale=True, light=True),
+        "Mul": Operator(_binary("MUL", "MulOptions"), light=True),
+        "Neg": Operator(_negative, light=True),
         "Pow": Operator(_power),
         "Reciprocal": Operator(_reciprocal, float_only="TFLite's int8 DIV is not safe to run"),
         "Sin": Operator(_unary("SIN"), float_only="TFLite has no int8 SIN"),
         "Sqrt": Operator(_unary("SQRT"), float_only="tflite-runtime has no int8 SQRT"),
-        "Sub": Operator(_binary("SUB", "SubOptions")),
+        "Sub": Operator(_binary("SUB", "SubOptions"), light=True),
     }
 )

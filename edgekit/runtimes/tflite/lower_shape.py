@@ -1,4 +1,4 @@
-"""Operators that move values without computing: reshapes, transpositions, slices, concatenations, padding."""
+"""Operators that move values without computing: reshapes, transpositions, concatenations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, in_layout, order_survives, permuted
+from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, order_survives, permuted
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
@@ -75,40 +75,6 @@ def _transpose(e: Emission, node: Node) -> None:
     e.transpose(source, e.declare(out, chosen), wanted[chosen])
 
 
-def _slice(e: Emission, node: Node) -> None:
-    name, out = node.inputs[0], node.outputs[0]
-    shape = e.graph.shapes[name]
-    if len(shape) > 5:
-        raise Unsupported(f"a slice of {len(shape)} dimensions", fix="reshape to at most 5 dimensions before it")
-    given = [e.weight(i).tolist() if i else [] for i in node.inputs[1:]]
-    starts, _, axes, steps = [*given, [], []][:4]
-    begin, step = [0] * len(shape), [1] * len(shape)
-    for axis, start, stride in zip(axes or range(len(starts)), starts, steps or [1] * len(starts), strict=True):
-        if stride < 0:
-            raise Unsupported("it walks backwards (a negative step)", fix="export the model without reversed slices")
-        size = shape[axis]
-        begin[axis] = min(max(start + size if start < 0 else start, 0), size)
-        step[axis] = stride
-    # The output's shape says the same as `ends`, without its special values.
-    end = [min(b + s * n, d) for b, s, n, d in zip(begin, step, e.graph.shapes[out], shape, strict=True)]
-    layout = e.layout(name)
-    e.strided_slice(e.read(name), e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
-
-
-def _split(e: Emission, node: Node) -> None:
-    name = node.inputs[0]
-    shape, layout = e.graph.shapes[name], e.layout(name)
-    axis = int(node.attrs.get("axis", 0)) % len(shape)
-    if len(shape) > 5:
-        raise Unsupported(f"a split of {len(shape)} dimensions", fix="reshape to at most 5 dimensions before it")
-    source, begin, step = e.read(name), [0] * len(shape), [1] * len(shape)
-    for out in node.outputs:
-        end = list(shape)
-        end[axis] = begin[axis] + e.graph.shapes[out][axis]
-        e.strided_slice(source, e.declare(out, layout), *(in_layout(v, layout) for v in (begin, end, step)))
-        begin[axis] = end[axis]
-
-
 def _concat(e: Emission, node: Node) -> None:
     out = node.outputs[0]
     rank = len(e.graph.shapes[out])
@@ -125,45 +91,13 @@ def _concat(e: Emission, node: Node) -> None:
     e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=axis_in(axis, layout))
 
 
-def _pad(e: Emission, node: Node) -> None:
-    name, out = node.inputs[0], node.outputs[0]
-    rank, layout = len(e.graph.shapes[name]), e.layout(name)
-    amounts = [int(p) for p in (e.weight(node.inputs[1]).tolist())]
-    axes = [int(a) % rank for a in e.weight(node.inputs[3]).tolist()] if len(node.inputs) > 3 and node.inputs[3] else list(range(rank))
-    pairs = [[0, 0] for _ in range(rank)]
-    for axis, before, after in zip(axes, amounts[: len(axes)], amounts[len(axes) :], strict=True):
-        pairs[axis] = [before, after]
-    if min(amounts, default=0) < 0:
-        raise Unsupported("it crops (a negative pad)", fix="export the model with a slice instead")
-    if rank > 5:
-        raise Unsupported(f"a padding of {rank} dimensions", fix="reshape to at most 5 dimensions before it")
-    inputs = [e.read(name), e.integers("pads", [pairs[axis] for axis in TO_NHWC] if layout == "nhwc" else pairs)]
-    mode = node.attrs.get("mode", "constant")
-    value = e.weight(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.float32(0)
-    if mode == "reflect":
-        e.op("MIRROR_PAD", inputs, [e.declare(out, layout)], "MirrorPadOptions", mode=0)
-    elif mode != "constant":
-        raise Unsupported(f"its mode is {mode!r}", fix="pad with a constant or by reflection")
-    elif float(value) == 0.0:
-        e.op("PAD", inputs, [e.declare(out, layout)], "PadOptions")
-    else:
-        # An infinite value saturates: the end of int8 is the least, or greatest, there is.
-        real = np.full([1], value, np.float64)
-        if e.is_int8:
-            real = np.clip(real, e.params[out].lo, e.params[out].hi)
-        e.op("PADV2", [*inputs, e.constant(f"{node.name}/value", real, e.params.get(out))], [e.declare(out, layout)], "PadV2Options")
-
-
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         "Concat": Operator(_concat, same_scale=True, moves=True),
         "Flatten": Operator(_reshape, same_scale=True, moves=True),
         "Identity": Operator(_reshape, same_scale=True, moves=True),
         "Dropout": Operator(_reshape, same_scale=True, moves=True),
-        "Pad": Operator(_pad, same_scale=True, moves=True),
         "Reshape": Operator(_reshape, same_scale=True, moves=True),
-        "Slice": Operator(_slice, same_scale=True, moves=True),
-        "Split": Operator(_split, same_scale=True, moves=True),
         "Squeeze": Operator(_reshape, same_scale=True, moves=True),
         "Transpose": Operator(_transpose, same_scale=True, moves=True),
         "Unsqueeze": Operator(_reshape, same_scale=True, moves=True),

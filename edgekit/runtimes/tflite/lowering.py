@@ -66,10 +66,13 @@ def support(graph: Graph) -> dict[str, Support]:
     declare_inputs(e, "int8", "nhwc", precisions)
     found = {node.name: _judged(e, node) for node in fused.nodes}
     kept = {name: NodePrecision("float32", one.why) for name, one in found.items() if one.precision == "float32"}
-    settled = settle(fused, msgspec.structs.replace(plan, nodes=kept), OPERATORS, "int8")
+    light = {
+        node.name for node in fused.nodes if node.op in OPERATORS and OPERATORS[node.op].light and found[node.name].precision == "int8"
+    }
+    settled = settle(fused, msgspec.structs.replace(plan, nodes=kept), OPERATORS, "int8", light=light)
     for name, one in found.items():
         if one.precision == "int8" and settled[name] == "float32":
-            found[name] = Support("float32", "it only hands on the values of float nodes")
+            found[name] = Support("float32", "between float nodes it is not worth a conversion")
     whose = hosts(graph, fused)
     return {node.name: found[whose[node.name]] for node in graph.nodes}
 

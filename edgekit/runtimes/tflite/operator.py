@@ -43,6 +43,8 @@ class Operator:
     moves
         It only hands on values it is given (and constants), so it costs nothing in either precision and
         follows its neighbours (``precision.settle``). Implies ``same_scale``.
+    light
+        Its float kernel costs about as much as converting its input: between float nodes it is float too.
     fixed
         The only parameters the int8 kernel writes.
     """
@@ -51,6 +53,7 @@ class Operator:
     float_only: str = ""
     same_scale: bool = False
     moves: bool = False
+    light: bool = False
     fixed: Params | None = None
 
     def __post_init__(self) -> None:

@@ -1,15 +1,18 @@
-"""Which precision each node of a fused graph is written in, once the plan has spoken. Called by ``emit`` and ``support``.
+"""Which precision each node of a fused graph is written in. Called by ``emit`` and ``support``.
 
 The plan decides for every node that computes. One that only moves values (a reshape, a slice, a
 concatenation, ``Operator.moves``), or whose results are whole numbers or truth values, loses nothing in
 either precision, so it is written in the one that takes fewer QUANTIZE and DEQUANTIZE operators between
 it and its neighbours; on a tie the plan's word holds. So a reshape inside a float island stays float, and one that the
 plan keeps in float between int8 nodes does not become an island of its own.
+
+Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way: a residual sum
+between two float normalisations is float, for it would cost a conversion more to compute it in int8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgekit.graph import Graph, Node
 from edgekit.plan import Precision, QuantPlan
@@ -23,15 +26,19 @@ def is_integer(graph: Graph, node: Node) -> bool:
     return all(graph.dtypes.get(name) != "float32" for name in node.outputs if name)
 
 
-def settle(graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], border: Precision) -> dict[str, Precision]:
+def settle(
+    graph: Graph, plan: QuantPlan, operators: Mapping[str, Operator], border: Precision, *, light: Collection[str] = ()
+) -> dict[str, Precision]:
     """Return the precision of every node, by its name.
 
     Parameters
     ----------
     border
         What the file's real inputs and outputs are stored in.
+    light
+        Names of further nodes that follow their neighbours, whatever the plan says.
     """
-    follows = {
+    follows = {*light} | {
         node.name
         for node in graph.nodes
         if node.op in operators and (operators[node.op].moves or (is_integer(graph, node) and not operators[node.op].float_only))

@@ -10,11 +10,14 @@ from edgekit.runtimes.tflite import (
     lower_arithmetic,
     lower_conv,
     lower_dense,
+    lower_exponential,
     lower_image,
     lower_norm,
     lower_pool,
+    lower_reduce,
     lower_select,
     lower_shape,
+    lower_slice,
 )
 from edgekit.runtimes.tflite.operator import Operator
 
@@ -26,10 +29,13 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         **lower_arithmetic.OPERATORS,
         **lower_conv.OPERATORS,
         **lower_dense.OPERATORS,
+        **lower_exponential.OPERATORS,
         **lower_image.OPERATORS,
         **lower_norm.OPERATORS,
         **lower_pool.OPERATORS,
+        **lower_reduce.OPERATORS,
         **lower_select.OPERATORS,
         **lower_shape.OPERATORS,
+        **lower_slice.OPERATORS,
     }
 )

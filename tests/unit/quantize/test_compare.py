@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.explanation import Loss
-from edgekit.graph import Array, Graph
+from edgekit.graph import Array, Graph, from_onnx
 from edgekit.plan import NodePrecision, QuantPlan, Range, Scheme, asymmetric_int8
 from edgekit.quantize.calibrate import calibrate
 from edgekit.quantize.compare import Measured, channel_axes, compare, grid_of, output_losses
@@ -55,10 +55,10 @@ def power(values: Array) -> float:
     return float(np.square(values).sum())
 
 
-def test_layers_are_nodes_with_their_clamps_and_what_only_moves_is_none(graph: Graph, plan: QuantPlan) -> None:
+def test_layers_are_inputs_and_nodes_with_their_clamps_and_what_only_moves_is_none(graph: Graph, plan: QuantPlan) -> None:
     found = by_tensor(graph, plan)
-    assert list(found) == TENSORS
-    assert [layer.op for layer in found.values()] == ["Conv", "MaxPool", "Conv", "Add", "Concat", "Gemm"]
+    assert list(found) == ["x", *TENSORS]
+    assert [layer.op for layer in found.values()] == ["Input", "Conv", "MaxPool", "Conv", "Add", "Concat", "Gemm"]
     assert found["r"].range == plan.ranges["r"]
 
 
@@ -107,6 +107,19 @@ def test_the_parts_of_the_error(graph: Graph, plan: QuantPlan) -> None:
     assert found.values == exact["y"].size
 
 
+def test_an_input_is_stored_and_no_more(graph: Graph, plan: QuantPlan) -> None:
+    found = by_tensor(graph, plan)["x"]
+    assert (found.name, found.precision, found.weights) == ("x", "int8", 0.0)
+    assert float(found.alone.sum()) == pytest.approx(found.stored)
+    assert found.whole == pytest.approx(found.stored)
+    grid = grid_of(plan, "x")
+    values = np.stack([sample["x"] for sample in SAMPLES])
+    assert found.saturated == int(((values > grid.hi + grid.step / 2) | (values < grid.lo - grid.step / 2)).sum())
+    kept = msgspec.structs.replace(plan, nodes={graph.producers["a"].name: NodePrecision("float32", "to see")})
+    assert by_tensor(graph, kept)["x"].precision == "float32"
+    assert by_tensor(graph, kept)["x"].noise == 0.0
+
+
 def test_a_float_layer_loses_nothing_alone(graph: Graph, plan: QuantPlan) -> None:
     name = graph.producers["d"].name
     found = by_tensor(graph, msgspec.structs.replace(plan, nodes={name: NodePrecision("float32", "to see")}))["d"]
@@ -153,14 +166,14 @@ def test_tensors_of_every_rank() -> None:
 @pytest.mark.parametrize(
     ("body", "x", "weight", "wanted"),
     [
-        ("y = Conv(x, w)", "float[N,4,8] x", (5, 4, 1), 1),
-        ("c = Conv(x, w) y = Relu(c)", "float[N,4,8] x", (5, 4, 1), 1),
-        ("y = MatMul(x, w)", "float[N,4,8] x", (8, 5), 2),
-        ("y = Conv(x, w)", "float[N,4,8,8] x", (5, 4, 1, 1), 1),
+        ("y = Conv(x, w)", "float[1,4,8] x", (5, 4, 1), 1),
+        ("c = Conv(x, w) y = Relu(c)", "float[1,4,8] x", (5, 4, 1), 1),
+        ("y = MatMul(x, w)", "float[1,4,8] x", (8, 5), 2),
+        ("y = Conv(x, w)", "float[1,4,8,8] x", (5, 4, 1, 1), 1),
     ],
 )
 def test_where_channels_lie(body: str, x: str, weight: tuple[int, ...], wanted: int) -> None:
-    assert channel_axes(normalise(model(body, x=x, w=normal(*weight))))["y"] == wanted
+    assert channel_axes(from_onnx(model(body, x=x, w=normal(*weight))))["y"] == wanted
 
 
 def test_values_beyond_squaring_have_no_figure_and_harm_no_other() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.graph import Array, Graph
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.quantize.calibrate import calibrate
-from edgekit.quantize.layers import float_nodes
+from edgekit.quantize.mixed import float_nodes
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.sensitivity import Quantized, ranking
 from tests.unit.quantize.networks import model, normal

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgekit.graph import Array
-from edgekit.quantize.pattern import reduced_axes
+from edgekit.pattern import reduced_axes
 from tests.unit.quantize.networks import checked, integers, model, normal, ops, positive, scalars
 
 MATRIX = "float[N,8,16] x"
@@ -201,6 +201,7 @@ def test_a_diagonal_stays() -> None:
         ("s = Shape(x) z = ConstantOfShape(s) y = Add(x, z)", ["Add"], {}),
         ("s = Shape(x) e = Expand(a, s) y = Mul(x, e)", ["Mul"], {"a": normal(16)}),
         ("a, b = Split<axis=-1>(x, sizes) y = Mul(a, b)", ["Split", "Mul"], integers(sizes=[8, 8])),
+        ("r = Resize(x, , s) y = Relu(r)", ["Relu"], {"s": np.array([1, 1.01, 1.06], np.float32)}),
     ],
 )
 def test_moves(body: str, wanted: list[str], weights: dict[str, Array]) -> None:

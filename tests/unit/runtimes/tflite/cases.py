@@ -12,6 +12,8 @@ import onnx
 from onnx import numpy_helper
 
 from edgekit.graph import Array, Graph, from_onnx
+from edgekit.quantize.normalise import normalise
+from edgekit.runtimes.tflite import TfliteRuntime
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,6 +35,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     input_scale: float = 1.0
     input_range: tuple[float, float] | None = None
     channels_last: bool = False
+    normalised: bool = False
     operators: tuple[str, ...] = ()
     float_nodes: tuple[str, ...] = ()
     sqnr_db: float = 0.0
@@ -53,7 +56,9 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             proto.graph.initializer.append(numpy_helper.from_array(values, name))
         for output in proto.graph.output:
             output.ClearField("type")
-        return from_onnx(proto)
+        if not self.normalised:
+            return from_onnx(proto)
+        return TfliteRuntime().prepare(normalise(onnx.shape_inference.infer_shapes(proto)))
 
     def feeds(self) -> list[dict[str, Array]]:
         """Samples, each with every input by name."""

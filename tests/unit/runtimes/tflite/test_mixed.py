@@ -149,6 +149,18 @@ def test_support_says_what_becomes_of_each_node() -> None:
     assert found["l"].fix
 
 
+def test_light_arithmetic_between_float_nodes_is_float() -> None:
+    """As the residual sums of a transformer: the normalisations around them are float."""
+    weights = {"g": (16,), "b": (16,), "w": (16, 16)}
+    body = (
+        "n = LayerNormalization(x, g, b) m = MatMul(n, w) s = Add(m, n) y = LayerNormalization(s, g, b) "
+        "c = Mul(x, x) d = MatMul(c, w) z = Add(d, x)"
+    )
+    graph = Case(name="l", inputs={"x": (1, 4, 16)}, weights=weights, body=body, outputs=("y", "z")).graph()
+    found = TfliteRuntime().support(graph)
+    assert {name for name, one in found.items() if one.precision == "float32"} == {"n", "s", "y"}
+
+
 def test_a_plan_for_another_runtime_is_refused() -> None:
     graph, plan, _ = planned("s = Sigmoid(x) y = Div(x, s)", [])
     with pytest.raises(BuildError, match="DIV is not safe") as caught:

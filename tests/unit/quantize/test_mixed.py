@@ -6,7 +6,7 @@ import pytest
 from edgekit.graph import Graph
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.quantize.calibrate import calibrate
-from edgekit.quantize.layers import float_nodes, layer_names, neighbours
+from edgekit.quantize.mixed import float_nodes, layer_names, neighbours
 from edgekit.quantize.normalise import normalise
 from tests.unit.quantize.networks import model, normal
 

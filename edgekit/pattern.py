@@ -1,4 +1,7 @@
-"""The words in which rewrites recognise a chain of nodes: constants, sole readers, and the axes a node reduces."""
+"""The words in which rewrites of a graph recognise a chain of nodes: constants, sole readers, the axes a node reduces.
+
+Those of ``quantize`` and of the runtimes use them.
+"""
 
 from __future__ import annotations
 

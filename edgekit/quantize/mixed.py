@@ -1,4 +1,4 @@
-"""What a person calls a layer: a node that computes, with the clamp behind it. The unit of mixed precision.
+"""Mixed precision: which layers could be kept in float, who reads them, and which nodes go along.
 
 ``sensitivity`` ranks layers, ``pipeline.budget`` keeps some of them in float. Both speak of a layer by its
 node's name; a plan speaks of nodes, and ``float_nodes`` says which.

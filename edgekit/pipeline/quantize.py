@@ -1,0 +1,69 @@
+"""From the float graph and its calibration samples to the quantized graph and its plan. Called by ``build`` and ``debug``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edgekit.errors import BuildError
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.calibrate import RANDOM_SAMPLES, observations_of
+from edgekit.pipeline.material import Material
+from edgekit.plan import NodePrecision
+from edgekit.project import Project
+from edgekit.quantize.calibrate import DEFAULT_METHOD, plan_from
+from edgekit.quantize.head import mixed_outputs
+from edgekit.quantize.histogram import Histogram
+from edgekit.quantize.observe import observe
+from edgekit.quantize.recover import Recovered, Recovery, recover
+from edgekit.runtimes import Runtime
+
+__all__ = ["quantize"]
+
+
+def quantize(
+    material: Material, project: Project, runtime: Runtime, *, resume: bool = False, progress: Progress = silent
+) -> tuple[Recovered, tuple[str, ...]]:
+    """Observe, choose ranges, and win back what rounding loses.
+
+    Returns the quantized graph with its plan, and what the user should know of the calibration cache.
+
+    What the runtime has no int8 kernel for stays in float, and so do joints of unlike outputs; the plan says why.
+
+    Raises
+    ------
+    BuildError
+        Nodes that the runtime cannot compute at all, each named.
+    InputError
+        The float network does not run on the samples, or gives a value that is not finite.
+    """
+    graph = material.graph
+    support = runtime.support(graph)
+    refused = {name: found for name, found in support.items() if found.precision is None}
+    if refused:
+        operators = {node.name: node.op for node in graph.nodes}
+        lines = [f"node {name!r} ({operators[name]}): {found.why}" for name, found in refused.items()]
+        fixes = dict.fromkeys(found.fix for found in refused.values() if found.fix)
+        raise BuildError(f"{len(lines)} node(s) cannot be computed on this target:\n  " + "\n  ".join(lines), fix="; ".join(fixes))
+    notes: tuple[str, ...] = ()
+    histograms: Mapping[str, Histogram]
+    if material.calibration and material.calibration_feed:
+        calibrated = observations_of(graph, material.calibration_feed, material.calibration, resume=resume, progress=progress)
+        histograms, notes = calibrated.observations.histograms, calibrated.notes
+    else:
+        histograms = observe(graph, material.samples(), total=RANDOM_SAMPLES, progress=progress)
+    plan = plan_from(
+        graph,
+        histograms,
+        total=len(material.calibration) if material.calibration else RANDOM_SAMPLES,
+        method=project.calibration.method or DEFAULT_METHOD,
+        dataset_sha256=material.calibration.sha256 if material.calibration else None,
+        scheme=runtime.scheme,
+        nodes={name: NodePrecision("float32", found.why) for name, found in support.items() if found.precision == "float32"},
+        progress=progress,
+    )
+    joints = {name: NodePrecision("float32", why) for name, why in mixed_outputs(graph, plan.ranges).items()}
+    plan = msgspec.structs.replace(plan, nodes={**plan.nodes, **joints})
+    options = Recovery(**msgspec.structs.asdict(project.quantize))
+    return recover(graph, plan, material.samples, options=options, progress=progress), notes
