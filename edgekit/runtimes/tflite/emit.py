@@ -25,6 +25,8 @@ class TfliteRuntime:
     """Writes .tflite files for LiteRT and tflite-runtime: int8, but for the nodes that the plan keeps in float."""
 
     artifact_name = "model.tflite"
+    io_dtype = "int8"
+    layout = "nhwc"
     scheme = ASYMMETRIC
 
     def prepare(self, graph: Graph) -> Graph:
