@@ -54,11 +54,11 @@ class QuantizeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BuildSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the artifact meets the application: element type and layout of its inputs and outputs."""
+    """How the artifact meets the application: element type and layout of its inputs and outputs, by default the runtime's own."""
 
     target: str | None = None
-    io_dtype: Literal["int8", "uint8", "float32"] = "int8"
-    layout: Literal["nhwc", "nchw"] = "nhwc"
+    io_dtype: Literal["int8", "uint8", "float32"] | None = None
+    layout: Literal["nhwc", "nchw"] | None = None
 
 
 class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from edgekit import lazy
@@ -113,9 +114,9 @@ def _check_same(bundle: Bundle, plan: QuantPlan, material: Material) -> None:
             f"({material.graph.sha256[:12]}); the bundle was made by edgekit {made_by}",
             fix=again,
         )
-    declared, built = (
-        {key: value for key, value in wire.items() if key != "layout"} for wire in (material.feed.to_wire(), bundle.manifest.preprocess)
-    )
+    # As JSON has it: a manifest's arrays are lists.
+    wires = (msgspec.json.decode(msgspec.json.encode(wire)) for wire in (material.feed.to_wire(), bundle.manifest.preprocess))
+    declared, built = ({key: value for key, value in wire.items() if key != "layout"} for wire in wires)
     if declared != built:
         changed = sorted(key for key in {*declared, *built} if declared.get(key) != built.get(key))
         raise InputError(f"the bundle was built with another [preprocess]: {', '.join(changed)} differ", fix=again)
