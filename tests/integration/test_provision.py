@@ -38,29 +38,30 @@ def bare_board(lab: Lab, sshd: Sshd, bare_python: str, wheels: Path, monkeypatch
     return lab.device(sshd.port, python=bare_python)
 
 
-def _fetch_or_skip(session: AgentSession) -> list[Path]:
-    lock = provision.choose_runtime(session.facts(), "tflite")
+def _fetch_or_skip(session: AgentSession, kind: str = "tflite") -> list[Path]:
+    lock = provision.choose_runtime(session.facts(), kind)
     try:
         return provision.fetch(lock)
     except DeviceError as error:
         pytest.skip(f"no wheels here: {error}")
 
 
-def test_setup_installs_what_fits_and_again_does_nothing(bare_board: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "wheel"), [("tflite", "ai_edge_litert"), ("onnxruntime", "onnxruntime")])
+def test_setup_installs_what_fits_and_again_does_nothing(bare_board: Device, monkeypatch: pytest.MonkeyPatch, kind: str, wheel: str) -> None:
     with connect(bare_board) as connection, AgentSession(connection, bare_board) as session:
         before = session.facts()
         assert (before.runtimes, before.numpy) == ((), None)
-        _fetch_or_skip(session)
+        _fetch_or_skip(session, kind)
         monkeypatch.setattr(sys, "executable", "/nonexistent")  # from here on the cache serves: no pip can run
         seen: list[str] = []
-        after = provision.setup(session, before, "tflite", lambda stage, done, total: seen.append(stage))
-        lock = provision.choose_runtime(before, "tflite")
+        after = provision.setup(session, before, kind, lambda stage, done, total: seen.append(stage))
+        lock = provision.choose_runtime(before, kind)
         (runtime,) = after.runtimes
-        assert (runtime.lock, runtime.error) == (lock.name, None)
+        assert (runtime.kind, runtime.lock, runtime.error) == (kind, lock.name, None)
         assert after.numpy == lock.pins[1].version
         assert "install" in seen
-        assert any(stage.startswith("send ai_edge_litert") for stage in seen)
-        assert provision.setup(session, after, "tflite") is after
+        assert any(stage.startswith(f"send {wheel}") for stage in seen)
+        assert provision.setup(session, after, kind) is after
 
 
 def test_setup_goes_on_after_a_cut(lab: Lab, sshd: Sshd, bare_board: Device) -> None:
