@@ -55,7 +55,7 @@ KINDS: dict[type[errors.EdgekitError], str] = {
 
 
 class _Terminated(BaseException):
-    """SIGTERM has come: what is under way is undone on the way up."""
+    """SIGTERM has come: what is under way is undone on the way up. As with Ctrl-C, its text, if any, says how to go on later."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def _attempt(call: Call) -> tuple[str, int] | _Failure:
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else " ".join(("edgekit", *call.command))
         return _Failure("usage", error.format_message(), f"{path} --help", _USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _Failure("interrupted", "interrupted", None, _INTERRUPTED)
-    except _Terminated:
-        return _Failure("interrupted", "terminated", None, _TERMINATED)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        return _Failure("interrupted", "interrupted", str(stop) or None, _INTERRUPTED)
+    except _Terminated as stop:
+        return _Failure("interrupted", "terminated", str(stop) or None, _TERMINATED)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place where everything must end in a code
         return _Failure("bug", f"{type(error).__name__}: {error}", None, _BUG, traceback.format_exc())
 

@@ -10,20 +10,18 @@ import msgspec
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.reports import print_report
 from edgekit.cli.root import Command
-from edgekit.cli.words import open_project, project_option, target_option
-from edgekit.errors import InputError, UsageError
+from edgekit.cli.words import choose_model, choose_target, model_option, open_project, project_option, resume_option, target_option
 from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.build import build as run_build
 from edgekit.report import worst
-from edgekit.target import load_target
 
 __all__ = ["build"]
 
 
 @click.command(cls=Command)
 @target_option
-@click.option("--model", type=click.Path(path_type=Path), metavar="PATH", help="The float model [default: the project's].")
+@model_option
 @project_option
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where the bundle goes [default: build]."
@@ -38,7 +36,7 @@ __all__ = ["build"]
 @click.option(
     "--max-trials", type=click.IntRange(min=0), default=MAX_TRIALS, show_default=True, help="How many choices of float layers to judge."
 )
-@click.option("--resume", is_flag=True, help="Go on where an earlier build of the same was stopped.")
+@resume_option
 @json_option
 def build(
     target: str | None,
@@ -60,21 +58,14 @@ def build(
     Exits with 1 when the accuracy budget is missed, with 8 when the evaluation set is too small to tell.
     """
     declared, folder = open_project(project)
-    name = target or declared.build.target
-    if name is None:
-        raise UsageError("which target?", fix="--target rpi4, or target = ... under [build]; all: edgekit targets list")
-    if model is None:
-        if declared.model.path is None:
-            raise InputError("no model", fix='--model PATH, or path = "..." under [model] in edgekit.toml')
-        model = folder / declared.model.path
     if accuracy_drop_max is not None:
         declared = msgspec.structs.replace(declared, budget=msgspec.structs.replace(declared.budget, accuracy_drop_max=accuracy_drop_max))
     with progress_bars() as progress:
         built = run_build(
             declared,
             folder,
-            load_target(name),
-            model_path=model,
+            choose_target(declared, target),
+            model_path=choose_model(declared, folder, model),
             output=output or folder / "build",
             allow_random=allow_random,
             max_trials=max_trials,

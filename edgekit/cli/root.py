@@ -117,6 +117,7 @@ _EPILOG = (
     cls=LazyGroup,
     table={
         "build": ("edgekit.cli.build:build", "Quantize a float model for a target and prove it."),
+        "calibrate": ("edgekit.cli.calibrate:calibrate", "Observe the calibration set ahead of a build, whole or in shards."),
         "debug": ("edgekit.cli.debug:debug", "Tell where INT8 loses accuracy, why, and what treats it."),
         "deploy": ("edgekit.cli.deploy:deploy", "Make a bundle the current release on a device."),
         "probe": ("edgekit.cli.probe:probe", "Measure latency or accuracy on a device."),

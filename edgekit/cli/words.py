@@ -11,8 +11,21 @@ import click
 if TYPE_CHECKING:
     from edgekit.device import Device
     from edgekit.project import Project
+    from edgekit.target import Target
 
-__all__ = ["app_option", "device_argument", "open_project", "project_option", "resolve_device", "root_option", "target_option"]
+__all__ = [
+    "app_option",
+    "choose_model",
+    "choose_target",
+    "device_argument",
+    "model_option",
+    "open_project",
+    "project_option",
+    "resolve_device",
+    "resume_option",
+    "root_option",
+    "target_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +56,37 @@ def target_option(function: F) -> F:
     return click.option("--target", metavar="NAME", shell_complete=_complete_target, help="The kind of board (edgekit targets list).")(
         function
     )
+
+
+def model_option(function: F) -> F:
+    """Add ``--model PATH``."""
+    text = "The float model [default: the project's]."
+    return click.option("--model", type=click.Path(path_type=Path), metavar="PATH", help=text)(function)
+
+
+def resume_option(function: F) -> F:
+    """Add ``--resume``."""
+    return click.option("--resume", is_flag=True, help="Go on where an interrupted call stopped.")(function)
+
+
+def choose_target(project: Project, name: str | None) -> Target:
+    """Find the target that a command is for: the one named, else the project's."""
+    from edgekit.errors import UsageError
+    from edgekit.target import load_target
+
+    name = name or project.build.target
+    if name is None:
+        raise UsageError("which target?", fix="--target rpi4, or target = ... under [build]; all: edgekit targets list")
+    return load_target(name)
+
+
+def choose_model(project: Project, folder: Path, path: Path | None) -> Path:
+    """Find the float model that a command is for: the one named, else the project's."""
+    from edgekit.errors import InputError
+
+    if path is None and project.model.path is None:
+        raise InputError("no model", fix='--model PATH, or path = "..." under [model] in edgekit.toml')
+    return path or folder / str(project.model.path)
 
 
 def open_project(path: Path | None) -> tuple[Project, Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit import lazy
 from edgekit._version import __version__
 from edgekit.dataset import Dataset, open_dataset
 from edgekit.errors import InputError
@@ -19,13 +20,14 @@ from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Array, Graph
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.cache import Entry, read_observations, write_observations
-from edgekit.pipeline.prepare import prepare
+from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.project import Project
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
-from edgekit.runtimes import Runtime
+from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.sources import source_for
+from edgekit.target import Target
 
 __all__ = ["RANDOM_SAMPLES", "Calibrated", "Shard", "calibrate", "observations_of", "random_samples", "samples_of"]
 
@@ -56,12 +58,15 @@ class Calibrated:
     ----------
     reused
         How many of the samples had been observed before.
+    cached
+        Whether the cache has them now.
     notes
         What the user should know of files that could not be used or written.
     """
 
     observations: Observations
     reused: int
+    cached: bool
     notes: tuple[str, ...]
 
 
@@ -86,7 +91,7 @@ def random_samples(graph: Graph) -> Iterator[dict[str, Array]]:
 def calibrate(
     project: Project,
     folder: Path,
-    runtime: Runtime,
+    target: Target,
     *,
     model_path: Path,
     shard: Shard | None = None,
@@ -99,8 +104,12 @@ def calibrate(
 
     Parameters
     ----------
-    runtime
-        The one that builds will be for: it has a say in what the graph is.
+    project, folder
+        What ``edgekit.toml`` says, and the folder its paths start from.
+    target
+        What builds will be for: its runtime has a say in what the graph is.
+    model_path
+        The float model.
     shard
         Only this part, which must go to ``output``.
     parts
@@ -119,6 +128,7 @@ def calibrate(
     if section.dataset is None:
         raise InputError("no calibration set", fix='write [calibration] dataset = "..." in edgekit.toml')
     source = source_for(model_path)
+    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as scratch:
         graph = prepare(source.load(source.read(model_path)), project, runtime)
         dataset = open_dataset(
@@ -131,9 +141,12 @@ def calibrate(
         )
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
+        graph = even_out(graph, project, runtime, map(feed, dataset))
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)
+    elif not found.cached:
+        raise InputError(found.notes[-1], fix="set XDG_CACHE_HOME to a folder that can be written to, or name a file with --output")
     return found
 
 
@@ -166,14 +179,15 @@ def observations_of(
     )
     wanted = shard.spans(len(dataset)) if shard else ((0, len(dataset)),)
     entry = Entry(identity, f"-{shard.number}of{shard.count}" if shard else "")
+    parts = tuple(parts)
     before, note = entry.load(graph)
     notes = [note] if note else []
-    if before is None or (without(wanted, before.spans) and not resume):
-        if before is not None:
+    if before is None or (without(wanted, before.spans) and (parts or not resume)):
+        if before is not None and not parts:
             notes.append(f"an interrupted calibration was not taken up again ({before.count} of {identity.samples} samples): --resume does")
         before = Observations(identity)
-    for path in parts:
-        before += _part(path, identity, graph)
+        for path in parts:
+            before += _part(path, identity, graph)
     work = _Work(entry, before, progress)
     missing = without(wanted, before.spans)
     if missing:
@@ -181,7 +195,7 @@ def observations_of(
     else:
         progress("calibrate", before.count, before.count)
         work.save()
-    return Calibrated(work.observations, before.count, (*notes, *work.notes))
+    return Calibrated(work.observations, before.count, not work.notes, (*notes, *work.notes))
 
 
 def _part(path: Path, identity: Identity, graph: Graph) -> Observations:

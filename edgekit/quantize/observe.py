@@ -100,7 +100,6 @@ def observe(
         # An interrupt between two of these lines must neither lose nor repeat a sample: `end` says which are in.
         histograms, done = merged, end
         pending.popleft()
-        progress("calibrate", done, total)
         kept(histograms, done)
 
     progress("calibrate", 0, total)
@@ -110,10 +109,12 @@ def observe(
             for chunk in _chunks(single(graph, samples), length):
                 if len(pending) > workers:
                     merge()
+                    progress("calibrate", done, total)
                 started += len(chunk)
                 pending.append((started, pool.submit(count, chunk)))
             while pending:
                 merge()
+                progress("calibrate", done, total)
         except BaseException:
             _finish(pending, done, merge)
             raise

@@ -13,8 +13,11 @@ import msgspec
 from bench.quantization.job import Job
 from edgekit.pipeline import build as pipeline
 from edgekit.project import load_project
-from edgekit.runtimes import Artifact
+from edgekit.runtimes import RUNTIMES, Artifact
 from edgekit.target import load_target
+
+# TensorRT's placement stands behind no target yet: engines are made on the board. Its ONNX file can be judged all the same.
+EMITTERS = {"tensorrt": "edgekit.runtimes.qdq:TensorRtQdq", **RUNTIMES}
 
 
 class ArtifactMade(BaseException):
@@ -33,7 +36,7 @@ def quantize(job: Job) -> Path:
     folder = Path(job.folder)
     target = load_target(job.options["target"])
     target = msgspec.structs.replace(target, runtime=job.options.get("runtime", target.runtime))
-    vars(pipeline)["prove"] = stop
+    vars(pipeline).update(prove=stop, RUNTIMES=EMITTERS)
     try:
         pipeline.build(load_project(folder / "edgekit.toml"), folder, target, model_path=Path(job.model), output=folder)
     except ArtifactMade as made:
