@@ -38,6 +38,9 @@ quantized signals", 1948). A channel better than that does not suffer from the o
 FEWEST_CHANNELS = 4
 """Below, a median says nothing."""
 
+FEWEST_VALUES = 10
+"""Fewer values outside a range may be chance: a classifier's ten scores are but some hundred values in all."""
+
 FEWEST_LEVELS = 16.0
 """A part that gets fewer of the 256 levels has less than four bits."""
 
@@ -218,7 +221,7 @@ def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
 
 def saturation(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is values cut off: ``LOW_DB``, ``HALF``."""
-    if not is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
+    if not is_ill(layer) or layer.saturated < FEWEST_VALUES or layer.clipped <= HALF * float(layer.alone.sum()):
         return None
     text = (
         f"{_share(layer, layer.clipped)} of its error is cut off: {layer.saturated / layer.values:.2%} of its values lie outside "
