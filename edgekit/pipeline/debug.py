@@ -35,7 +35,8 @@ __all__ = ["SAMPLES", "debug", "debug_bundle"]
 SAMPLES = 32
 """Default number of samples that layers are compared on: an image gives each layer thousands of values."""
 
-CANARY_SAMPLES = 200
+CANARY_SAMPLES = 500
+"""Shows what costs five points, such as another channel order; where all is well the canary needs a few dozen."""
 
 _TRIED = 5
 """How many of the worst layers are tried in float, one by one: each costs a pass of both networks over the samples."""
