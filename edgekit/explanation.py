@@ -44,6 +44,8 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     Attributes
     ----------
+    place
+        Its number in the network's order, from 0.
     tensor
         What the last of its nodes makes.
     why
@@ -63,6 +65,7 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         not tried.
     """
 
+    place: int
     name: str
     op: str
     tensor: str
@@ -148,6 +151,8 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         The gravest first.
     preprocessing
         None when it could not be checked: no labels, or no images.
+    notes
+        What the user should know of how this was made: calibration files that could not be used or written.
     """
 
     samples: int
@@ -155,3 +160,4 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     layers: tuple[Layer, ...]
     findings: tuple[Finding, ...]
     preprocessing: Preprocessing | None
+    notes: tuple[str, ...] = ()

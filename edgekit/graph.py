@@ -20,7 +20,7 @@ from edgekit.digest import sha256_bytes
 from edgekit.errors import InputError
 from edgekit.model import TensorSpec
 
-__all__ = ["Array", "Graph", "Node", "from_onnx"]
+__all__ = ["Array", "Graph", "Node", "from_onnx", "unique_names"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -187,7 +187,7 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
         opset=opset,
         inputs=tuple(spec(v) for v in body.input if v.name not in weights),
         outputs=tuple(spec(v) for v in body.output),
-        nodes=_unique_names(nodes),
+        nodes=unique_names(nodes),
         weights=weights,
         shapes=shapes,
         dtypes=dtypes,
@@ -195,18 +195,23 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
 
 
 def _spelled_gelu(node: Node, constants: dict[str, Array]) -> list[Node]:
-    """Return the arithmetic of a Gelu, and add its constants: ONNX operator Gelu, "Function Body"."""
+    """Return the arithmetic of a Gelu, and add its constants: ONNX operator Gelu, "Function Body".
+
+    Spelled as PyTorch exports it, which onnxruntime and TensorRT know and compute as one operator (onnxruntime,
+    core/optimizer/gelu_fusion.cc: a division by the root of 2).
+    """
     x, y = node.inputs[0], node.outputs[0]
     by_tanh = node.attrs.get("approximate", "none") == "tanh"
-    gain = math.sqrt(2.0 / math.pi) if by_tanh else math.sqrt(0.5)
-    values = {"gain": gain, "cubic": 0.044715, "one": 1.0, "half": 0.5}
+    values = {"gain": math.sqrt(2.0 / math.pi), "root": math.sqrt(2.0), "cubic": 0.044715, "one": 1.0, "half": 0.5}
+    unused = {"root"} if by_tanh else {"gain", "cubic"}
     named = {key: f"{y}/gelu/{key}" for key in values}
-    constants.update({named[key]: np.array(value, np.float32) for key, value in values.items() if by_tanh or key != "cubic"})
+    constants.update({named[key]: np.array(value, np.float32) for key, value in values.items() if key not in unused})
 
     def tensor(key: str) -> str:
         return f"{y}/gelu/{key}"
 
-    steps: list[tuple[str, tuple[str, ...], str]] = [("Mul", (x, named["gain"]), tensor("scaled"))]
+    scale = ("Mul", named["gain"]) if by_tanh else ("Div", named["root"])
+    steps: list[tuple[str, tuple[str, ...], str]] = [(scale[0], (x, scale[1]), tensor("scaled"))]
     if by_tanh:
         # gain (x + 0.044715 x^3) = gain x (1 + 0.044715 x^2)
         steps += [("Mul", (x, x), tensor("square")), ("Mul", (tensor("square"), named["cubic"]), tensor("bend"))]
@@ -220,7 +225,8 @@ def _spelled_gelu(node: Node, constants: dict[str, Array]) -> list[Node]:
     return [Node(node.name if output == y else output, op, inputs, (output,)) for op, inputs, output in steps]
 
 
-def _unique_names(nodes: Iterable[Node]) -> tuple[Node, ...]:
+def unique_names(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """Number the nodes whose name another one before them has."""
     seen: set[str] = set()
     named = []
     for node in nodes:

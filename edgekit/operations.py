@@ -1,4 +1,4 @@
-"""Multiply-accumulates of each node: what a layer costs, whatever computes it.
+"""What the nodes of a network cost, whatever computes them, and what becomes of each on a target.
 
 ``inspect --ops`` says with these how much of a network becomes int8, and the budget search what a layer kept
 in float costs. Pure; knows ``Graph`` alone.
@@ -7,10 +7,38 @@ in float costs. Pure; knows ``Graph`` alone.
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+import msgspec
 
 from edgekit.graph import Graph, Node
+from edgekit.plan import Precision
 
-__all__ = ["macs"]
+__all__ = ["Operation", "macs"]
+
+
+class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node of a network as a target would run it.
+
+    Attributes
+    ----------
+    precision
+        What it is computed in; ``"integer"`` where the results are whole numbers or truth values anyway; None where
+        the target's runtime cannot compute it at all.
+    why
+        The reason where it is not int8.
+    fix
+        What can be done where it is None.
+    macs
+        Multiply-accumulates of one inference; 0 for what is neither a convolution nor a matrix product.
+    """
+
+    name: str
+    op: str
+    precision: Precision | Literal["integer"] | None
+    why: str
+    fix: str
+    macs: int
 
 
 def macs(graph: Graph) -> dict[str, int]:

@@ -47,17 +47,18 @@ class CalibrationSection(DatasetSection, frozen=True, forbid_unknown_fields=True
 class QuantizeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What makes up for the losses of rounding (``edgekit.quantize.recover``); all of it unless switched off."""
 
+    balance: bool = True
     weight_ranges: bool = True
     rounding: bool = True
     bias: bool = True
 
 
 class BuildSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the artifact meets the application: element type and layout of its inputs and outputs."""
+    """How the artifact meets the application: element type and layout of its inputs and outputs, by default the runtime's own."""
 
     target: str | None = None
-    io_dtype: Literal["int8", "uint8", "float32"] = "int8"
-    layout: Literal["nhwc", "nchw"] = "nhwc"
+    io_dtype: Literal["int8", "uint8", "float32"] | None = None
+    layout: Literal["nhwc", "nchw"] | None = None
 
 
 class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

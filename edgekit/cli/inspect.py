@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,22 +12,78 @@ import msgspec
 from edgekit.bundle import Bundle, damage, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes
 from edgekit.cli.root import Command
-from edgekit.errors import InputError
+from edgekit.cli.words import open_project, project_option, target_option
+from edgekit.errors import InputError, UsageError
+from edgekit.operations import Operation
+from edgekit.target import load_target
 
 __all__ = ["inspect"]
 
 
 @click.command(cls=Command)
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--verify", is_flag=True, help="Check every byte against the manifest.")
+@click.argument("path", metavar="BUNDLE|MODEL", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Check every byte of a bundle against its manifest.")
+@click.option("--ops", is_flag=True, help="Tell what becomes of each node of a float model on a target.")
+@target_option
+@project_option
 @json_option
-def inspect(path: Path, verify: bool) -> Answer:
-    """Show what a bundle holds; with --verify, check every byte of it."""
+def inspect(path: Path, verify: bool, ops: bool, target: str | None, project: Path | None) -> Answer:
+    """Show what a bundle holds; with --verify, check every byte of it.
+
+    With --ops, tell before building which nodes of a float MODEL a target computes in int8, in float32 or as whole
+    numbers, and which not at all; exits with 1 when there are such.
+    """
+    if ops:
+        if verify:
+            raise UsageError("--verify is about a bundle, --ops about a float model", fix="one of the two")
+        return _operations(path, target, project)
+    if target or project:
+        raise UsageError("--target and --project go with --ops", fix=f"edgekit inspect --ops {path} --target NAME")
     with open_bundle(path) as bundle:
         if verify and (broken := damage(bundle)):
             raise InputError(f"{path}: damaged: {'; '.join(broken)}", fix="build or copy the bundle again")
         data = {"digest": bundle.digest, "manifest": msgspec.to_builtins(bundle.manifest), "verified": verify}
         return Answer(data, lambda page: _print(page, bundle, verify))
+
+
+def _operations(path: Path, target: str | None, project: Path | None) -> Answer:
+    from edgekit.pipeline.operators import operations
+
+    declared, _ = open_project(project)
+    name = target or declared.build.target
+    if name is None:
+        raise UsageError("for which target?", fix="--target rpi4, or target = ... under [build]; all: edgekit targets list")
+    if path.suffix == ".edge" or path.is_dir():
+        raise InputError(
+            f"{path}: --ops is about a float model, before it is built", fix=f"edgekit debug {path} tells what is inside a bundle"
+        )
+    found = operations(declared, load_target(name), model_path=path)
+    totals = _totals(found)
+    data = {"target": name, "operations": [msgspec.to_builtins(one) for one in found], "totals": totals}
+    return Answer(data, lambda page: _print_operations(page, found, totals), int("unsupported" in totals))
+
+
+def _totals(found: Sequence[Operation]) -> dict[str, dict[str, int]]:
+    """Count nodes and multiply-accumulates by what is made of them."""
+    nodes, costs = Counter(map(_made, found)), Counter[str]()
+    for one in found:
+        costs[_made(one)] += one.macs
+    return {made: {"nodes": nodes[made], "macs": costs[made]} for made in ("int8", "float32", "integer", "unsupported") if nodes[made]}
+
+
+def _made(operation: Operation) -> str:
+    return operation.precision or "unsupported"
+
+
+def _print_operations(page: Page, found: Sequence[Operation], totals: dict[str, dict[str, int]]) -> None:
+    rows = [(one.name, one.op, _made(one), f"{one.macs / 1e6:.3g}" if one.macs else "", one.why) for one in found]
+    page.table(("node", "operator", "becomes", "million MACs", "why"), rows)
+    whole = sum(one.macs for one in found)
+    for made, total in totals.items():
+        share = f", {total['macs'] / whole:.1%} of {whole / 1e6:.3g} million multiply-accumulates" if whole else ""
+        page.line((made, "red" if made == "unsupported" else "bold"), f"  {total['nodes']} nodes{share}")
+    for fix in dict.fromkeys(one.fix for one in found if one.precision is None and one.fix):
+        page.line(("fix:", "bold green"), f" {fix}")
 
 
 def _print(page: Page, bundle: Bundle, verified: bool) -> None:

@@ -118,11 +118,12 @@ _EPILOG = (
     table={
         "build": ("edgekit.cli.build:build", "Quantize a float model for a target and prove it."),
         "calibrate": ("edgekit.cli.calibrate:calibrate", "Observe the calibration set ahead of a build, whole or in shards."),
+        "debug": ("edgekit.cli.debug:debug", "Tell where INT8 loses accuracy, why, and what treats it."),
         "deploy": ("edgekit.cli.deploy:deploy", "Make a bundle the current release on a device."),
         "probe": ("edgekit.cli.probe:probe", "Measure latency or accuracy on a device."),
         "status": ("edgekit.cli.deploy:status", "Show the releases on a device."),
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),
-        "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, or verify it."),
+        "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
         "device": ("edgekit.cli.device:device", "Look at a device, or set up its runtime."),
         "report": ("edgekit.cli.report:report", "Show a saved report."),

@@ -20,12 +20,12 @@ from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Array, Graph
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.cache import Entry, read_observations, write_observations
-from edgekit.pipeline.prepare import prepare
+from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.project import Project
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
-from edgekit.runtimes import RUNTIMES
+from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.sources import source_for
 from edgekit.target import Target
 
@@ -128,8 +128,9 @@ def calibrate(
     if section.dataset is None:
         raise InputError("no calibration set", fix='write [calibration] dataset = "..." in edgekit.toml')
     source = source_for(model_path)
+    runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as scratch:
-        graph = prepare(source.load(source.read(model_path)), project, lazy.load(RUNTIMES[target.runtime])())
+        graph = prepare(source.load(source.read(model_path)), project, runtime)
         dataset = open_dataset(
             section.dataset,
             folder,
@@ -140,6 +141,7 @@ def calibrate(
         )
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
+        graph = even_out(graph, project, runtime, map(feed, dataset))
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)
@@ -177,14 +179,15 @@ def observations_of(
     )
     wanted = shard.spans(len(dataset)) if shard else ((0, len(dataset)),)
     entry = Entry(identity, f"-{shard.number}of{shard.count}" if shard else "")
+    parts = tuple(parts)
     before, note = entry.load(graph)
     notes = [note] if note else []
-    if before is None or (without(wanted, before.spans) and not resume):
-        if before is not None:
+    if before is None or (without(wanted, before.spans) and (parts or not resume)):
+        if before is not None and not parts:
             notes.append(f"an interrupted calibration was not taken up again ({before.count} of {identity.samples} samples): --resume does")
         before = Observations(identity)
-    for path in parts:
-        before += _part(path, identity, graph)
+        for path in parts:
+            before += _part(path, identity, graph)
     work = _Work(entry, before, progress)
     missing = without(wanted, before.spans)
     if missing:

@@ -17,7 +17,7 @@ from edgekit.graph import Graph
 from edgekit.model import Model
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.calibrate import random_samples, samples_of
-from edgekit.pipeline.prepare import prepare
+from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.pipeline.verify import check_labels
 from edgekit.project import DatasetSection, Project
 from edgekit.runtimes import Runtime
@@ -98,11 +98,13 @@ def gather(
     check_samples(feed, evaluation)
     check_labels(graph, evaluation)
     if calibration is None:
+        graph = even_out(graph, project, runtime, random_samples(graph))
         return Material(model, proto, graph, feed, None, None, evaluation, lambda: random_samples(graph))
     own = bind(project.preprocess, graph.inputs, calibration)
     check_samples(own, calibration)
     refuse_overlap(calibration, evaluation)
-    return Material(model, proto, graph, feed, calibration, own, evaluation, samples_of(own, calibration))
+    samples = samples_of(own, calibration)
+    return Material(model, proto, even_out(graph, project, runtime, samples()), feed, calibration, own, evaluation, samples)
 
 
 def _check_declared(project: Project, *, allow_random: bool) -> None:

@@ -1,19 +1,25 @@
-"""The float graph that everything after it speaks of: in plain form, as its runtime wants it. Called before any sample is seen."""
+"""The float graph that everything after it speaks of: in plain form, as its runtime wants it, channels evened out.
+
+``material`` and ``calibrate`` call both functions, in this order; nothing else changes the float graph.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import onnx
 
-from edgekit.graph import Graph
+from edgekit.graph import Array, Graph
 from edgekit.project import Project
+from edgekit.quantize.balance import balance
 from edgekit.quantize.normalise import normalise
 from edgekit.runtimes import Runtime
 
-__all__ = ["prepare"]
+__all__ = ["even_out", "prepare"]
 
 
 def prepare(proto: onnx.ModelProto, project: Project, runtime: Runtime) -> Graph:
-    """Return the graph that is observed, planned and emitted.
+    """Return the float graph in plain form, as the runtime wants it.
 
     Raises
     ------
@@ -21,3 +27,21 @@ def prepare(proto: onnx.ModelProto, project: Project, runtime: Runtime) -> Graph
         See ``quantize.normalise``.
     """
     return runtime.prepare(normalise(proto, shapes=project.model.shapes))
+
+
+def even_out(graph: Graph, project: Project, runtime: Runtime, samples: Iterable[Mapping[str, Array]]) -> Graph:
+    """Return a graph that computes the same, with channels of like size where an int8 tensor has one scale for all.
+
+    Parameters
+    ----------
+    samples
+        Of the calibration set; the first few are read.
+
+    Raises
+    ------
+    InputError
+        onnxruntime does not run the graph on the samples.
+    """
+    if not project.quantize.balance:
+        return graph
+    return balance(graph, samples, {name for name, found in runtime.support(graph).items() if found.precision != "int8"})

@@ -65,5 +65,6 @@ def quantize(
     )
     joints = {name: NodePrecision("float32", why) for name, why in mixed_outputs(graph, plan.ranges).items()}
     plan = msgspec.structs.replace(plan, nodes={**plan.nodes, **joints})
-    options = Recovery(**msgspec.structs.asdict(project.quantize))
+    wanted = msgspec.structs.asdict(project.quantize)
+    options = Recovery(**{name: wanted[name] for name in Recovery.__dataclass_fields__})
     return recover(graph, plan, material.samples, options=options, progress=progress), notes

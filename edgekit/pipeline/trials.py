@@ -58,14 +58,15 @@ class Judge:
         self, recovered: Recovered, runtime: Runtime, reference: Reference, declared: BuildSection, budget: Budget, *, progress: Progress
     ) -> None:
         self.recovered, self.reference, self.budget = recovered, reference, budget
-        self._runtime, self._declared, self._progress = runtime, declared, progress
+        self._runtime, self._progress = runtime, progress
+        self._border = {"io_dtype": declared.io_dtype or runtime.io_dtype, "layout": declared.layout or runtime.layout}
         self._macs = macs(recovered.original)
         self._last: tuple[tuple[str, ...], Chosen] | None = None
 
     @property
     def identity(self) -> dict[str, str]:
         """What a judgement depends on besides plan and samples."""
-        return {"runtime": type(self._runtime).__name__, "io_dtype": self._declared.io_dtype, "layout": self._declared.layout}
+        return {"runtime": type(self._runtime).__name__, **self._border}
 
     def quantized(self, kept: Sequence[str]) -> tuple[Graph, QuantPlan]:
         """Return what ``quantize.sensitivity`` simulates."""
@@ -92,7 +93,7 @@ class Judge:
             The runtime cannot say it, or its own file does not run.
         """
         mixed = self.with_float(kept, why)
-        artifact = self._runtime.emit(mixed.graph, mixed.plan, io_dtype=self._declared.io_dtype, layout=self._declared.layout)
+        artifact = self._runtime.emit(mixed.graph, mixed.plan, **self._border)
         found = answers(artifact, self.reference, progress=self._progress)
         return Chosen(mixed.plan, artifact, found, self._findings(found), ())
 

@@ -60,7 +60,8 @@ def variants(declared: Preprocess, channels: int, layouts: Collection[Layout]) -
 def _normalisations(declared: Preprocess, color: Color, channels: int) -> Iterator[tuple[float, tuple[float, ...], tuple[float, ...]]]:
     """Yield scale, mean and std: the declared ones first, then these without a part, then the customary ones."""
     yield declared.scale, declared.mean, declared.std
-    yield (1.0 if declared.scale != 1.0 else 1 / 255), declared.mean, declared.std
+    yield 1 / 255, declared.mean, declared.std
+    yield 1.0, declared.mean, declared.std
     yield declared.scale, (), ()
     yield 1.0, (), ()
     yield 1 / 255, (), ()

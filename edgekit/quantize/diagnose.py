@@ -17,7 +17,7 @@ from edgekit.plan import QuantPlan
 from edgekit.quantize.compare import Measured
 from edgekit.quantize.observe import MOVES
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "is_ill"]
 
 LOW_DB = 25.0
 """A layer that loses this much alone is ill. Eight bits over four standard deviations of bell-shaped values leave
@@ -92,6 +92,11 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_
             found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node)]
             found.append(amplified_rounding(graph, layer, node, by_tensor))
     return tuple(finding for finding in found if finding)
+
+
+def is_ill(layer: Measured) -> bool:
+    """Tell whether a layer loses too much by itself: ``LOW_DB``."""
+    return layer.noise > 10 ** (-LOW_DB / 10)
 
 
 def too_few_samples(plan: QuantPlan, measured: Sequence[Measured]) -> Finding | None:
@@ -182,7 +187,7 @@ def mixed_parts(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
 
 def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
     """Most of an ill layer's error comes from its weights: ``LOW_DB``, ``HALF``."""
-    if not _is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
+    if not is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
         return None
     weight = np.abs(graph.weights[next(name for name in node.inputs if name in graph.weights)])
     peak = float(weight.max()) / max(math.sqrt(np.mean(np.square(weight, dtype=np.float64))), 1e-30)
@@ -195,7 +200,7 @@ def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
 
 def saturation(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is values cut off: ``LOW_DB``, ``HALF``."""
-    if not _is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
+    if not is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
         return None
     text = (
         f"{_share(layer, layer.clipped)} of its error is cut off: {layer.saturated / layer.values:.2%} of its values lie outside "
@@ -207,7 +212,7 @@ def saturation(layer: Measured) -> Finding | None:
 
 def far_values(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is the rounding of its result, and no channel's fault: a few values stretch the range."""
-    if not _is_ill(layer) or layer.stored - layer.clipped <= HALF * float(layer.alone.sum()) or outlier_channel(layer):
+    if not is_ill(layer) or layer.stored - layer.clipped <= HALF * float(layer.alone.sum()) or outlier_channel(layer):
         return None
     rms = math.sqrt(float(layer.signal.sum()) / layer.values)
     text = (
@@ -222,7 +227,7 @@ def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Map
     """Most of an ill layer's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
     error, signal = float(layer.alone.sum()), float(layer.signal.sum())
     rest = error - layer.weights - layer.stored
-    if not _is_ill(layer) or rest <= HALF * error:
+    if not is_ill(layer) or rest <= HALF * error:
         return None
     sources = [by_tensor[name] for name in (_unmoved(graph, name) for name in node.inputs) if name in by_tensor]
     read = max((source.stored / power for source in sources if (power := float(source.signal.sum()))), default=0.0)
@@ -240,10 +245,6 @@ def _unmoved(graph: Graph, name: str) -> str:
     while (maker := graph.producers.get(name)) and maker.op in MOVES:
         name = maker.inputs[0]
     return name
-
-
-def _is_ill(layer: Measured) -> bool:
-    return layer.noise > 10 ** (-LOW_DB / 10)
 
 
 def _share(layer: Measured, part: float) -> str:

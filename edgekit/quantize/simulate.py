@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 
 from edgekit.graph import Array, Graph, Node
+from edgekit.placement import rounded_reads
 from edgekit.plan import INT8_MAX, QuantPlan, WeightScale, asymmetric_int8, symmetric_int8
 from edgekit.quantize.observe import equivalents
 
@@ -38,6 +39,7 @@ def simulate(graph: Graph, plan: QuantPlan, *, only: Collection[str] | None = No
     int8 = {name for name in chosen if plan.precision(name) == "int8"}
     rounding = _Rounding(graph, plan)
     same = equivalents(graph)
+    reads = None if plan.scheme.stores else rounded_reads(graph, plan)
     rounded: set[str] = set()
     for node in graph.nodes:
         made = [name for name in node.outputs if graph.dtypes.get(name) == "float32"]
@@ -46,7 +48,9 @@ def simulate(graph: Graph, plan: QuantPlan, *, only: Collection[str] | None = No
             for slot, name in enumerate(inputs):
                 if name in plan.weights:
                     inputs[slot] = rounding.weight(name)
-                elif graph.dtypes.get(name) == "float32" and name not in graph.weights and name not in rounded:
+                elif graph.dtypes.get(name) != "float32" or name in graph.weights or name in rounded:
+                    continue
+                elif reads is None or (node.name, slot) in reads:
                     inputs[slot] = rounding.copy(name)
         # A tensor that one clamp alone reads is rounded behind the clamp: runtimes fuse the two.
         fused = {name for name in made if fused_clamp(graph, same, name)}

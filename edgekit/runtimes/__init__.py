@@ -17,7 +17,9 @@ from edgekit.plan import Precision, QuantPlan, Scheme
 
 __all__ = ["RUNTIMES", "Artifact", "Runtime", "Support"]
 
-RUNTIMES: Mapping[str, str] = MappingProxyType({"tflite": "edgekit.runtimes.tflite:TfliteRuntime"})
+RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {"onnxruntime": "edgekit.runtimes.qdq:OnnxRuntime", "tflite": "edgekit.runtimes.tflite:TfliteRuntime"}
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Runtime(Protocol):
     artifact_name: str
     """File name of the artifact in a bundle."""
 
+    io_dtype: str
+    """What its inputs and outputs are where the project does not say."""
+
+    layout: str
+    """Of its images where the project does not say: ``"nhwc"``, ``"nchw"`` or ``"as-is"``, the model's own."""
+
     scheme: Scheme
     """What its kernels make of a range."""
 
@@ -88,7 +96,7 @@ class Runtime(Protocol):
         io_dtype
             ``"int8"``, ``"uint8"`` or ``"float32"``: of the artifact's inputs and outputs.
         layout
-            ``"nhwc"`` or ``"nchw"``: of its 4-D inputs and outputs.
+            ``"nhwc"`` or ``"nchw"`` of its 4-D inputs and outputs, or ``"as-is"``.
 
         Raises
         ------

@@ -17,12 +17,14 @@ __all__ = ["declare_inputs", "write_outputs"]
 _UINT8_OFFSET = 128
 
 
-def declare_inputs(e: Emission, io_dtype: str, layout: str, precisions: Mapping[str, Precision]) -> tuple[dict[str, int], dict[str, str]]:
-    """Write the graph's inputs; return the file's input tensors and their layouts, by name."""
+def declare_inputs(
+    e: Emission, dtypes: Mapping[str, str], layout: str, precisions: Mapping[str, Precision]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write the graph's inputs, real ones of these dtypes; return the file's input tensors and their layouts, by name."""
     tensors: dict[str, int] = {}
     layouts: dict[str, str] = {}
     for spec in e.graph.inputs:
-        name = spec.name
+        name, io_dtype = spec.name, dtypes[spec.name]
         image = len(spec.shape) == 4 and spec.dtype == "float32"
         inner: Layout = "nhwc" if image and not _channels_last(e.graph, name) else "onnx"
         layouts[name] = layout if image else "as-is"
@@ -54,14 +56,14 @@ def _channels_last(graph: Graph, name: str) -> bool:
     return bool(readers) and all(node.op == "Transpose" and list(node.attrs.get("perm", ())) == list(TO_ONNX) for node in readers)
 
 
-def write_outputs(e: Emission, io_dtype: str, layout: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Write what the graph's outputs need; return the file's output tensors and their layouts, by name."""
+def write_outputs(e: Emission, dtypes: Mapping[str, str], layout: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Write what the graph's outputs need, real ones of these dtypes; return the file's output tensors and their layouts, by name."""
     tensors: dict[str, int] = {}
     layouts: dict[str, str] = {}
     entries = {spec.name for spec in e.graph.inputs}
-    e.precision = "float32" if io_dtype == "float32" else "int8"
     for spec in e.graph.outputs:
-        name = spec.name
+        name, io_dtype = spec.name, dtypes[spec.name]
+        e.precision = "float32" if io_dtype == "float32" else "int8"
         if name in entries or name in e.graph.weights:
             raise BuildError(f"output {name!r} is not computed by any node")
         layouts[name] = layout if len(spec.shape) == 4 and not _turned_last(e.graph, name) else "as-is"

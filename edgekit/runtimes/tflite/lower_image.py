@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Array, Node
-from edgekit.runtimes.tflite.chain import Step, chained, picked
+from edgekit.runtimes.tflite.chain import chained, picked
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
@@ -79,20 +79,24 @@ def _scales(e: Emission, node: Node) -> list[float]:
 
 
 def _nearest_places(node: Node, before: int, after: int, scale: float) -> Array:
-    """Return which pixel each output pixel takes (ONNX operator Resize, ``coordinate_transformation_mode``, ``nearest_mode``)."""
-    x, factor = np.arange(after, dtype=np.float32), np.float32(scale)
+    """Return which pixel each output pixel takes (ONNX operator Resize, ``coordinate_transformation_mode``, ``nearest_mode``).
+
+    In float32, as onnxruntime does, for places half-way between two pixels are common.
+    """
+    x, factor, half = np.arange(after, dtype=np.float32), np.float32(scale), np.float32(0.5)
     transformation, rule = _transformation(node), node.attrs.get("nearest_mode", "round_prefer_floor")
     if transformation == "asymmetric":
-        origin = x / factor
+        whole = abs(scale * before - after) < 1e-3
+        origin = x * np.float32(before) / np.float32(after) if whole else x / factor
     elif transformation == "align_corners":
         origin = x * np.float32((before - 1) / (after - 1)) if after > 1 else 0 * x
     elif transformation == "half_pixel_symmetric":
-        origin = np.float32(before / 2 * (1 - after / (scale * before))) + (x + np.float32(0.5)) / factor - np.float32(0.5)
+        adjustment = np.float32(after) / (factor * np.float32(before))
+        origin = np.float32(before / 2) * (1 - adjustment) + (x + half) / factor - half
     elif transformation == "pytorch_half_pixel" and after == 1:
         origin = 0 * x
     else:
-        origin = (x + np.float32(0.5)) / factor - np.float32(0.5)
-    half = np.float32(0.5)
+        origin = (x + half) / factor - half
     rounded = {
         "floor": np.floor(origin),
         "ceil": np.ceil(origin),
@@ -105,14 +109,10 @@ def _nearest_places(node: Node, before: int, after: int, scale: float) -> Array:
 
 def _blocks(code: str, options: str) -> Callable[[Emission, Node], None]:
     def lower(e: Emission, node: Node) -> None:
-        name, out, size = node.inputs[0], node.outputs[0], int(node.attrs["blocksize"])
-        source, steps = e.read(name, "nhwc"), []
-        if node.attrs.get("mode", "DCR") == "CRD":
-            # ONNX has the channels as [channel, row, column] of a block; TFLite as [row, column, channel].
-            channels = np.arange(e.graph.shapes[name][1])
-            steps = picked(e, e.writer.shape(source), [(3, channels.reshape(-1, size * size).T.reshape(-1))])
-        write = Step(e.shape(out, "nhwc"), lambda source, target: e.op(code, [source], [target], options, blockSize=size))
-        chained(e, out, "nhwc", source, [*steps, write])
+        if node.attrs.get("mode", "DCR") != "DCR":
+            raise Unsupported("its mode is CRD", fix="prepare the graph for this runtime before planning it")
+        source = e.read(node.inputs[0], "nhwc")
+        e.op(code, [source], [e.declare(node.outputs[0], "nhwc")], options, blockSize=int(node.attrs["blocksize"]))
 
     return lower
 

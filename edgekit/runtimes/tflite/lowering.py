@@ -19,7 +19,7 @@ from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import fuse, hosts
 from edgekit.runtimes.tflite.operator import Unsupported
 from edgekit.runtimes.tflite.params import resolve
-from edgekit.runtimes.tflite.precision import is_integer, settle
+from edgekit.runtimes.tflite.precision import borders, is_integer, settle
 from edgekit.runtimes.tflite.table import OPERATORS
 
 __all__ = ["lower", "prepare", "support"]
@@ -30,7 +30,8 @@ def prepare(graph: Graph, plan: QuantPlan, precisions: Mapping[str, Precision]) 
     int8 = {node.name: OPERATORS[node.op] for node in graph.nodes if precisions[node.name] == "int8" and node.op in OPERATORS}
     same_scale = {name for name, operator in int8.items() if operator.same_scale}
     fixed = {name: operator.fixed for name, operator in int8.items() if operator.fixed}
-    return Emission(graph, plan.weights, resolve(graph, plan, same_scale, fixed))
+    symmetric = {node.inputs[slot] for node in graph.nodes if node.name in int8 for slot in int8[node.name].symmetric}
+    return Emission(graph, plan.weights, resolve(graph, plan, same_scale, fixed, symmetric))
 
 
 def lower(e: Emission, precisions: Mapping[str, Precision]) -> None:
@@ -61,15 +62,17 @@ def support(graph: Graph) -> dict[str, Support]:
     """
     fused = fuse(graph)
     plan = _nominal(fused)
-    precisions = settle(fused, plan, OPERATORS, "int8")
+    border: dict[str, Precision] = {spec.name: "int8" for spec in (*fused.inputs, *fused.outputs)}
+    precisions = settle(fused, plan, OPERATORS, border)
     e = prepare(fused, plan, precisions)
-    declare_inputs(e, "int8", "nhwc", precisions)
+    declare_inputs(e, border, "nhwc", precisions)
     found = {node.name: _judged(e, node) for node in fused.nodes}
     kept = {name: NodePrecision("float32", one.why) for name, one in found.items() if one.precision == "float32"}
     light = {
         node.name for node in fused.nodes if node.op in OPERATORS and OPERATORS[node.op].light and found[node.name].precision == "int8"
     }
-    settled = settle(fused, msgspec.structs.replace(plan, nodes=kept), OPERATORS, "int8", light=light)
+    plan = msgspec.structs.replace(plan, nodes=kept)
+    settled = settle(fused, plan, OPERATORS, borders(fused, plan, OPERATORS, light=light), light=light)
     for name, one in found.items():
         if one.precision == "int8" and settled[name] == "float32":
             found[name] = Support("float32", "between float nodes it is not worth a conversion")

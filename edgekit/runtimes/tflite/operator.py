@@ -47,6 +47,8 @@ class Operator:
         Its float kernel costs about as much as converting its input: between float nodes it is float too.
     fixed
         The only parameters the int8 kernel writes.
+    symmetric
+        Numbers of the inputs that an int8 kernel wants with zero point 0.
     """
 
     lower: Callable[[Emission, Node], None]
@@ -55,6 +57,7 @@ class Operator:
     moves: bool = False
     light: bool = False
     fixed: Params | None = None
+    symmetric: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.moves and not self.same_scale:

@@ -7,14 +7,14 @@ operator specifications"). Called by ``emit`` between ``fuse`` and the lowering.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgekit.errors import BuildError
 from edgekit.graph import Array, Graph, Node
-from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, asymmetric_int8
+from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, asymmetric_int8, symmetric_int8
 
 __all__ = ["Params", "params_of", "resolve"]
 
@@ -43,7 +43,9 @@ def params_of(lo: float, hi: float) -> Params:
     return Params(float(np.float32(scale)), zero_point)
 
 
-def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: Mapping[str, Params]) -> dict[str, Params]:
+def resolve(
+    graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: Mapping[str, Params], symmetric: Set[str] = frozenset()
+) -> dict[str, Params]:
     """Return what int8 makes of every activation of a fused graph.
 
     Tensors joined by nodes of ``same_scale`` form a group with one range, the union of theirs. A group
@@ -56,6 +58,8 @@ def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: M
         Names of the int8 nodes whose kernels do not rescale.
     fixed
         Names of the int8 nodes whose kernels write one scale only, and that one.
+    symmetric
+        Tensors that want zero point 0, whatever that costs of their range; a fixed scale comes first.
 
     Raises
     ------
@@ -71,7 +75,10 @@ def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: M
         )
     resolved: dict[str, Params] = {}
     for group in _groups(graph, same_scale):
-        params = _fixed_params(graph, group, same_scale, fixed) or _union(graph, plan, group, same_scale)
+        params = _fixed_params(graph, group, same_scale, fixed)
+        if params is None:
+            lo, hi = _union(graph, plan, group, same_scale)
+            params = params_of(lo, hi) if symmetric.isdisjoint(group) else Params(float(np.float32(symmetric_int8(lo, hi))), 0)
         resolved.update(dict.fromkeys(group, params))
     return resolved
 
@@ -102,7 +109,7 @@ def _fixed_params(graph: Graph, group: Iterable[str], same_scale: Collection[str
     return feeds.pop() if len(feeds) == 1 else None
 
 
-def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Collection[str]) -> Params:
+def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Collection[str]) -> tuple[float, float]:
     lows = [plan.ranges[name].lo for name in group]
     highs = [plan.ranges[name].hi for name in group]
     for node in (graph.producers.get(name) for name in group):
@@ -110,7 +117,7 @@ def _union(graph: Graph, plan: QuantPlan, group: tuple[str, ...], same_scale: Co
             for value in _constants(graph, node):
                 lows.append(float(value.min()))
                 highs.append(float(value.max()))
-    return params_of(min(lows), max(highs))
+    return min(lows), max(highs)
 
 
 def _constants(graph: Graph, node: Node) -> Iterable[Array]:

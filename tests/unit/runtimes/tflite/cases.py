@@ -45,6 +45,11 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     refused: str = ""
 
     def graph(self) -> Graph:
+        if not self.normalised:
+            return from_onnx(self.proto())
+        return TfliteRuntime().prepare(normalise(onnx.shape_inference.infer_shapes(self.proto())))
+
+    def proto(self) -> onnx.ModelProto:
         entries = ", ".join(
             f"{'int64' if name in self.integers else 'float'}[{','.join(map(str, shape))}] {name}" for name, shape in self.inputs.items()
         )
@@ -56,9 +61,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             proto.graph.initializer.append(numpy_helper.from_array(values, name))
         for output in proto.graph.output:
             output.ClearField("type")
-        if not self.normalised:
-            return from_onnx(proto)
-        return TfliteRuntime().prepare(normalise(onnx.shape_inference.infer_shapes(proto)))
+        return proto
 
     def feeds(self) -> list[dict[str, Array]]:
         """Samples, each with every input by name."""

@@ -1,0 +1,11 @@
+"""The Q/DQ emitters: a float graph and its plan become an ONNX file that says its roundings explicitly.
+
+``emit`` is the face. ``prepare``, ``support``, ``precision`` and ``params`` decide; ``stored`` places roundings for
+onnxruntime's CPU kernels, ``fused`` for TensorRT; ``emission`` and ``weights`` write.
+"""
+
+from __future__ import annotations
+
+from edgekit.runtimes.qdq.emit import OnnxRuntime, TensorRtQdq
+
+__all__ = ["OnnxRuntime", "TensorRtQdq"]

@@ -1,0 +1,95 @@
+"""Which scale and zero point each activation gets once nodes that copy integers have one on both sides. Called by ``emit``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.errors import BuildError
+from edgekit.graph import Array, Graph, Node
+from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, Scheme, asymmetric_int8, symmetric_int8
+
+__all__ = ["Params", "params_of", "resolve"]
+
+
+@dataclass(frozen=True)
+class Params:
+    """``real = scale * (q - zero_point)``; the scale is exactly a float32, as the file stores it."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def lo(self) -> float:
+        """The least real value that int8 can say."""
+        return self.scale * (INT8_MIN - self.zero_point)
+
+    @property
+    def hi(self) -> float:
+        """The greatest real value that int8 can say."""
+        return self.scale * (INT8_MAX - self.zero_point)
+
+
+def params_of(lo: float, hi: float, scheme: Scheme) -> Params:
+    """Return the int8 parameters that cover lo..hi."""
+    scale, zero_point = (symmetric_int8(lo, hi), 0) if scheme.symmetric else asymmetric_int8(lo, hi)
+    return Params(float(np.float32(scale)), zero_point)
+
+
+def resolve(graph: Graph, plan: QuantPlan, same_scale: Collection[str]) -> dict[str, Params]:
+    """Return the parameters of every activation.
+
+    Tensors joined by the nodes of ``same_scale`` form a group with one range, the union of theirs.
+
+    Raises
+    ------
+    BuildError
+        The plan lacks the range of a tensor.
+    """
+    lacking = sorted({name for name in graph.activations if name not in plan.ranges})
+    if lacking:
+        shown = ", ".join(repr(name) for name in lacking[:5])
+        raise BuildError(
+            f"the plan has no range for {len(lacking)} tensor(s): {shown}",
+            fix="calibrate this model again: the plan is of another graph",
+        )
+    resolved: dict[str, Params] = {}
+    for group in _groups(graph, same_scale):
+        lows = [plan.ranges[name].lo for name in group]
+        highs = [plan.ranges[name].hi for name in group]
+        for node in (graph.producers.get(name) for name in group):
+            for value in _constants(graph, node) if node and node.name in same_scale else ():
+                lows.append(float(value.min()))
+                highs.append(float(value.max()))
+        resolved.update(dict.fromkeys(group, params_of(min(lows), max(highs), plan.scheme)))
+    return resolved
+
+
+def _groups(graph: Graph, same_scale: Collection[str]) -> Iterable[tuple[str, ...]]:
+    parent = {name: name for name in graph.activations}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        if node.name in same_scale:
+            joined = [name for name in (*node.inputs, *node.outputs) if name in parent]
+            for name in joined[1:]:
+                parent[root(name)] = root(joined[0])
+    groups: dict[str, list[str]] = {}
+    for name in parent:
+        groups.setdefault(root(name), []).append(name)
+    return [tuple(names) for names in groups.values()]
+
+
+def _constants(graph: Graph, node: Node) -> Iterable[Array]:
+    """Yield the finite float constants an operator of one scale mixes in: members of a Concat, the value of a Pad."""
+    mixed = node.inputs if node.op == "Concat" else node.inputs[2:3] if node.op == "Pad" else ()
+    for name in mixed:
+        value = graph.weights.get(name)
+        if value is not None and value.size and np.isfinite(value).all():
+            yield value
