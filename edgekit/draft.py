@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.graph import Array, Graph, Node
+from edgekit.graph import Array, Graph, Node, unique_names
 
 __all__ = ["Draft"]
 
@@ -70,4 +70,4 @@ class Draft:
             if needed.intersection(node.outputs):
                 needed.update(node.inputs)
                 kept.append(node)
-        return self.source.with_nodes(reversed(kept), weights=self.weights, shapes=self.shapes, dtypes=self.dtypes)
+        return self.source.with_nodes(unique_names(reversed(kept)), weights=self.weights, shapes=self.shapes, dtypes=self.dtypes)

@@ -20,7 +20,7 @@ from edgekit.digest import sha256_bytes
 from edgekit.errors import InputError
 from edgekit.model import TensorSpec
 
-__all__ = ["Array", "Graph", "Node", "from_onnx"]
+__all__ = ["Array", "Graph", "Node", "from_onnx", "unique_names"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -187,7 +187,7 @@ def from_onnx(proto: onnx.ModelProto) -> Graph:
         opset=opset,
         inputs=tuple(spec(v) for v in body.input if v.name not in weights),
         outputs=tuple(spec(v) for v in body.output),
-        nodes=_unique_names(nodes),
+        nodes=unique_names(nodes),
         weights=weights,
         shapes=shapes,
         dtypes=dtypes,
@@ -225,7 +225,8 @@ def _spelled_gelu(node: Node, constants: dict[str, Array]) -> list[Node]:
     return [Node(node.name if output == y else output, op, inputs, (output,)) for op, inputs, output in steps]
 
 
-def _unique_names(nodes: Iterable[Node]) -> tuple[Node, ...]:
+def unique_names(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """Number the nodes whose name another one before them has."""
     seen: set[str] = set()
     named = []
     for node in nodes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from edgekit.graph import Array, Graph
 from edgekit.plan import ASYMMETRIC, NodePrecision, QuantPlan, Scheme
+from edgekit.quantize.attention import attention_ranges
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observe import Progress, equivalents, observe
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
@@ -64,12 +65,13 @@ def plan_from(
         chosen[name] = choose_range(histogram, method)
         progress("choose ranges", done, len(histograms))
     same = equivalents(graph)
+    ranges = {name: chosen[same.get(name, name)] for name in graph.activations}
     return QuantPlan(
         graph_sha256=graph.sha256,
         dataset_sha256=dataset_sha256,
         samples=total,
         method=method,
-        ranges={name: chosen[same.get(name, name)] for name in graph.activations},
+        ranges={**ranges, **attention_ranges(graph, ranges, histograms)},
         weights=weight_scales(graph),
         nodes=dict(nodes or {}),
         scheme=scheme,

@@ -5,7 +5,7 @@ A mask adds -3.4e38, -1e9, -10000 or -inf to the scores that a Softmax must not 
 below -104 (the least subnormal is 2^-149 = exp(-103.3)): a score that is ENOUGH = 1000 lower than it was has the
 weight 0, to the last bit, as long as the scores of a row lie within 896 of each other. So the constant becomes
 -1000 there, -1000 / g where what it is part of is multiplied by g before the Softmax. (The range that the sum takes
-in int8 is another matter: ``ranges`` cuts it off where the weights become nothing.)
+in int8 is another matter: ``attention`` cuts it off where the weights become nothing.)
 
 A row that is masked as a whole was undefined for -inf (0 / 0), and is now the softmax of its bare scores, as for
 every finite mask; the guard that PyTorch exports against it (Where(IsNaN(p), 0, p)) has nothing left to guard.
@@ -22,7 +22,7 @@ import numpy as np
 from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
 
-__all__ = ["ENOUGH", "attention_masks"]
+__all__ = ["ENOUGH", "attention_masks", "gains_to_softmax", "is_mask"]
 
 ENOUGH = 1000.0
 """How far below the rest a masked score is put."""
@@ -40,7 +40,7 @@ _MASK_DEPTH = 16
 
 def attention_masks(graph: Graph) -> Graph:
     """Replace the constants, and drop the guards."""
-    gains = _gains_to_softmax(graph)
+    gains = gains_to_softmax(graph)
     draft = Draft(graph)
     for node in graph.nodes:
         inputs = list(node.inputs)
@@ -52,7 +52,7 @@ def attention_masks(graph: Graph) -> Graph:
     return draft.finish()
 
 
-def _gains_to_softmax(graph: Graph) -> dict[str, float]:
+def gains_to_softmax(graph: Graph) -> dict[str, float]:
     """Map each tensor that nothing but a Softmax sees, through sums and moves, to the factor it reaches it with."""
     gains: dict[str, float] = {}
     outputs = {spec.name for spec in graph.outputs}
@@ -91,16 +91,16 @@ def _gain_of_input(graph: Graph, gains: dict[str, float], node: Node, slot: int)
         # One constant times a mask of zeros and ones, to be added to the scores: without scores it is a sharp softmax.
         constant = node.op == "Mul" and node.inputs[slot] in graph.weights
         added = all(reader.op != "Softmax" for reader in graph.consumers[node.outputs[0]])
-        return gain if constant and added and _is_mask(graph, other, _MASK_DEPTH) else None
+        return gain if constant and added and is_mask(graph, other) else None
     return None
 
 
-def _is_mask(graph: Graph, name: str, depth: int) -> bool:
+def is_mask(graph: Graph, name: str, depth: int = _MASK_DEPTH) -> bool:
     """Whether a tensor comes from inputs and constants by the arithmetic of masks alone."""
     maker = graph.producers.get(name)
     if maker is None:
         return True
-    return depth > 0 and maker.op in _OF_MASKS and all(_is_mask(graph, source, depth - 1) for source in maker.inputs if source)
+    return depth > 0 and maker.op in _OF_MASKS and all(is_mask(graph, source, depth - 1) for source in maker.inputs if source)
 
 
 def _bounded(draft: Draft, node: Node, slot: int, gain: float) -> str:

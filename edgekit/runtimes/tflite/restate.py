@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgekit.graph import Graph
 from edgekit.runtimes.tflite.channels import block_shuffles, fold_orders
+from edgekit.runtimes.tflite.merge import merge_axes
 from edgekit.runtimes.tflite.unroll import unroll
 
 __all__ = ["restate"]
@@ -14,6 +15,6 @@ __all__ = ["restate"]
 
 def restate(graph: Graph) -> Graph:
     """Apply every rewrite; each changes values by rounding only."""
-    for rewrite in (unroll, block_shuffles, fold_orders):
+    for rewrite in (unroll, block_shuffles, fold_orders, merge_axes):
         graph = rewrite(graph)
     return graph
