@@ -23,8 +23,8 @@ from edgekit.pipeline.quantize import quantize
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.project import Project
 from edgekit.quantize.compare import Measured, compare, output_losses
-from edgekit.quantize.diagnose import diagnose, is_ill
-from edgekit.quantize.mixed import float_nodes, layer_names
+from edgekit.quantize.diagnose import Gain, cause, diagnose, is_ill
+from edgekit.quantize.mixed import float_nodes, layer_names, neighbours
 from edgekit.quantize.recover import Recovered, Recovery, keep, recover
 from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.sources import source_for
@@ -131,7 +131,7 @@ def _explain(material: Material, recovered: Recovered, samples: int, notes: tupl
     count = min(samples, len(material.evaluation))
     measured = compare(graph, recovered.graph, plan, _spread(material, count), total=count, progress=progress)
     outputs = output_losses(graph, recovered.graph, plan, _spread(material, count))
-    gains = _gains_db(material, recovered, measured, outputs, count, progress)
+    gains = _gains(material, recovered, measured, outputs, count, progress)
     checked = canary(graph, material.feed, material.evaluation, samples_max=CANARY_SAMPLES, progress=progress)
     warned = finding(checked) if checked else None
     order = sorted(range(len(measured)), key=lambda place: -measured[place].noise)
@@ -152,20 +152,23 @@ def _spread(material: Material, count: int) -> Iterator[dict[str, Array]]:
             yield material.feed(samples[int(number)])
 
 
-def _gains_db(
+def _gains(
     material: Material, recovered: Recovered, measured: Sequence[Measured], outputs: Mapping[str, Loss], count: int, progress: Progress
-) -> dict[str, float]:
-    """Try the worst layers in float, each by itself; return by how much the SQNR of the output rises."""
+) -> dict[str, Gain]:
+    """Try the worst layers in float, each with those on the other end of the rounding that its error comes from."""
     graph, plan = recovered.original, recovered.plan
-    known = set(layer_names(graph, plan))
-    worst = sorted((layer for layer in measured if layer.name in known and is_ill(layer)), key=lambda layer: -layer.noise)[:_TRIED]
+    known = layer_names(graph, plan)
+    readers = neighbours(graph, known)
+    writers = {name: tuple(other for other in known if name in readers[other]) for name in known}
+    worst = sorted((layer for layer in measured if layer.name in readers and is_ill(layer)), key=lambda layer: -layer.noise)[:_TRIED]
     before = _noise(outputs.values())
     gains = {}
     for done, layer in enumerate(worst, start=1):
-        nodes = {name: NodePrecision("float32", "tried") for name in float_nodes(graph, plan, [layer.name])}
+        others = {"weights": (), "stored": readers[layer.name], "read": writers[layer.name]}[cause(layer)]
+        nodes = {name: NodePrecision("float32", "tried") for name in float_nodes(graph, plan, [layer.name, *others])}
         mixed = keep(recovered, nodes)
         after = _noise(output_losses(graph, mixed.graph, mixed.plan, _spread(material, count)).values())
-        gains[layer.name] = float(10 * np.log10(before / after))
+        gains[layer.name] = Gain(float(10 * np.log10(before / after)), others)
         progress("try layers in float", done, len(worst))
     return gains
 
@@ -175,8 +178,8 @@ def _noise(losses: Iterable[Loss]) -> float:
     return max(1e-15, sum(10 ** (-loss.sqnr_db / 10) for loss in losses if loss.sqnr_db is not None))
 
 
-def _layer(place: int, layer: Measured, plan: QuantPlan, gains: Mapping[str, float]) -> Layer:
-    kept = plan.nodes.get(layer.name)
+def _layer(place: int, layer: Measured, plan: QuantPlan, gains: Mapping[str, Gain]) -> Layer:
+    kept, gain = plan.nodes.get(layer.name), gains.get(layer.name)
     return Layer(
         place=place,
         name=layer.name,
@@ -189,5 +192,6 @@ def _layer(place: int, layer: Measured, plan: QuantPlan, gains: Mapping[str, flo
         saturation=layer.saturated / layer.values,
         alone=layer.loss_alone,
         whole=layer.loss_whole,
-        gain_db=gains.get(layer.name),
+        gain_db=gain.decibels if gain else None,
+        gain_with=gain.others if gain else (),
     )
