@@ -23,7 +23,7 @@ TAPS_MAX = 1536
 
 _POSITIONS_PER_TAP = 12
 _POSITIONS_MIN = 512
-_HELD_BYTES = 16 << 20
+_HELD_COLUMNS = (16, 512)  # a product of few columns costs as much for the sum it is added to as for itself
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Moments:
     mean
         float64 [groups, taps].
     covariances
-        Of the stretches that ``blocks`` cuts a row into: float64 [groups, block, block] each.
+        Of the stretches that ``blocks`` cuts a row into: float32 [groups, block, block] each.
     count
         How many patches were seen.
     """
@@ -81,7 +81,6 @@ class Gatherer:
         self._generator = np.random.default_rng(0)
         self._wanted = {layer.node.name: self._draws(layer, samples) for layer in self._layers}
         self._held: dict[str, list[Array]] = {name: [] for name in self._wanted}
-        self._held_bytes = 0
         self._origins: dict[str, Array] = {}
         self._sums: dict[str, Array] = {}
         self._grams: dict[str, list[Array]] = {}
@@ -97,38 +96,40 @@ class Gatherer:
             name = layer.node.name
             drawn = patches(self._graph, layer, values[layer.x], self._wanted[name], self._generator)
             self._held[name].append(drawn)
-            self._held_bytes += drawn.nbytes
-        if self._held_bytes >= _HELD_BYTES:
-            self._sum()
+            columns = len(self._held[name]) * drawn.shape[2]
+            if columns >= min(max(layer.taps // 2, _HELD_COLUMNS[0]), _HELD_COLUMNS[1]):
+                self._sum(layer)
 
-    def _sum(self) -> None:
-        for layer in self._layers:
-            name = layer.node.name
-            if not self._held[name]:
-                continue
-            drawn = np.concatenate(self._held[name], axis=2)
-            self._held[name] = []
-            cuts = blocks(layer.taps)
-            if name not in self._sums:
-                # Moments about something near the mean: else a large mean would swallow the digits of a small variance.
-                self._origins[name] = drawn.mean(axis=2, keepdims=True)
-                self._sums[name] = np.zeros(drawn.shape[:2], np.float64)
-                self._grams[name] = [np.zeros((layer.groups, c.stop - c.start, c.stop - c.start), np.float32) for c in cuts]
-            drawn -= self._origins[name]
-            self._sums[name] += drawn.sum(axis=2, dtype=np.float64)
-            for gram, cut in zip(self._grams[name], cuts, strict=True):
-                part = drawn[:, cut]
-                gram += part @ part.transpose(0, 2, 1)
-            self._counts[name] += drawn.shape[2]
-        self._held_bytes = 0
+    def _sum(self, layer: Layer) -> None:
+        name = layer.node.name
+        if not self._held[name]:
+            return
+        drawn = np.concatenate(self._held[name], axis=2)
+        self._held[name] = []
+        cuts = blocks(layer.taps)
+        if name not in self._sums:
+            # Moments about something near the mean: else a large mean would swallow the digits of a small variance.
+            self._origins[name] = drawn.mean(axis=2, keepdims=True)
+            self._sums[name] = np.zeros(drawn.shape[:2], np.float64)
+            self._grams[name] = [np.zeros((layer.groups, c.stop - c.start, c.stop - c.start), np.float32) for c in cuts]
+        drawn -= self._origins[name]
+        self._sums[name] += drawn.sum(axis=2, dtype=np.float64)
+        for gram, cut in zip(self._grams[name], cuts, strict=True):
+            if layer.groups == 1:
+                # Of a matrix with its own transpose, numpy computes one half.
+                gram[0] += drawn[0, cut] @ drawn[0, cut].T
+            else:
+                gram += drawn[:, cut] @ drawn[:, cut].transpose(0, 2, 1)
+        self._counts[name] += drawn.shape[2]
 
-    def moments(self, layer: Layer) -> Moments:
-        """Return the moments of one layer over all samples so far."""
-        self._sum()
+    def take(self, layer: Layer) -> Moments:
+        """Return the moments of one layer over all samples, and forget them."""
+        self._sum(layer)
         name, count = layer.node.name, self._counts[layer.node.name]
-        off = self._sums[name] / count
-        covariances = []
-        for gram, cut in zip(self._grams[name], blocks(layer.taps), strict=True):
-            part = off[:, cut]
-            covariances.append(gram.astype(np.float64) / count - part[:, :, None] * part[:, None, :])
-        return Moments(off + self._origins[name][..., 0], tuple(covariances), count)
+        off = self._sums.pop(name) / count
+        covariances = tuple(self._grams.pop(name))
+        for covariance, cut in zip(covariances, blocks(layer.taps), strict=True):
+            covariance /= count
+            part = off[:, cut].astype(np.float32)
+            covariance -= part[:, :, None] * part[:, None, :]
+        return Moments(off + self._origins[name][..., 0], covariances, count)

@@ -7,6 +7,8 @@ each tap reads at each output position, or none.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from edgekit.graph import Array, Graph
@@ -18,7 +20,7 @@ __all__ = ["patches", "positions"]
 def positions(graph: Graph, layer: Layer) -> int:
     """Return at how many positions of one sample a layer reads a patch."""
     shape = graph.shapes[layer.node.outputs[0]]
-    return int(np.prod(shape[:-1] if _is_dense(layer) else shape[2:], dtype=np.int64))
+    return math.prod(shape[2:] if layer.convolves else shape[:-1])
 
 
 def patches(graph: Graph, layer: Layer, x: Array, count: int, generator: np.random.Generator) -> Array:
@@ -33,18 +35,23 @@ def patches(graph: Graph, layer: Layer, x: Array, count: int, generator: np.rand
     """
     available = positions(graph, layer)
     chosen = np.arange(available) if available <= count else generator.integers(0, available, count)
-    if _is_dense(layer):
+    if not layer.convolves:
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1])[chosen].T)[None]
-    index, inside = _inputs(graph, layer, chosen)
     flat = x.reshape(x.shape[1], -1)
+    if _is_pointwise(graph, layer):
+        return np.take(flat, chosen, axis=1).reshape(layer.groups, layer.taps, len(chosen))
+    index, inside = _inputs(graph, layer, chosen)
     taken = np.take(flat, index.reshape(-1), axis=1).reshape(flat.shape[0], *index.shape)
     if not inside.all():
         taken *= inside
     return taken.reshape(layer.groups, layer.taps, len(chosen))
 
 
-def _is_dense(layer: Layer) -> bool:
-    return layer.node.op in ("Gemm", "MatMul")
+def _is_pointwise(graph: Graph, layer: Layer) -> bool:
+    """Whether it reads one input at each position, in order."""
+    attrs = layer.node.attrs
+    moved = any(attrs.get("pads", ())) or any(step != 1 for step in attrs.get("strides", ()))
+    return not moved and all(size == 1 for size in graph.shapes[layer.weight][2:])
 
 
 def _inputs(graph: Graph, layer: Layer, chosen: Array) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ from edgekit.quantize.weights import least_error_scales
 __all__ = ["Recovered", "Recovery", "Samples", "keep", "recover"]
 
 _MOMENTS_BYTES = 96 << 20
+_SAMPLES_MAX = 256
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def recover(
     scales: dict[str, WeightScale] = {}
     shifts: dict[str, Array] = {}
     for run in in_memory(found, _MOMENTS_BYTES):
-        gatherer = Gatherer(graph, run, plan.samples)
+        gatherer = Gatherer(graph, run, min(plan.samples, _SAMPLES_MAX))
         _stream(graph, run, samples, gatherer, plan.samples, progress)
         for layer in run:
-            seen = gatherer.moments(layer)
+            seen = gatherer.take(layer)
             constants[layer.weight], scales[layer.weight], shifts[layer.node.name] = _treated(graph, plan, layer, seen, chosen)
     changed = _with_constants(graph, found, constants, shifts if chosen.bias else {})
     new = msgspec.structs.replace(plan, weights={**plan.weights, **scales}, recovery=chosen.names)
@@ -147,8 +148,11 @@ def _stream(graph: Graph, run: Iterable[Layer], samples: Samples, gatherer: Gath
     entries = {spec.name for spec in graph.inputs}
     names = [name for name in dict.fromkeys(layer.x for layer in run) if name not in entries]
     runner = session(graph, names)
+    # Evenly from the whole set, which may be in an order.
+    every = -(-total // _SAMPLES_MAX)
     for done, feed in enumerate(single(graph, samples()), start=1):
-        gatherer.add({**feed, **dict(zip(names, run_float(runner, names, feed), strict=True))})
+        if (done - 1) % every == 0:
+            gatherer.add({**feed, **dict(zip(names, run_float(runner, names, feed), strict=True))})
         progress("recover", done, total)
 
 

@@ -54,7 +54,7 @@ def round_rows(rows: Array, scales: Array, moments: Sequence[Array], cuts: Seque
     plain = nearest(rows, scales)
     rounded = np.empty_like(rows)
     for moment, cut in zip(moments, cuts, strict=True):
-        rounded[..., cut] = _gptq(rows[..., cut], scales, *_factors(moment, count))
+        rounded[..., cut] = _gptq(rows[..., cut], scales, moment, count)
     better = _output_error(rounded - rows, moments, cuts) < _output_error(plain - rows, moments, cuts)
     return np.where(better[..., None], rounded, plain)
 
@@ -68,36 +68,46 @@ def _output_error(errors: Array, moments: Sequence[Array], cuts: Sequence[slice]
     return total
 
 
-def _factors(moment: Array, count: int) -> tuple[Array, Array]:
-    """Return the order of the taps, [groups, taps], and what GPTQ calls the Cholesky form of the inverse: inverse = factor^T factor."""
+def _damped(moment: Array, count: int) -> Array:
+    """Return float32 moments with enough on the diagonal that chance does not decide, and that they have a Cholesky factor."""
     taps = moment.shape[1]
-    variance = np.einsum("gii->gi", moment)
-    level = variance.mean(axis=1, keepdims=True)
-    damping = DAMPING + DAMPING_PER_DRAW * taps / count
-    # Where nothing varies any rounding is as good as any other; 1 keeps the inverse defined.
-    damped = moment + np.eye(taps) * np.where(level > 0.0, damping * level, 1.0)[..., None]
-    # Largest first: the paper's code, "act-order".
-    order = np.argsort(-variance, axis=1, kind="stable")
-    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
-    return order, np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1).astype(np.float32)
+    damped = moment.astype(np.float32)
+    diagonal = np.einsum("gii->gi", damped)
+    level = diagonal.mean(axis=1, keepdims=True)
+    # Where nothing varies any rounding is as good as any other; 1 keeps the factor defined.
+    diagonal += np.where(level > 0.0, (DAMPING + DAMPING_PER_DRAW * taps / count) * level, 1.0)
+    return damped
 
 
-def _gptq(rows: Array, scales: Array, order: Array, factor: Array) -> Array:
+def _gptq(rows: Array, scales: Array, moment: Array, count: int) -> Array:
+    """Round from the last tap to the first, the moments' factor L being lower: e M e' is the sum of the squares of e L.
+
+    Tap j adds ``e_j L_jj + sum(e_i L_ij, i > j)``, and is rounded to what makes it least: the paper's
+    algorithm without its inverse (Chen et al. 2025, "The Geometry of LLM Quantization: GPTQ as Babai's Nearest
+    Plane Algorithm").
+    """
     groups, outputs, taps = rows.shape
-    rest = np.take_along_axis(rows, order[:, None, :], 2).astype(np.float32)
+    damped = _damped(moment, count)
+    # Largest first, so last here: the paper's code, "act-order".
+    order = np.argsort(np.einsum("gii->gi", moment), axis=1, kind="stable")
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
+    factor = np.linalg.cholesky(damped)
+    # Of each row, relative to the diagonal, so that what earlier errors ask of a tap is a plain sum.
+    factor /= np.einsum("gii->gi", factor).copy()[:, None, :]
+    given = np.take_along_axis(rows, order[:, None, :], 2).astype(np.float32)
     steps = scales.astype(np.float32)
-    levels = np.empty_like(rest)
-    for first in range(0, taps, _LAZY):
-        last = min(first + _LAZY, taps)
+    asked = np.zeros_like(given)
+    levels = np.empty_like(given)
+    for last in range(taps, 0, -_LAZY):
+        first = max(0, last - _LAZY)
         errors = np.empty((groups, outputs, last - first), np.float32)
-        for tap in range(first, last):
-            nearby = np.clip(np.rint(rest[..., tap] / steps), -INT8_MAX, INT8_MAX)
+        for tap in range(last - 1, first - 1, -1):
+            nearby = np.clip(np.rint((given[..., tap] + asked[..., tap]) / steps), -INT8_MAX, INT8_MAX)
             levels[..., tap] = nearby
-            error = (rest[..., tap] - nearby * steps) / factor[:, tap, tap, None]
-            rest[..., tap:last] -= error[..., None] * factor[:, None, tap, tap:last]
-            errors[..., tap - first] = error
-        if last < taps:
-            rest[..., last:] -= errors @ factor[:, first:last, last:]
+            errors[..., tap - first] = error = given[..., tap] - nearby * steps
+            asked[..., first:tap] += error[..., None] * factor[:, None, tap, first:tap]
+        if first:
+            asked[..., :first] += errors @ factor[:, first:last, :first]
     back = np.argsort(order, axis=1, kind="stable")
     rounded: Array = np.take_along_axis(levels, back[:, None, :], 2).astype(np.float64) * scales[..., None]
     return rounded
