@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from edgekit.graph import Array, Graph
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.quantize.calibrate import calibrate
+from edgekit.quantize.equalise import equalise
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.recover import Recovered, Recovery, keep, recover
 from edgekit.quantize.simulate import on_grid, session, simulate
@@ -90,3 +94,78 @@ def test_a_node_kept_from_the_start_is_left_alone(graph: Graph, plan: QuantPlan)
     done: Recovered = recover(graph, msgspec.structs.replace(plan, nodes={name: NodePrecision("float32", "for the test")}), samples)
     assert done.graph.nodes[0] == graph.nodes[0]
     assert np.array_equal(done.graph.weights[graph.nodes[0].inputs[1]], graph.weights[graph.nodes[0].inputs[1]])
+
+
+def test_the_mean_error_of_rounded_weights_is_gone(graph: Graph, plan: QuantPlan) -> None:
+    coarse = {name: msgspec.structs.replace(held, scales=tuple(8 * s for s in held.scales)) for name, held in plan.weights.items()}
+    wide = msgspec.structs.replace(plan, weights=coarse)
+    options = Recovery(weight_ranges=False, rounding=False, bias=True)
+    corrected = recover(graph, wide, samples, options=options).graph
+    weight = graph.nodes[0].inputs[1]
+    plain = graph.with_nodes(graph.nodes, weights={**graph.weights, weight: on_grid(graph.weights[weight], coarse[weight])})
+
+    def mean_error(found: Graph) -> float:
+        """Of the first layer: what it reads is exact, so its error is its own."""
+        made = found.nodes[0].outputs[0]
+        errors = [run(found.to_onnx([made]), **x)[-1] - run(graph.to_onnx([made]), **x)[-1] for x in samples()]
+        return float(np.abs(np.mean(errors, axis=(0, 1, 3, 4))).max())
+
+    assert mean_error(corrected) < 0.15 * mean_error(plain)
+
+
+@pytest.mark.parametrize("between", ["r = Relu(c)", "r = Identity(c)"])
+def test_a_network_made_hard_on_purpose_is_won_back(between: str) -> None:
+    """Channels from a hundredth to a hundred times as wide: what int8 loses comes back but for a few decibels."""
+    tenfold = np.float32(10.0) ** np.linspace(-2, 2, 8, dtype=np.float32)
+    easy = {"w": normal(8, 4, 3, 3), "b": normal(8), "u": normal(8, 8, 1, 1), "v": normal(8, 5)}
+    hard = {**easy, "w": easy["w"] * tenfold.reshape(-1, 1, 1, 1), "b": easy["b"] * tenfold, "u": easy["u"] / tenfold.reshape(1, -1, 1, 1)}
+    body = f"c = Conv(x, w, b) {between} d = Conv(r, u) e = Relu(d) p = GlobalAveragePool(e) f = Flatten(p) y = Gemm(f, v)"
+    quality = {}
+    for name, weights in {"easy": easy, "hard": hard}.items():
+        graph = normalise(model(body, weights))
+        for treated in (False, True):
+            found = equalise(graph, samples) if treated else graph
+            plan = calibrate(found, samples(), total=len(SAMPLES), dataset_sha256=None)
+            done = recover(found, plan, samples, options=None if treated else Recovery(weight_ranges=False, rounding=False, bias=False))
+            quality[name, treated] = sqnr_db(done.graph, graph, done.plan)
+    assert quality["hard", False] < 15 < 30 < quality["hard", True]
+    assert quality["hard", True] > quality["easy", True] - 3
+
+
+def test_one_sample_is_enough_to_run(graph: Graph, plan: QuantPlan) -> None:
+    one = msgspec.structs.replace(plan, samples=1)
+    done = recover(graph, one, lambda: [{"x": SAMPLES[:1]}])
+    assert sqnr_db(done.graph, graph, done.plan) > 15
+
+
+MEMORY = """
+import msgspec, resource
+from edgekit.quantize.calibrate import calibrate
+from edgekit.quantize.equalise import equalise
+from edgekit.quantize.equalise import equalise
+from edgekit.quantize.normalise import normalise
+from edgekit.quantize.recover import recover
+from tests.unit.quantize.networks import model, normal
+
+weights = {"w": normal(32, 16, 3, 3), "k": normal(32, 1, 3, 3), "u": normal(16, 32, 1, 1)}
+body = "a = Conv(x, w) b = Relu(a) c = Conv<group=32>(b, k) d = Relu(c) y = Conv(d, u)"
+graph = normalise(model(body, weights, x="float[N,16,96,96] x"))
+sample = normal(1, 16, 96, 96)
+
+def peak_mib(count):
+    samples = lambda: ({"x": sample * (1 + i % 7)} for i in range(count))
+    found = equalise(graph, samples)
+    recover(found, calibrate(found, samples(), total=count, dataset_sha256=None), samples)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+peak_mib(30)
+print(peak_mib(30), peak_mib(300))
+"""
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    """Keeping what 270 samples more make, 3 MiB each, would show as 800 MiB."""
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", MEMORY], cwd=root, capture_output=True, text=True, check=True)
+    few, many = (float(word) for word in done.stdout.split())
+    assert many - few < 0.1 * few
