@@ -77,7 +77,7 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
         source = e.read(name)
     else:
         source = e.read(name, "onnx")
-    rank = len(e.graph.shapes[name])
+    rank = len(e.graph.shapes[node.outputs[0]])
     inputs = [source, *write_filter(e, node, values, 0, scales, bias, e.params[name])]
 
     def write(target: int, fused: int) -> None:
