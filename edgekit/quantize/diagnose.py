@@ -103,7 +103,7 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains:
         if layer.precision == "int8":
             found += [outlier_channel(layer), saturation(layer), far_values(layer)]
         if node and layer.precision == "int8":
-            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node)]
+            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, plan, layer, node)]
             found.append(amplified_rounding(graph, layer, node, by_tensor))
     return tuple(finding for finding in found if finding)
 
@@ -165,7 +165,7 @@ def outlier_channel(layer: Measured) -> Finding | None:
         f"channel {widest} is {widths[widest] / median:.0f} times as wide as half of its {int(alive.sum())} channels: "
         f"one scale for all leaves these with an SQNR of {-10 * math.log10(noise):.0f} dB or less"
     )
-    return Finding("outlier-channel", layer.name, text, f"equalisation evens channels out where weights allow; {_KEEP}")
+    return Finding("outlier-channel", layer.name, text, _KEEP)
 
 
 def wide_constant(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
@@ -206,7 +206,7 @@ def mixed_parts(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
     return Finding("mixed-parts", node.name, text, fix)
 
 
-def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+def weight_outlier(graph: Graph, plan: QuantPlan, layer: Measured, node: Node) -> Finding | None:
     """Most of an ill layer's error comes from its weights: ``LOW_DB``, ``HALF``."""
     if not is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
         return None
@@ -216,7 +216,8 @@ def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
         f"{_share(layer, layer.weights)} of its error is the rounding of its weights; "
         f"the largest is {peak:.0f} times their root mean square, and makes the steps coarse"
     )
-    return Finding("weight-outlier", layer.name, text, _KEEP)
+    off = [name for name in ("weight_ranges", "rounding") if name not in plan.recovery]
+    return Finding("weight-outlier", layer.name, text, f"{', '.join(f'{name} = true' for name in off)} under [quantize]" if off else _KEEP)
 
 
 def saturation(layer: Measured) -> Finding | None:

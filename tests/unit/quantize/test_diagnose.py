@@ -92,7 +92,7 @@ def test_an_outlier_channel() -> None:
     assert ("outlier-channel", graph.producers["c"].name) in [(f.rule, f.layer) for f in findings]
     (found,) = [f for f in findings if f.rule == "outlier-channel"]
     assert found.text.startswith("channel 5 is ")
-    assert "equalisation" in found.fix
+    assert "accuracy_drop_max" in found.fix
     # What an eighth costs is no disease yet.
     weights["w"][5] /= 12
     assert "outlier-channel" not in rules(ill("c = Conv(x, w) y = Conv(c, v)", weights)[1])
@@ -106,6 +106,7 @@ def test_a_weight_outlier() -> None:
     graph, findings = ill("m = Sin(x) z = Mul(m, k) y = Conv(z, w)", weights)
     assert [(f.rule, f.layer) for f in findings] == [("weight-outlier", graph.producers["y"].name)]
     assert "of its error is the rounding of its weights; the largest is 2 times" in findings[0].text
+    assert findings[0].fix == "weight_ranges = true, rounding = true under [quantize]"
 
 
 def test_saturation() -> None:
