@@ -113,8 +113,19 @@ _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 56)]
 
 
 class RuntimeFact(msgspec.Struct, frozen=True, kw_only=True):
-    """An inference runtime on the board; ``error`` tells why it does not run, ``lock`` the set of wheels it came from."""
+    """An inference runtime on the board.
 
+    Attributes
+    ----------
+    kind
+        What it runs, as targets name it: ``tflite``, ``onnxruntime``.
+    lock
+        The set of wheels it came from; None when it is the system's.
+    error
+        Why it does not run.
+    """
+
+    kind: _Word
     name: _Word
     version: _Text
     lock: _Word | None = None

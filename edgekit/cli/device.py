@@ -9,9 +9,10 @@ import msgspec
 
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
-from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option
+from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
 from edgekit.device import Facts
 from edgekit.pipeline.provision import device_facts, set_up
+from edgekit.target import load_target
 
 __all__ = ["device"]
 
@@ -36,12 +37,17 @@ def facts(device: str | None, project: Path | None, root: str | None) -> Answer:
 @device_argument
 @project_option
 @root_option
+@target_option
 @json_option
-def setup(device: str | None, project: Path | None, root: str | None) -> Answer:
-    """Give DEVICE the runtime that fits it, through this machine: it needs no internet and no pip."""
+def setup(device: str | None, project: Path | None, root: str | None, target: str | None) -> Answer:
+    """Give DEVICE the runtime that fits it, through this machine: it needs no internet and no pip.
+
+    Which kind of runtime says the target: --target, else the project's for this device, else TFLite's.
+    """
     declared, _ = open_project(project)
+    kind = load_target(target) if target else None
     with progress_bars() as progress:
-        return _answer(set_up(resolve_device(declared, device, root), progress))
+        return _answer(set_up(resolve_device(declared, device, root), kind, progress))
 
 
 def _answer(facts: Facts) -> Answer:

@@ -73,8 +73,8 @@ def fetch(lock: Lock, *, cache: Path | None = None) -> list[Path]:
     return [folder / wheel.name for wheel in wheels]
 
 
-def setup(session: AgentSession, facts: Facts, progress: Progress = silent) -> Facts:
-    """Give a board the runtime that fits it, unless it runs there already.
+def setup(session: AgentSession, facts: Facts, kind: str, progress: Progress = silent) -> Facts:
+    """Give a board the runtime of a kind that fits it, unless it runs there already.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def setup(session: AgentSession, facts: Facts, progress: Progress = silent) -> F
         The connection broke; the next attempt goes on from there.
     """
     where = str(session.device.address)
-    lock = choose_runtime(facts, where)
+    lock = choose_runtime(facts, kind, where)
     if any(runtime.lock == lock.name and runtime.error is None for runtime in facts.runtimes):
         return facts
     progress(f"fetch {lock.name}", 0, len(lock.pins))

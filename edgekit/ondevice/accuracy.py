@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Iterator
 
 from . import inputs, preprocess
-from .runner import GOLDEN, Runner, open_release
+from .runner import GOLDEN, Runner, open_artifact, open_release
 from .samples import ALONE, Samples, write
 from .store import check_blob
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
@@ -75,7 +75,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     absolute = all(isinstance(path, str) and os.path.isabs(path) for path in (artifact, container, outputs))
     if not absolute or not isinstance(job.get("preprocess"), dict):
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
-    runner = Runner(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
+    runner = open_artifact(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
         run = _Pass(runner, job["preprocess"], samples)
         write(str(outputs), run.outputs("infer", progress))

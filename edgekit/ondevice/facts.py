@@ -11,7 +11,7 @@ from typing import Any
 
 from .board import read_text, temperatures
 from .disk import free_bytes
-from .runner import runtime_folder, runtimes_in, version_of
+from .runtimes import LINKS, runtime_folder, runtimes_in, version_of
 from .wire import Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
@@ -20,7 +20,7 @@ CORTEX = {0xC07: "A7", 0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0
 
 def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Return everything about the board that deciding, building for it and judging its measurements needs."""
-    folder = runtime_folder(root)
+    folders = [folder for folder in (runtime_folder(root, kind) for kind in LINKS) if folder]
     glibc = re.search(r"\d+\.\d+", "".join(platform.libc_ver()) if platform.libc_ver()[0] == "glibc" else "")
     return {
         **hardware("/"),
@@ -30,8 +30,8 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
         "disk_free_bytes": free_bytes(root),
-        "runtimes": (runtimes_in(folder) if folder else []) + runtimes_in(None),
-        "numpy": version_of("numpy", ([folder] if folder else []) + sys.path),
+        "runtimes": [found for folder in (*folders, None) for found in runtimes_in(folder)],
+        "numpy": version_of("numpy", folders + sys.path),
     }
 
 

@@ -16,7 +16,7 @@ import zlib
 from typing import Any
 
 from .disk import free_bytes, fsync_path, locked, make_folder, switch_link
-from .runner import runtimes_in
+from .runtimes import LINKS, runtimes_in
 from .store import check_blob
 from .wire import DIGEST, NAME, WHEEL, AgentError, Progress, integer, matching
 
@@ -25,9 +25,10 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)  # any other 
 
 
 def install(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Unpack wheels as the runtime ``lock``, prove that it imports, and make it the current one."""
+    """Unpack wheels as the runtime ``lock``, prove that it imports, and make it the current one of its kind."""
     lock, wheels = matching(job.get("lock"), NAME, "lock"), job.get("wheels")
-    if lock.endswith(("current", ".tmp", ".old")) or not isinstance(wheels, list) or not all(isinstance(wheel, dict) for wheel in wheels):
+    reserved = lock.startswith("current") or lock.endswith((".tmp", ".old"))
+    if reserved or not isinstance(wheels, list) or not all(isinstance(wheel, dict) for wheel in wheels):
         raise AgentError("usage", "runtime.install needs a lock's name, and wheels as name, sha256 and bytes")
     with locked(root):
         folder = os.path.join(make_folder(os.path.join(root, "runtimes")), lock)
@@ -35,7 +36,7 @@ def install(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any
         installed = not found or found[0]["error"] is not None
         if installed:
             found = [{**_replace(root, folder, wheels, progress), "lock": lock}]
-        switch_link(os.path.join(root, "runtimes", "current"), lock)
+        switch_link(os.path.join(root, "runtimes", LINKS[found[0]["kind"]]), lock)
     return {"lock": lock, "installed": installed, "runtime": found[0]}
 
 
@@ -57,7 +58,7 @@ def _replace(root: str, folder: str, wheels: list[Any], progress: Progress) -> d
                 if getattr(error, "errno", None) in DISK_ERRORS:
                     raise
                 raise AgentError("input", "%s is no wheel: %s" % (name, error)) from error
-        found = runtimes_in(temporary) or [{"error": "there is no TFLite runtime among the wheels"}]
+        found = runtimes_in(temporary) or [{"error": "there is no runtime among the wheels"}]
         if found[0]["error"] is not None:
             raise AgentError("runtime-failed", "%s does not import on this board: %s" % (os.path.basename(folder), found[0]["error"]))
         os.sync()  # thousands of small files: once for all is many times faster on a card than one by one

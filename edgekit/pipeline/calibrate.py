@@ -141,7 +141,7 @@ def calibrate(
         )
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
-        graph = even_out(graph, project, runtime, map(feed, dataset))
+        graph = even_out(graph, project, runtime, samples_of(feed, dataset), progress=progress)
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)
@@ -179,14 +179,15 @@ def observations_of(
     )
     wanted = shard.spans(len(dataset)) if shard else ((0, len(dataset)),)
     entry = Entry(identity, f"-{shard.number}of{shard.count}" if shard else "")
+    parts = tuple(parts)
     before, note = entry.load(graph)
     notes = [note] if note else []
-    if before is None or (without(wanted, before.spans) and not resume):
-        if before is not None:
+    if before is None or (without(wanted, before.spans) and (parts or not resume)):
+        if before is not None and not parts:
             notes.append(f"an interrupted calibration was not taken up again ({before.count} of {identity.samples} samples): --resume does")
         before = Observations(identity)
-    for path in parts:
-        before += _part(path, identity, graph)
+        for path in parts:
+            before += _part(path, identity, graph)
     work = _Work(entry, before, progress)
     missing = without(wanted, before.spans)
     if missing:

@@ -85,9 +85,11 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
         found.append(
             (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")
         )
-    if not any(runtime.error is None for runtime in facts.runtimes):
-        broken = "; ".join(f"{r.name} {r.version}: {r.error}" for r in facts.runtimes)
-        found.append((f"no {requires.runtime} runtime runs there" + (f" ({broken})" if broken else ""), "edgekit device setup DEVICE"))
+    fitting = [runtime for runtime in facts.runtimes if runtime.kind == requires.runtime]
+    if not any(runtime.error is None for runtime in fitting):
+        broken = "; ".join(f"{r.name} {r.version}: {r.error}" for r in fitting)
+        text = f"no {requires.runtime} runtime runs there" + (f" ({broken})" if broken else "")
+        found.append((text, f"edgekit device setup DEVICE --target {manifest.target}"))
     return found
 
 

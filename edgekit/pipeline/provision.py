@@ -7,6 +7,7 @@ from edgekit.devices import connect
 from edgekit.devices.provision import setup as set_up_runtime
 from edgekit.devices.session import AgentSession
 from edgekit.pipeline import Progress, silent
+from edgekit.target import Target, load_target
 
 __all__ = ["device_facts", "set_up"]
 
@@ -17,15 +18,22 @@ def device_facts(device: Device) -> Facts:
         return session.facts()
 
 
-def set_up(device: Device, progress: Progress = silent) -> Facts:
+def set_up(device: Device, target: Target | None = None, progress: Progress = silent) -> Facts:
     """Give a board the runtime that fits its Python, machine and C library; returns its facts afterwards.
 
     The host fetches the wheels, so the board needs no internet and no pip.
+
+    Parameters
+    ----------
+    target
+        The kind of board, whose runtime it gets; by default the kind that the device is said to be, else TFLite's.
 
     Raises
     ------
     DeviceError
         No runtime fits the board, or the one installed does not import there.
     """
+    target = target or (load_target(device.target) if device.target else None)
+    kind = target.runtime if target else "tflite"
     with connect(device) as connection, AgentSession(connection, device) as session:
-        return set_up_runtime(session, session.facts(), progress)
+        return set_up_runtime(session, session.facts(), kind, progress)

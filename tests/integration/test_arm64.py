@@ -78,7 +78,7 @@ def test_an_older_runtime_rounds_otherwise_and_passes(project: Path, arm_board: 
         pytest.skip(f"no wheels here: {error}")
     monkeypatch.setattr(provision, "choose_runtime", lambda *_: lock)
     with connect(arm_board) as connection, AgentSession(connection, arm_board) as session:
-        facts = provision.setup(session, session.facts())
+        facts = provision.setup(session, session.facts(), "tflite")
     assert [(runtime.name, runtime.version, runtime.error) for runtime in facts.runtimes] == [("tflite-runtime", "2.14.0", None)]
     assert edgekit("build", "--target", "rpi4", cwd=project).code in (0, 8)  # 8: so few samples may prove nothing
     deployed = edgekit("deploy", "--json", cwd=project)

@@ -38,29 +38,32 @@ def bare_board(lab: Lab, sshd: Sshd, bare_python: str, wheels: Path, monkeypatch
     return lab.device(sshd.port, python=bare_python)
 
 
-def _fetch_or_skip(session: AgentSession) -> list[Path]:
-    lock = provision.choose_runtime(session.facts())
+def _fetch_or_skip(session: AgentSession, kind: str = "tflite") -> list[Path]:
+    lock = provision.choose_runtime(session.facts(), kind)
     try:
         return provision.fetch(lock)
     except DeviceError as error:
         pytest.skip(f"no wheels here: {error}")
 
 
-def test_setup_installs_what_fits_and_again_does_nothing(bare_board: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "wheel"), [("tflite", "ai_edge_litert"), ("onnxruntime", "onnxruntime")])
+def test_setup_installs_what_fits_and_again_does_nothing(
+    bare_board: Device, monkeypatch: pytest.MonkeyPatch, kind: str, wheel: str
+) -> None:
     with connect(bare_board) as connection, AgentSession(connection, bare_board) as session:
         before = session.facts()
         assert (before.runtimes, before.numpy) == ((), None)
-        _fetch_or_skip(session)
+        _fetch_or_skip(session, kind)
         monkeypatch.setattr(sys, "executable", "/nonexistent")  # from here on the cache serves: no pip can run
         seen: list[str] = []
-        after = provision.setup(session, before, lambda stage, done, total: seen.append(stage))
-        lock = provision.choose_runtime(before)
+        after = provision.setup(session, before, kind, lambda stage, done, total: seen.append(stage))
+        lock = provision.choose_runtime(before, kind)
         (runtime,) = after.runtimes
-        assert (runtime.lock, runtime.error) == (lock.name, None)
+        assert (runtime.kind, runtime.lock, runtime.error) == (kind, lock.name, None)
         assert after.numpy == lock.pins[1].version
         assert "install" in seen
-        assert any(stage.startswith("send ai_edge_litert") for stage in seen)
-        assert provision.setup(session, after) is after
+        assert any(stage.startswith(f"send {wheel}") for stage in seen)
+        assert provision.setup(session, after, kind) is after
 
 
 def test_setup_goes_on_after_a_cut(lab: Lab, sshd: Sshd, bare_board: Device) -> None:
@@ -71,10 +74,10 @@ def test_setup_goes_on_after_a_cut(lab: Lab, sshd: Sshd, bare_board: Device) -> 
         total = sum(wheel.stat().st_size for wheel in _fetch_or_skip(session))
         relay.hang_up_after = relay.passed + total // 2
         with pytest.raises(DeviceError, match="the connection broke"):
-            provision.setup(session, facts)
+            provision.setup(session, facts, "tflite")
     relay.hang_up_after, start = None, relay.passed
     with connect(device) as connection, AgentSession(connection, device) as session:
-        assert provision.setup(session, session.facts()).runtimes[0].error is None
+        assert provision.setup(session, session.facts(), "tflite").runtimes[0].error is None
     assert relay.passed - start < total * 3 // 4
 
 
@@ -94,7 +97,7 @@ def test_too_small_a_disk_is_told_before_anything_is_sent(bare_board: Device) ->
         _fetch_or_skip(session)
         small = type(facts)(**{**{name: getattr(facts, name) for name in facts.__struct_fields__}, "disk_free_bytes": 1 << 20})
         with pytest.raises(DeployError, match=r"1 MiB free, the runtime .* needs .* nothing was sent"):
-            provision.setup(session, small)
+            provision.setup(session, small, "tflite")
         assert list(Path(bare_board.root, "incoming").iterdir()) == []
 
 

@@ -24,7 +24,7 @@ FACTS: dict[str, Any] = {
     "memory_total_bytes": 3976990720,
     "memory_available_bytes": 3500000000,
     "disk_free_bytes": 20000000000,
-    "runtimes": [{"name": "ai-edge-litert", "version": "2.3.0", "lock": None, "error": None}],
+    "runtimes": [{"kind": "tflite", "name": "ai-edge-litert", "version": "2.3.0", "lock": None, "error": None}],
     "numpy": None,
     "sensors": [{"name": "cpu-thermal", "kind": "temperature", "value": 48.2, "unit": "C"}],
     "simulated": False,
@@ -141,7 +141,7 @@ def test_facts_of_a_newer_agent_are_read() -> None:
         ("simulated", "no"),
         ("disk_free_bytes", -1),
         ("sensors", [{}]),
-        ("runtimes", [{"name": "x", "version": "1"}] * 65),
+        ("runtimes", [{"kind": "tflite", "name": "x", "version": "1"}] * 65),
         ("board", 4),
     ],
 )

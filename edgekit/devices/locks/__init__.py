@@ -3,9 +3,9 @@
 Called by `edgekit.devices.provision`. A lock is a file ``<runtime>-<version>-<python>-<machine>.txt`` here, in pip's
 requirement format with one digest per wheel; ``scripts/lock_device_runtimes.py`` writes them from `ROWS`.
 
-Only what the interpreter imports is in a lock. ``ai_edge_litert.interpreter`` and ``tflite_runtime.interpreter`` need
-numpy and nothing else (found by importing them with a path of these two folders alone); the wheels' metadata asks for
-five more packages, which serve the converters.
+Only what running a model imports is in a lock. ``ai_edge_litert.interpreter``, ``tflite_runtime.interpreter`` and
+``onnxruntime`` need numpy and nothing else (found by importing them with a path of these two folders alone); the wheels'
+metadata asks for more packages, which serve converters and tools.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ FOLDER = Path(__file__).parent
 _LINE = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[0-9a-z.]+) --hash=sha256:(?P<sha256>[0-9a-f]{64})")
 # Names of the wheel tags (PEP 600) that the wheels in use carry; a wheel is picked by its digest anyway.
 _MANYLINUX = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-_PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
+_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "tflite": "tflite-runtime"}
+_KINDS = {"litert": "tflite", "onnxruntime": "onnxruntime", "tflite": "tflite"}
+_SPELLED = {"onnxruntime": "ONNX Runtime", "tflite": "TFLite runtime"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Row:
     tags: tuple[str, ...]
     numpy: dict[str, str]
 
+    @property
+    def kind(self) -> str:
+        """What the runtime runs, as targets name it."""
+        return _KINDS[self.runtime]
+
     def lock_name(self, tag: str) -> str:
         """Name the lock for a Python, e.g. ``litert-2.3.0-cp311-aarch64``."""
         return f"{self.runtime}-{self.version}-{tag}-{self.machine}"
@@ -72,6 +79,16 @@ ROWS = (
     Row("tflite", "2.14.0", "aarch64", (2, 27), tuple(_NUMPY_1), _NUMPY_1),
     Row("tflite", "2.14.0", "x86_64", (2, 29), tuple(_NUMPY_1), _NUMPY_1),
     Row("tflite", "2.14.0", "armv7l", (2, 27), tuple(_NUMPY_1), {}),
+    # The last versions for a Python, of the two machines alike.
+    *(
+        Row("onnxruntime", version, machine, glibc, tags, numpy)
+        for machine in ("aarch64", "x86_64")
+        for version, glibc, tags, numpy in (
+            ("1.32.0", (2, 28), ("cp311", "cp312", "cp313", "cp314"), _NUMPY_2),
+            ("1.23.2", (2, 27), ("cp310",), _NUMPY_2),
+            ("1.19.2", (2, 27), ("cp38", "cp39"), _NUMPY_1),
+        )
+    ),
 )
 
 
@@ -120,11 +137,13 @@ def read_lock(row: Row, tag: str) -> Lock:
     return Lock(name=name, tag=tag, machine=row.machine, pins=pins)
 
 
-def choose_runtime(facts: Facts, where: str = "the device") -> Lock:
-    """Choose by the live board: its machine, its C library, its Python.
+def choose_runtime(facts: Facts, kind: str, where: str = "the device") -> Lock:
+    """Choose a runtime of a kind by the live board: its machine, its C library, its Python.
 
     Parameters
     ----------
+    kind
+        ``"tflite"`` or ``"onnxruntime"``.
     where
         The device's address, for messages.
 
@@ -133,21 +152,20 @@ def choose_runtime(facts: Facts, where: str = "the device") -> Lock:
     DeviceError
         No runtime fits; the message says which of the three is in the way.
     """
-    tag = facts.python_tag
-    here = [row for row in ROWS if row.machine == facts.machine]
+    tag, name = facts.python_tag, _SPELLED[kind]
+    of_kind = [row for row in ROWS if row.kind == kind]
+    here = [row for row in of_kind if row.machine == facts.machine]
     if not here:
-        machines = ", ".join(sorted({row.machine for row in ROWS}))
-        raise DeviceError(f"{where}: there is no TFLite runtime for a {facts.machine}, only for {machines}")
+        machines = ", ".join(sorted({row.machine for row in of_kind}))
+        raise DeviceError(f"{where}: there is no {name} for a {facts.machine}, only for {machines}")
     if facts.glibc is None:
-        raise DeviceError(
-            f"{where}: its C library is not glibc, which every TFLite runtime needs", fix="use a system like Debian or Ubuntu"
-        )
+        raise DeviceError(f"{where}: its C library is not glibc, which every {name} needs", fix="use a system like Debian or Ubuntu")
     glibc = tuple(int(part) for part in facts.glibc.split(".")[:2])
     with_python = [row for row in here if tag in row.tags]
     if not with_python:
         known = ", ".join(sorted({known for row in here for known in row.tags}, key=lambda word: int(word[3:])))
         raise DeviceError(
-            f"{where}: there is no TFLite runtime for Python {facts.python} on {facts.machine}, only for {known}",
+            f"{where}: there is no {name} for Python {facts.python} on {facts.machine}, only for {known}",
             fix="install one of these and name it: python = ... under [devices.NAME]",
         )
     for row in with_python:
@@ -155,7 +173,7 @@ def choose_runtime(facts: Facts, where: str = "the device") -> Lock:
             return _with_numpy(row, facts, where)
     needed = min(row.glibc_min for row in with_python)
     raise DeviceError(
-        f"{where}: its glibc is {facts.glibc}; a TFLite runtime for Python {facts.python} on {facts.machine} needs {needed[0]}.{needed[1]}",
+        f"{where}: its glibc is {facts.glibc}; the {name} for Python {facts.python} on {facts.machine} needs {needed[0]}.{needed[1]}",
         fix="use a newer system image",
     )
 
@@ -164,7 +182,7 @@ def _with_numpy(row: Row, facts: Facts, where: str) -> Lock:
     if not row.numpy and (facts.numpy is None or not facts.numpy.startswith("1.")):
         has = "it has none" if facts.numpy is None else f"it has {facts.numpy}"
         raise DeviceError(
-            f"{where}: the TFLite runtime for {facts.machine} needs the system's numpy 1, and {has}",
+            f"{where}: the {_SPELLED[row.kind]} for {facts.machine} needs the system's numpy 1, and {has}",
             fix="on the board: sudo apt install python3-numpy",
         )
     return read_lock(row, facts.python_tag)

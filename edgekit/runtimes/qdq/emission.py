@@ -94,7 +94,7 @@ class Emission:
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
         """Add a node with one output, named after it; return the output."""
-        self._nodes.append(Node(f"{output}/{op}", op, tuple(inputs), (output,), attrs))
+        self._nodes.append(Node(f"{output}/node", op, tuple(inputs), (output,), attrs))
         return output
 
     def keep(self, node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -117,9 +117,9 @@ class Emission:
 
     def scales(self, name: str) -> tuple[str, str]:
         """Return scale and zero point of an activation."""
-        params = self.params[name]
-        scale = self.constant(f"{name}/scale", np.array(params.scale, np.float32))
-        return scale, self.constant(f"{name}/zero_point", self.stored_constant(np.zeros(()), name))
+        scale = self.constant(f"{name}/scale", np.array(self.params[name].scale, np.float32))
+        zero_point = self.stored_constant(np.zeros(()), name)
+        return scale, self.constant(f"zero_point/{zero_point}", zero_point)
 
     def stored_constant(self, values: Array, name: str) -> Array:
         """Return the integers that stand for real values in an activation's parameters."""

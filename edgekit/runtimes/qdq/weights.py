@@ -106,7 +106,9 @@ def _weight(e: Emission, node: Node, scales: Array, axis: int | None) -> str:
 
 def _dequantized(e: Emission, name: str, q: Array, scales: Array, axis: int | None) -> str:
     """Write integers, their scales and the DequantizeLinear; return its output."""
-    inputs = (e.constant(f"{name}/{q.dtype.name}", q), e.constant(f"{name}/scale", scales))
-    zero_points = e.constant(f"{name}/zero_point", np.zeros(scales.shape, q.dtype))
+    inputs = [e.constant(f"{name}/{q.dtype.name}", q), e.constant(f"{name}/scale", scales)]
+    if q.dtype == np.int8:
+        # The operator has 0 by default; onnxruntime's fusions and TensorRT's parser want to see it.
+        inputs.append(e.constant(f"{name}/zero_point", np.zeros(scales.shape, np.int8)))
     real = e.tensor(f"{name}/real", q.shape, "float32")
-    return e.node("DequantizeLinear", (*inputs, zero_points), real, **({} if axis is None else {"axis": axis}))
+    return e.node("DequantizeLinear", inputs, real, **({} if axis is None else {"axis": axis}))

@@ -29,7 +29,25 @@ def _facts(**changes: object) -> Facts:
     ],
 )
 def test_choice(machine: str, glibc: str, python: str, numpy: str | None, lock: str) -> None:
-    assert choose_runtime(_facts(machine=machine, glibc=glibc, python=python, numpy=numpy)).name == lock
+    assert choose_runtime(_facts(machine=machine, glibc=glibc, python=python, numpy=numpy), "tflite").name == lock
+
+
+@pytest.mark.parametrize(
+    ("machine", "glibc", "python", "lock"),
+    [
+        ("x86_64", "2.36", "3.11.2", "onnxruntime-1.32.0-cp311-x86_64"),
+        ("aarch64", "2.41", "3.13.5", "onnxruntime-1.32.0-cp313-aarch64"),
+        ("aarch64", "2.35", "3.10.12", "onnxruntime-1.23.2-cp310-aarch64"),
+        ("x86_64", "2.31", "3.8.10", "onnxruntime-1.19.2-cp38-x86_64"),
+    ],
+)
+def test_choice_of_onnxruntime(machine: str, glibc: str, python: str, lock: str) -> None:
+    assert choose_runtime(_facts(machine=machine, glibc=glibc, python=python), "onnxruntime").name == lock
+
+
+def test_onnxruntime_has_no_wheels_for_every_machine() -> None:
+    with pytest.raises(DeviceError, match="there is no ONNX Runtime for a armv7l, only for aarch64, x86_64"):
+        choose_runtime(_facts(machine="armv7l"), "onnxruntime")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +66,7 @@ def test_choice(machine: str, glibc: str, python: str, numpy: str | None, lock: 
 )
 def test_refusal_says_what_does_not_fit(changes: dict[str, object], message: str) -> None:
     with pytest.raises(DeviceError, match=f"^the device: .*{message}"):
-        choose_runtime(_facts(**changes))
+        choose_runtime(_facts(**changes), "tflite")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_runtime_is_installed_and_chosen(each_agent: Agent) -> None:
         wheel(each_agent, "helper-1.0-py3-none-any.whl", LIBRARY),
     ]
     answer = each_agent.ask("runtime.install", lock="tflite-2.14", wheels=wheels)
-    runtime = {"name": "tflite-runtime", "version": "2.14.0", "lock": "tflite-2.14", "error": None}
+    runtime = {"kind": "tflite", "name": "tflite-runtime", "version": "2.14.0", "lock": "tflite-2.14", "error": None}
     assert answer == {"lock": "tflite-2.14", "installed": True, "runtime": runtime}
     runtimes = each_agent.root / "runtimes"
     assert os.readlink(runtimes / "current") == "tflite-2.14"
@@ -51,6 +51,17 @@ def test_a_runtime_is_installed_and_chosen(each_agent: Agent) -> None:
     assert not list((runtimes / "tflite-2.14").rglob("run"))
     assert each_agent.ask("facts")["runtimes"][0] == runtime
     assert each_agent.ask("runtime.install", lock="tflite-2.14", wheels=wheels)["installed"] is False
+
+
+def test_each_kind_of_runtime_has_its_own(each_agent: Agent) -> None:
+    tflite = [wheel(each_agent, "a-1-py3-none-any.whl", RUNTIME), wheel(each_agent, "b-1-py3-none-any.whl", LIBRARY)]
+    each_agent.ask("runtime.install", lock="one", wheels=tflite)
+    other = [wheel(each_agent, "onnxruntime-1-py3-none-any.whl", {"onnxruntime/__init__.py": ""})]
+    each_agent.ask("runtime.install", lock="two", wheels=other)
+    installed = [(entry["kind"], entry["lock"]) for entry in each_agent.ask("facts")["runtimes"] if entry["lock"]]
+    assert installed == [("tflite", "one"), ("onnxruntime", "two")]
+    links = {link.name: os.readlink(link) for link in (each_agent.root / "runtimes").iterdir() if link.is_symlink()}
+    assert links == {"current": "one", "current-onnxruntime": "two"}
 
 
 def test_a_runtime_that_does_not_import_is_removed(agent: Agent) -> None:

@@ -195,6 +195,7 @@ def test_shards_put_together_are_the_whole(folder: Path, home: Path) -> None:
     found = run(folder, parts=reversed(parts))
     assert (found.reused, found.observations) == (TOTAL, whole.observations)
     assert run(folder).reused == TOTAL, "the cache has it now"
+    assert run(folder, parts=parts).reused == TOTAL, "and asks for no parts any more"
     for file in cached(home):
         file.unlink()
     found = run(folder, parts=parts[1:])

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
 
 from edgekit.bundle import open_bundle
 from edgekit.errors import InputError
@@ -17,33 +15,11 @@ from edgekit.parse import into
 from edgekit.pipeline.build import Built, build
 from edgekit.project import Project
 from edgekit.target import load_target
+from tests.unit.pipeline.networks import CLASSES, TOKENS, fusion, reader, texts
 
-CLASSES = 4
 RNG = np.random.default_rng(11)
 IMAGES = RNG.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
 FACTS = RNG.standard_normal((60, 5)).astype(np.float32)
-
-
-def fusion(path: Path) -> None:
-    """An image and a vector of facts: Conv, mean over the image, both concatenated, Gemm."""
-    random = np.random.default_rng(3)
-    weights = {"k": random.standard_normal((6, 3, 3, 3)) / 5, "w": random.standard_normal((11, CLASSES))}
-    nodes = [
-        helper.make_node("Conv", ["image", "k"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Concat", ["f", "facts"], ["all"], axis=1),
-        helper.make_node("Gemm", ["all", "w"], ["y"]),
-    ]
-    floats = onnx.TensorProto.FLOAT
-    body = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("facts", floats, ["N", 5]), helper.make_tensor_value_info("image", floats, ["N", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", floats, ["N", CLASSES])],
-        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
-    )
-    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 @pytest.fixture
@@ -114,3 +90,48 @@ def test_an_image_that_goes_in_as_it_is_cannot_be_turned(folder: Path) -> None:
     with pytest.raises(InputError, match="'image' goes in as it is"):
         run(folder, preprocess={"inputs": []})
     assert sqnr(run(folder, preprocess={"inputs": []}, build={"layout": "nchw"})) > 20
+
+
+@pytest.fixture
+def texts_folder(tmp_path: Path) -> Path:
+    reader(tmp_path / "net.onnx")
+    for name, count, seed in (("cal", 60, 1), ("eval", 80, 2)):
+        ids, mask = texts(count, seed)
+        np.savez(tmp_path / f"{name}.npz", input_ids=ids, attention_mask=mask, y=np.arange(count) % CLASSES)
+    return tmp_path
+
+
+SHAPES = {"input_ids": [1, TOKENS], "attention_mask": [1, TOKENS]}
+
+
+@pytest.mark.parametrize("io_dtype", ["int8", "float32"])
+def test_token_ids_and_their_mask(texts_folder: Path, io_dtype: str) -> None:
+    built = run(texts_folder, model={"shapes": SHAPES}, preprocess={}, build={"io_dtype": io_dtype})
+    assert sqnr(built) > 20
+    assert {(spec.name, spec.dtype) for spec in built.manifest.inputs} == {("input_ids", "int32"), ("attention_mask", "int32")}
+    assert built.manifest.preprocess["inputs"] == []
+
+
+def test_texts_of_any_length_are_padded_where_declared(texts_folder: Path) -> None:
+    """A set of short texts, padded as declared, is the set of padded ones."""
+    padded = run(texts_folder, model={"shapes": SHAPES}, preprocess={})
+    code = "import numpy as np\n\ndef {name}():\n    held = np.load('{path}')\n"
+    code += "    for ids, mask, y in zip(held['input_ids'], held['attention_mask'], held['y']):\n"
+    code += "        yield {{'input_ids': ids[: mask.sum()], 'attention_mask': mask[: mask.sum()]}}, y\n"
+    (texts_folder / "my_short_texts.py").write_text(
+        "".join(code.format(name=name, path=texts_folder / f"{name}.npz") for name in ("cal", "eval"))
+    )
+    sets = {"calibration": {"dataset": "my_short_texts:cal"}, "evaluation": {"dataset": "my_short_texts:eval"}}
+    with pytest.raises(InputError, match="the shape of its input_ids is") as refused:
+        run(texts_folder, model={"shapes": SHAPES}, preprocess={}, **sets)
+    assert "pad = { input_ids = 0 } under [preprocess]" in str(refused.value.fix)
+    short = run(texts_folder, model={"shapes": SHAPES}, preprocess={"pad": {"input_ids": 0, "attention_mask": 0}}, **sets)
+    assert sqnr(short) == sqnr(padded)
+    assert short.manifest.preprocess["pad"] == {"input_ids": 0, "attention_mask": 0}
+
+
+def test_an_id_that_the_file_cannot_hold_is_refused(texts_folder: Path) -> None:
+    ids, mask = texts(80, 2)
+    np.savez(texts_folder / "eval.npz", input_ids=np.where(ids == 7, 1 << 40, ids), attention_mask=mask)
+    with pytest.raises(InputError):
+        run(texts_folder, model={"shapes": SHAPES}, preprocess={})
