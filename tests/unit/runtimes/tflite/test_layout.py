@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.runtimes.tflite import TfliteRuntime
@@ -61,6 +61,8 @@ def chains(draw: st.DrawFn) -> tuple[tuple[int, ...], str]:
 @given(chains(), st.sampled_from(["nhwc", "nchw"]))
 def test_values_end_where_onnx_puts_them(chain: tuple[tuple[int, ...], str], layout: str) -> None:
     shape, body = chain
+    # An input that is turned from channels last at once is channels last.
+    assume("Transpose<perm=[0, 3, 1, 2]>(x)" not in body)
     case = Case(name="moves", inputs={"x": shape}, body=body)
     graph, samples = case.graph(), case.samples()[:2]
     artifact = TfliteRuntime().emit(graph, minmax_plan(graph, samples), io_dtype="int8", layout=layout)
