@@ -102,10 +102,9 @@ class Bench:
         shutil.copyfile(sets.model, folder / "float.onnx")
         options: dict[str, Any] = dict(peer.options)
         if peer.is_edgekit:
-            prepared = driver == "edgekit_library" or case.head is not None
-            write_project(folder, model, sets, samples, peer, prepared=prepared)
-        elif case.published:
-            options["published"] = str(data.find(case.published))
+            write_project(folder, model, sets, samples, peer, proved=driver == "edgekit_command")
+        if driver == "published":
+            options["published"] = str(data.find(str(case.published)))
         job = Job(
             driver=f"bench.quantization.peers.{driver}",
             model=str(folder / "float.onnx"),

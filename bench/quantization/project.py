@@ -31,23 +31,26 @@ def samples():
 """
 
 
-def write_project(folder: Path, model: str, sets: Sets, samples: int, peer: Peer, *, prepared: bool) -> None:
+def write_project(folder: Path, model: str, sets: Sets, samples: int, peer: Peer, *, proved: bool) -> None:
     """Write what a case declares: model, preprocessing, both sets, and the peer's budget.
 
     Parameters
     ----------
-    prepared
-        The samples are those that the peers get, and nothing is left to preprocess: layout ``"nhwc"`` leaves their
-        axes alone. Else they are the raw ones, and edgekit preprocesses them.
+    proved
+        The build goes on to its proof: it preprocesses raw images itself. Else it gets the samples that the peers get,
+        of which layout ``"nhwc"`` leaves the axes alone, and one to evaluate on, for it wants a set. Sentences are
+        always prepared: edgekit takes tokens.
     """
     calibration: dict[str, Any] = {"dataset": f"{sets.calibration}.npz", "samples": samples}
-    evaluation = {"dataset": f"{sets.evaluation}.npz"}
+    evaluation: dict[str, Any] = {"dataset": f"{sets.evaluation}.npz"}
     preprocess = CASES[model].preprocess.to_wire()
-    if prepared:
+    if not proved or CASES[model].head:
         preprocess = {"layout": "nhwc"}
         _write_prepared(folder / "prepared_calibration.py", sets.calibration, "")
         _write_prepared(folder / "prepared_evaluation.py", sets.evaluation, str(sets.folder / "labels.npy"))
         calibration["dataset"], evaluation["dataset"] = "prepared_calibration:samples", "prepared_evaluation:samples"
+    if not proved:
+        evaluation["samples"] = 1
     tables: dict[str, Mapping[str, Any]] = {
         "model": {"path": str(sets.model), "name": model.replace("_", "-")},
         "preprocess": preprocess,

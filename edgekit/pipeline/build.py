@@ -23,7 +23,8 @@ from edgekit.evaluation import EVALUATION, Evaluation
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import MAX_TRIALS
-from edgekit.pipeline.material import gather
+from edgekit.pipeline.canary import canary, finding
+from edgekit.pipeline.material import Material, gather
 from edgekit.pipeline.quantize import quantize
 from edgekit.pipeline.trials import Chosen, Judge, meet
 from edgekit.pipeline.verify import ARTIFACT, float_reference, golden_files, wire_layout
@@ -35,6 +36,8 @@ from edgekit.target import Budget, Target
 __all__ = ["Built", "build"]
 
 GOLDEN_COUNT = 8
+# Enough to see a mistake that costs tens of points, and quick; `edgekit debug` takes more.
+_CANARY_SAMPLES = 48
 # The tolerance is the least one, in quantization steps; see `edgekit.pipeline.verify`.
 _GOLDEN = Golden("golden/samples.npz", "golden/outputs.npz", "golden/builtin-outputs.npz", tolerance=2)
 
@@ -94,6 +97,7 @@ def build(
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
+        warned = _check_preprocessing(material, progress)
         recovered, notes = quantize(material, project, runtime, resume=resume, progress=progress)
         reference = float_reference(material.proto, material.evaluation, material.feed, scratch, progress=progress)
         judge = Judge(recovered, runtime, reference, project.build, budget, progress=progress)
@@ -143,7 +147,14 @@ def build(
         taints=() if material.calibration else ("calibrated on random data",),
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report, notes)
+    return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *notes))
+
+
+def _check_preprocessing(material: Material, progress: Progress) -> tuple[str, ...]:
+    """Return a warning when the float model scores clearly better on samples that are prepared another way."""
+    checked = canary(material.graph, material.feed, material.evaluation, samples_max=_CANARY_SAMPLES, progress=progress)
+    warned = finding(checked) if checked else None
+    return (f"{warned.text}: check [preprocess]",) if warned else ()
 
 
 @contextmanager

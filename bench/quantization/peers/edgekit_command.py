@@ -6,6 +6,7 @@ A budget that is missed makes exit code 1; the bundle is there all the same, and
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import redirect_stdout, suppress
 from io import BytesIO, TextIOWrapper
@@ -18,6 +19,7 @@ from edgekit.bundle import open_bundle
 
 def quantize(job: Job) -> Path:
     folder = Path(job.folder)
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     sys.argv = ["edgekit", "build", "--json", "--target", job.options["target"], "--project", str(folder / "edgekit.toml")]
     said = TextIOWrapper(BytesIO(), encoding="utf-8")
     with redirect_stdout(said), suppress(SystemExit):
