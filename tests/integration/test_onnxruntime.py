@@ -38,7 +38,11 @@ def test_the_build_proves_itself(built: Said) -> None:
     assert found["output_sqnr"] > 25
     with open_bundle(Path(built.document["bundle"])) as bundle:
         manifest = bundle.manifest
-        assert (manifest.runtime, manifest.artifact, manifest.layouts) == ("onnxruntime", "model.onnx", {"image": "as-is", "digits": "as-is"})
+        assert (manifest.runtime, manifest.artifact, manifest.layouts) == (
+            "onnxruntime",
+            "model.onnx",
+            {"image": "as-is", "digits": "as-is"},
+        )
         assert {spec.dtype for spec in (*manifest.inputs, *manifest.outputs)} == {"float32"}
 
 

@@ -47,7 +47,9 @@ def _fetch_or_skip(session: AgentSession, kind: str = "tflite") -> list[Path]:
 
 
 @pytest.mark.parametrize(("kind", "wheel"), [("tflite", "ai_edge_litert"), ("onnxruntime", "onnxruntime")])
-def test_setup_installs_what_fits_and_again_does_nothing(bare_board: Device, monkeypatch: pytest.MonkeyPatch, kind: str, wheel: str) -> None:
+def test_setup_installs_what_fits_and_again_does_nothing(
+    bare_board: Device, monkeypatch: pytest.MonkeyPatch, kind: str, wheel: str
+) -> None:
     with connect(bare_board) as connection, AgentSession(connection, bare_board) as session:
         before = session.facts()
         assert (before.runtimes, before.numpy) == ((), None)
