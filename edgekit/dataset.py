@@ -58,15 +58,18 @@ class Dataset:
         One for each sample, in order.
     labels
         One for each sample, or None when any has none.
-    examples
-        The first sample of each combination of shapes and types: what holds for them holds for all.
+    arrays
+        Names of the arrays that each sample holds, sorted.
+    firsts
+        Number and origin of the first sample of each combination of shapes and types.
     """
 
     name: str
     container: Path
     digests: tuple[str, ...]
     labels: tuple[int, ...] | None
-    examples: tuple[Sample, ...]
+    arrays: tuple[str, ...]
+    firsts: tuple[tuple[int, str], ...]
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         return samples.read(self.container)
@@ -80,9 +83,10 @@ class Dataset:
             yield from (container[number] for number in numbers)
 
     @property
-    def arrays(self) -> tuple[str, ...]:
-        """Names of the arrays that each sample holds."""
-        return tuple(sorted(self.examples[0].arrays))
+    def examples(self) -> Iterator[Sample]:
+        """Read one sample of each combination of shapes and types: what holds for them holds for all."""
+        for (number, origin), arrays in zip(self.firsts, self.read(number for number, _ in self.firsts), strict=True):
+            yield Sample(arrays, self.labels[number] if self.labels else None, origin)
 
     @cached_property
     def sha256(self) -> str:
@@ -116,15 +120,18 @@ def open_dataset(
     """
     digests: list[str] = []
     labels: list[int | None] = []
-    examples: dict[tuple[tuple[str, str, tuple[int, ...]], ...], Sample] = {}
+    firsts: dict[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[int, str]] = {}
+    names: list[tuple[str, ...]] = []
 
     def checked() -> Iterator[dict[str, Array]]:
         for sample in itertools.islice(_source(word, folder)(), skip, None if count is None else skip + count):
             sample = replace(sample, arrays=_wanted(sample.arrays, inputs))
-            _check(sample, next(iter(examples.values()), sample))
+            names[:] = names or [tuple(sorted(sample.arrays))]
+            _check(sample, names[0])
+            kind = tuple((name, x.dtype.str, x.shape) for name, x in sorted(sample.arrays.items()))
+            firsts.setdefault(kind, (len(digests), sample.origin))
             digests.append(_digest(sample.arrays))
             labels.append(sample.label)
-            examples.setdefault(tuple((name, x.dtype.str, x.shape) for name, x in sorted(sample.arrays.items())), sample)
             yield dict(sample.arrays)
 
     samples.write(container, checked())
@@ -132,7 +139,7 @@ def open_dataset(
         wanted = f"{count} were asked for" if count else "none is left"
         raise InputError(f"{word}: {len(digests)} samples after the first {skip}, {wanted}", fix="lower samples or skip in edgekit.toml")
     known = tuple(label for label in labels if label is not None)
-    return Dataset(word, container, tuple(digests), known if len(known) == len(labels) else None, tuple(examples.values()))
+    return Dataset(word, container, tuple(digests), known if len(known) == len(labels) else None, names[0], tuple(firsts.values()))
 
 
 def _wanted(arrays: Mapping[str, Array], inputs: Collection[str] | None) -> Mapping[str, Array]:
@@ -174,10 +181,9 @@ def _source(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
     raise InputError(f"{path}: no such dataset", fix="check the path; it starts from the folder of edgekit.toml")
 
 
-def _check(sample: Sample, first: Sample) -> None:
-    names = sample.arrays.keys()
-    if names != first.arrays.keys():
-        raise InputError(f"{sample.origin}: holds the arrays {', '.join(names)}; {first.origin} holds {', '.join(first.arrays)}")
+def _check(sample: Sample, names: tuple[str, ...]) -> None:
+    if tuple(sorted(sample.arrays)) != names:
+        raise InputError(f"{sample.origin}: holds the arrays {', '.join(sorted(sample.arrays))}; the first sample holds {', '.join(names)}")
     for name, x in sample.arrays.items():
         where = sample.origin if name == samples.ALONE else f"{sample.origin}: {name}"
         if not samples.ARRAY.fullmatch(name):

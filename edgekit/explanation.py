@@ -61,8 +61,10 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     whole
         Every layer before it is int8 too.
     gain_db
-        By how much the SQNR of the network's output rises when this layer alone stays float; None where that was
-        not tried.
+        By how much the SQNR of the network's output rises when this layer stays float; None where that was not tried.
+    gain_with
+        The layers that stayed float with it: those which write what it reads, or read what it writes, whichever
+        rounding its error comes from. A rounding goes only when both of its ends are float.
     """
 
     place: int
@@ -77,6 +79,7 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     alone: Loss
     whole: Loss
     gain_db: float | None
+    gain_with: tuple[str, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

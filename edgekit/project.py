@@ -48,6 +48,7 @@ class QuantizeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What makes up for the losses of rounding (``edgekit.quantize.recover``); all of it unless switched off."""
 
     balance: bool = True
+    equalise: bool = True
     weight_ranges: bool = True
     rounding: bool = True
     bias: bool = True

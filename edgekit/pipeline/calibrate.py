@@ -141,7 +141,7 @@ def calibrate(
         )
         feed = bind(project.preprocess, graph.inputs, dataset)
         check_samples(feed, dataset)
-        graph = even_out(graph, project, runtime, map(feed, dataset))
+        graph = even_out(graph, project, runtime, samples_of(feed, dataset), progress=progress)
         found = observations_of(graph, feed, dataset, shard=shard, parts=parts, resume=resume, progress=progress)
     if output:
         write_observations(output, found.observations)

@@ -85,7 +85,7 @@ def _variants(graph: Graph, feed: Feed, evaluation: Dataset) -> dict[str, Prepro
     if classes is None or classes < 2 or len(feed.processed) != 1:
         return {}
     (array,) = feed.processed
-    images = [example.arrays[array] for example in evaluation.examples]
+    images = (example.arrays[array] for example in evaluation.examples)
     channels = {image.shape[-1] if image.ndim == 3 and image.dtype == np.uint8 else 0 for image in images}
     if len(channels) != 1 or 0 in channels:
         return {}

@@ -98,13 +98,15 @@ def gather(
     check_samples(feed, evaluation)
     check_labels(graph, evaluation)
     if calibration is None:
-        graph = even_out(graph, project, runtime, random_samples(graph))
+        made = graph
+        graph = even_out(graph, project, runtime, lambda: random_samples(made), progress=progress)
         return Material(model, proto, graph, feed, None, None, evaluation, lambda: random_samples(graph))
     own = bind(project.preprocess, graph.inputs, calibration)
     check_samples(own, calibration)
     refuse_overlap(calibration, evaluation)
     samples = samples_of(own, calibration)
-    return Material(model, proto, even_out(graph, project, runtime, samples()), feed, calibration, own, evaluation, samples)
+    graph = even_out(graph, project, runtime, samples, progress=progress)
+    return Material(model, proto, graph, feed, calibration, own, evaluation, samples)
 
 
 def _check_declared(project: Project, *, allow_random: bool) -> None:

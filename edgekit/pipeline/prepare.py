@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import onnx
 
-from edgekit.graph import Array, Graph
+from edgekit.graph import Graph
+from edgekit.pipeline import Progress, silent
 from edgekit.project import Project
 from edgekit.quantize.balance import balance
+from edgekit.quantize.equalise import equalise
 from edgekit.quantize.normalise import normalise
+from edgekit.quantize.spread import Samples
 from edgekit.runtimes import Runtime
 
 __all__ = ["even_out", "prepare"]
@@ -29,19 +30,21 @@ def prepare(proto: onnx.ModelProto, project: Project, runtime: Runtime) -> Graph
     return runtime.prepare(normalise(proto, shapes=project.model.shapes))
 
 
-def even_out(graph: Graph, project: Project, runtime: Runtime, samples: Iterable[Mapping[str, Array]]) -> Graph:
+def even_out(graph: Graph, project: Project, runtime: Runtime, samples: Samples, *, progress: Progress = silent) -> Graph:
     """Return a graph that computes the same, with channels of like size where an int8 tensor has one scale for all.
 
     Parameters
     ----------
     samples
-        Of the calibration set; the first few are read.
+        Of the calibration set; the first few are read, twice.
 
     Raises
     ------
     InputError
         onnxruntime does not run the graph on the samples.
     """
-    if not project.quantize.balance:
-        return graph
-    return balance(graph, samples, {name for name, found in runtime.support(graph).items() if found.precision != "int8"})
+    if project.quantize.balance:
+        graph = balance(graph, samples(), {name for name, found in runtime.support(graph).items() if found.precision != "int8"})
+    if project.quantize.equalise:
+        graph = equalise(graph, samples, progress=progress)
+    return graph

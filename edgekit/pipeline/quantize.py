@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgekit.errors import BuildError
+from edgekit.errors import BuildError, InputError
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.calibrate import RANDOM_SAMPLES, observations_of
 from edgekit.pipeline.material import Material
-from edgekit.plan import NodePrecision
+from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.project import Project
 from edgekit.quantize.calibrate import DEFAULT_METHOD, plan_from
 from edgekit.quantize.head import mixed_outputs
@@ -19,7 +19,7 @@ from edgekit.quantize.observe import observe
 from edgekit.quantize.recover import Recovered, Recovery, recover
 from edgekit.runtimes import Runtime
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "requantize"]
 
 
 def quantize(
@@ -68,3 +68,21 @@ def quantize(
     wanted = msgspec.structs.asdict(project.quantize)
     options = Recovery(**{name: wanted[name] for name in Recovery.__dataclass_fields__})
     return recover(graph, plan, material.samples, options=options, progress=progress), notes
+
+
+def requantize(material: Material, plan: QuantPlan, *, progress: Progress = silent) -> Recovered:
+    """Make the quantized graph of an earlier plan again: its ranges and precisions as they stand, its weights by the same samples.
+
+    Raises
+    ------
+    InputError
+        The plan is of another graph.
+    """
+    graph = material.graph
+    if plan.graph_sha256 != graph.sha256:
+        raise InputError(
+            f"the plan is of another graph ({plan.graph_sha256[:12]}) than this edgekit makes of the model ({graph.sha256[:12]})",
+            fix="edgekit build makes a bundle with this edgekit",
+        )
+    options = Recovery(**{name: name in plan.recovery for name in Recovery.__dataclass_fields__})
+    return recover(graph, plan, material.samples, options=options, progress=progress)

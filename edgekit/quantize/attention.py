@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from edgekit.graph import Graph, Node
 from edgekit.plan import Range
 from edgekit.quantize.histogram import Histogram
-from edgekit.quantize.mask import gains_to_softmax, is_mask
+from edgekit.quantize.mask import ENOUGH, gains_to_softmax, is_mask
 
 __all__ = ["NOTHING", "attention_ranges"]
 
@@ -40,11 +40,20 @@ def attention_ranges(graph: Graph, ranges: Mapping[str, Range], histograms: Mapp
         interval = _bare(graph, ranges, name)
         if gain <= 0 or interval is None or name not in ranges:
             continue
-        lo = interval[0] - NOTHING / gain
+        least = interval[0]
+        if name in histograms:
+            # Seen unmasked: with padding, less than all the bare scores.
+            least = max(least, _least_above(histograms[name], -ENOUGH / gain / 2))
+        lo = least - NOTHING / gain
         if lo > ranges[name].lo:
             hi = histograms[name].hi if name in histograms else ranges[name].hi
             found[name] = Range(lo, max(hi, lo), "softmax")
     return found
+
+
+def _least_above(histogram: Histogram, bound: float) -> float:
+    seen = histogram.centres[(histogram.counts > 0) & (histogram.centres > bound)]
+    return float(seen.min()) - histogram.width / 2 if seen.size else bound
 
 
 def _bare(graph: Graph, ranges: Mapping[str, Range], name: str) -> Interval | None:

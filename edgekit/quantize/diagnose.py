@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from edgekit.plan import QuantPlan
 from edgekit.quantize.compare import Measured
 from edgekit.quantize.observe import MOVES
 
-__all__ = ["diagnose", "is_ill"]
+__all__ = ["Gain", "cause", "diagnose", "is_ill"]
 
 LOW_DB = 25.0
 """A layer that loses this much alone is ill. Eight bits over four standard deviations of bell-shaped values leave
@@ -36,6 +37,9 @@ quantized signals", 1948). A channel better than that does not suffer from the o
 
 FEWEST_CHANNELS = 4
 """Below, a median says nothing."""
+
+FEWEST_VALUES = 10
+"""Fewer values outside a range may be chance: a classifier's ten scores are but some hundred values in all."""
 
 FEWEST_LEVELS = 16.0
 """A part that gets fewer of the 256 levels has less than four bits."""
@@ -61,12 +65,22 @@ relative error of its terms; more comes of terms that cancel, or of a clamp that
 GAIN_DB = 3.0
 """More than half of the output's error power goes when one layer stays float."""
 
+Cause = Literal["weights", "stored", "read"]
+
+
+class Gain(NamedTuple):
+    """By how much the SQNR of the network's output rises when a layer stays float, together with others."""
+
+    decibels: float
+    others: tuple[str, ...]
+
+
 _KEEP = "accuracy_drop_max under [budget]: edgekit build then keeps the fewest layers in float32 that it takes"
 _JOINS = frozenset({"Add", "Max", "Min", "Sub", "Where"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_db: Mapping[str, float]) -> tuple[Finding, ...]:
+def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains: Mapping[str, Gain]) -> tuple[Finding, ...]:
     """Return what is wrong, the gravest first: what concerns all layers, then the layers by what they lose alone.
 
     Parameters
@@ -75,13 +89,13 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_
         The float network and its plan.
     measured
         Of ``compare``, on samples that calibration has not seen.
-    gains_db
-        Layer -> by how much the SQNR of the network's output rises when it stays float, for those that were tried.
+    gains
+        Of the layers that were tried in float.
     """
     nodes = {node.name: node for node in graph.nodes}
     by_tensor = {layer.tensor: layer for layer in measured}
     found = [too_few_samples(plan, measured)]
-    found += [dominates(name, gain) for name, gain in sorted(gains_db.items(), key=lambda item: -item[1])]
+    found += [dominates(name, gain) for name, gain in sorted(gains.items(), key=lambda item: -item[1].decibels)]
     for layer in sorted(measured, key=lambda layer: -layer.noise):
         node = nodes.get(layer.name)
         if node:
@@ -89,7 +103,7 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_
         if layer.precision == "int8":
             found += [outlier_channel(layer), saturation(layer), far_values(layer)]
         if node and layer.precision == "int8":
-            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node)]
+            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, plan, layer, node)]
             found.append(amplified_rounding(graph, layer, node, by_tensor))
     return tuple(finding for finding in found if finding)
 
@@ -97,6 +111,13 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains_
 def is_ill(layer: Measured) -> bool:
     """Tell whether a layer loses too much by itself: ``LOW_DB``."""
     return layer.noise > 10 ** (-LOW_DB / 10)
+
+
+def cause(layer: Measured) -> Cause:
+    """Return what makes most of a layer's error: its weights, the rounding of its result, or that of what it reads."""
+    parts: dict[Cause, float] = {"weights": layer.weights, "stored": layer.stored}
+    parts["read"] = float(layer.alone.sum()) - layer.weights - layer.stored
+    return max(parts, key=lambda part: parts[part])
 
 
 def too_few_samples(plan: QuantPlan, measured: Sequence[Measured]) -> Finding | None:
@@ -112,12 +133,12 @@ def too_few_samples(plan: QuantPlan, measured: Sequence[Measured]) -> Finding | 
     return Finding("few-samples", None, text, fix if is_few else f'{fix}; or method = "mse", which cuts off little')
 
 
-def dominates(name: str, gain_db: float) -> Finding | None:
+def dominates(name: str, gain: Gain) -> Finding | None:
     """One layer makes most of the loss: ``GAIN_DB``."""
-    if gain_db < GAIN_DB:
+    if gain.decibels < GAIN_DB:
         return None
-    share = 1 - 10 ** (-gain_db / 10)
-    text = f"{share:.0%} of the output's error comes from it: kept alone in float, the SQNR of the output rises by {gain_db:.1f} dB"
+    share, others = 1 - 10 ** (-gain.decibels / 10), f" and {', '.join(gain.others)}" if gain.others else ""
+    text = f"{share:.0%} of the output's error comes from here: with it{others} in float, the output's SQNR rises by {gain.decibels:.1f} dB"
     return Finding("dominates", name, text, _KEEP)
 
 
@@ -144,7 +165,7 @@ def outlier_channel(layer: Measured) -> Finding | None:
         f"channel {widest} is {widths[widest] / median:.0f} times as wide as half of its {int(alive.sum())} channels: "
         f"one scale for all leaves these with an SQNR of {-10 * math.log10(noise):.0f} dB or less"
     )
-    return Finding("outlier-channel", layer.name, text, f"equalisation evens channels out where weights allow; {_KEEP}")
+    return Finding("outlier-channel", layer.name, text, _KEEP)
 
 
 def wide_constant(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
@@ -185,7 +206,7 @@ def mixed_parts(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
     return Finding("mixed-parts", node.name, text, fix)
 
 
-def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
+def weight_outlier(graph: Graph, plan: QuantPlan, layer: Measured, node: Node) -> Finding | None:
     """Most of an ill layer's error comes from its weights: ``LOW_DB``, ``HALF``."""
     if not is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
         return None
@@ -195,12 +216,13 @@ def weight_outlier(graph: Graph, layer: Measured, node: Node) -> Finding | None:
         f"{_share(layer, layer.weights)} of its error is the rounding of its weights; "
         f"the largest is {peak:.0f} times their root mean square, and makes the steps coarse"
     )
-    return Finding("weight-outlier", layer.name, text, _KEEP)
+    off = [name for name in ("weight_ranges", "rounding") if name not in plan.recovery]
+    return Finding("weight-outlier", layer.name, text, f"{', '.join(f'{name} = true' for name in off)} under [quantize]" if off else _KEEP)
 
 
 def saturation(layer: Measured) -> Finding | None:
     """Most of an ill layer's error is values cut off: ``LOW_DB``, ``HALF``."""
-    if not is_ill(layer) or layer.clipped <= HALF * float(layer.alone.sum()):
+    if not is_ill(layer) or layer.saturated < FEWEST_VALUES or layer.clipped <= HALF * float(layer.alone.sum()):
         return None
     text = (
         f"{_share(layer, layer.clipped)} of its error is cut off: {layer.saturated / layer.values:.2%} of its values lie outside "

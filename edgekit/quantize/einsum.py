@@ -25,16 +25,16 @@ def einsums(graph: Graph) -> Graph:
 
 
 def _labels(graph: Graph, node: Node) -> tuple[list[str], str] | None:
-    """Return one letter per axis of each operand, and of the result; an ellipsis is spelled out in capitals."""
+    """Return one letter per axis of each operand, and of the result; an ellipsis is spelled out in digits."""
     left, arrow, right = str(node.attrs["equation"]).replace(" ", "").partition("->")
     terms = left.split(",")
-    if len(terms) > 2 or any(char.isupper() for char in left):
+    if len(terms) > 2:
         return None
     widths = [len(graph.shapes[name]) - len(term.replace("...", "")) for name, term in zip(node.inputs, terms, strict=True)]
-    letters = "ABCDEFGH"[: max(widths)]
+    letters = "0123456789"[: max(widths)]
     if not arrow:
         # Without an arrow: the ellipsis, then the letters that occur once, sorted (ONNX operator Einsum).
-        once = sorted(char for char in set(left) if char.islower() and left.count(char) == 1)
+        once = sorted(char for char in set(left) if char.isalpha() and left.count(char) == 1)
         right = "..." * ("..." in left) + "".join(once)
     spelled = [term.replace("...", letters[len(letters) - width :]) for term, width in zip(terms, widths, strict=True)]
     if any(len(set(term)) != len(term) for term in spelled):

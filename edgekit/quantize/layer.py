@@ -8,7 +8,7 @@ product of the row with a *patch*, the inputs it reads there. What recovers accu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,14 @@ class Bias:
     node: str
     slot: int
     factor: float = 1.0
+
+    def name(self, adder: Node) -> str:
+        """Return the constant's name, or nothing: ``adder`` is the node."""
+        return adder.inputs[self.slot] if self.slot < len(adder.inputs) else ""
+
+    def given(self, adder: Node, name: str) -> Node:
+        """Return the node with another constant."""
+        return replace(adder, inputs=(*adder.inputs[: self.slot], name, *adder.inputs[self.slot + 1 :]))
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,23 @@ class Layer:
     def x(self) -> str:
         """The tensor it reads."""
         return self.node.inputs[0]
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution: channels on axis 1, not last."""
+        return self.node.op in ("Conv", "ConvTranspose")
+
+    @property
+    def gain(self) -> float:
+        """What the node multiplies the product by (alpha of a Gemm)."""
+        return float(self.node.attrs.get("alpha", 1.0)) if self.node.op == "Gemm" else 1.0
+
+    def offsets(self, graph: Graph) -> Array:
+        """Return what is added to each output channel: float64 [groups * outputs], zeros where there is no place for a bias."""
+        adder = next((node for node in graph.nodes if self.bias and node.name == self.bias.node), None)
+        name = self.bias.name(adder) if self.bias and adder else ""
+        held = graph.weights[name].astype(np.float64).reshape(-1) * (self.bias.factor if self.bias else 1.0) if name else np.zeros(1)
+        return np.broadcast_to(held, (self.groups * self.outputs,))
 
     def rows(self, weight: Array) -> Array:
         """Return a weight as float64 [groups, outputs, taps]."""

@@ -6,24 +6,22 @@ again, for the accuracy budget. Names of tensors and nodes stay, so one plan spe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from edgekit.graph import Array, Graph, Node
+from edgekit.graph import Array, Graph
 from edgekit.plan import NodePrecision, QuantPlan, WeightScale
 from edgekit.quantize.layer import Layer, layers
 from edgekit.quantize.moments import Gatherer, Moments, blocks, in_memory
 from edgekit.quantize.observe import Progress, run_float, session, single
 from edgekit.quantize.rounding import nearest, round_rows
+from edgekit.quantize.spread import Samples
 from edgekit.quantize.weights import least_error_scales
 
 __all__ = ["Recovered", "Recovery", "Samples", "keep", "recover"]
-
-Samples = Callable[[], Iterable[Mapping[str, Array]]]
-"""Starts over at each call: samples are read several times."""
 
 _MOMENTS_BYTES = 96 << 20
 
@@ -171,29 +169,17 @@ def _treated(graph: Graph, plan: QuantPlan, layer: Layer, seen: Moments, chosen:
         scale = WeightScale(axis=scale.axis, scales=tuple(steps.reshape(-1).tolist()))
     on_grid = round_rows(rows, steps, moments, cuts) if chosen.rounding else nearest(rows, steps)
     shift = np.einsum("got,gt->go", rows - on_grid, seen.mean).reshape(-1)
-    return layer.weight_of(on_grid, weight), scale, shift * float(layer.node.attrs.get("alpha", 1.0))
+    return layer.weight_of(on_grid, weight), scale, shift * layer.gain
 
 
 def _with_constants(graph: Graph, found: Iterable[Layer], constants: Mapping[str, Array], shifts: Mapping[str, Array]) -> Graph:
     weights, shapes, dtypes = {**graph.weights, **constants}, dict(graph.shapes), dict(graph.dtypes)
-    slots: dict[str, tuple[int, str]] = {}
+    nodes = {node.name: node for node in graph.nodes}
     for layer in found:
         if layer.bias is None or layer.node.name not in shifts:
             continue
-        adder = next(node for node in graph.nodes if node.name == layer.bias.node)
-        old = adder.inputs[layer.bias.slot] if layer.bias.slot < len(adder.inputs) else ""
-        before = graph.weights[old].astype(np.float64).reshape(-1) if old else np.zeros(1)
         name = f"{layer.y}/bias"
-        weights[name] = (before + shifts[layer.node.name] / layer.bias.factor).astype(np.float32)
+        weights[name] = ((layer.offsets(graph) + shifts[layer.node.name]) / layer.bias.factor).astype(np.float32)
         shapes[name], dtypes[name] = weights[name].shape, "float32"
-        slots[adder.name] = (layer.bias.slot, name)
-    return graph.with_nodes(
-        [_rewired(node, *slots[node.name]) if node.name in slots else node for node in graph.nodes],
-        weights=weights,
-        shapes=shapes,
-        dtypes=dtypes,
-    )
-
-
-def _rewired(node: Node, slot: int, name: str) -> Node:
-    return replace(node, inputs=(*node.inputs[:slot], name, *node.inputs[slot + 1 :]))
+        nodes[layer.bias.node] = layer.bias.given(nodes[layer.bias.node], name)
+    return graph.with_nodes([nodes[node.name] for node in graph.nodes], weights=dict(sorted(weights.items())), shapes=shapes, dtypes=dtypes)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from edgekit.graph import Graph
 from edgekit.quantize.activation import clips, hard_sigmoids, hard_swishes, late_hard_swishes
 from edgekit.quantize.affine import absorb_affine, absorb_scales, lower_batch_norm
+from edgekit.quantize.attend import attentions
 from edgekit.quantize.dense import dense_layers
 from edgekit.quantize.einsum import einsums
 from edgekit.quantize.gelu import gelus
@@ -24,7 +25,7 @@ __all__ = ["rewrite"]
 
 # In the order in which each finds its form: operators first, then what several of them mean together.
 _STEPS: tuple[Callable[[Graph], Graph], ...] = (
-    *(reshapes, transposes, pass_through, splits, variadics, powers, reductions, windows, root_mean_squares, einsums),
+    *(reshapes, transposes, pass_through, splits, variadics, powers, reductions, windows, root_mean_squares, einsums, attentions),
     *(layer_norms, gelus, attention_masks, lift, dense_layers),
     *(absorb_affine, absorb_scales, lower_batch_norm, clips, hard_sigmoids, hard_swishes, late_hard_swishes),
     # What these made may stand in a row, or do nothing.

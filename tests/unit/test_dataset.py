@@ -258,15 +258,18 @@ def peak_mib(word):
     open_dataset(word, Path(sys.argv[1]), Path(sys.argv[1]) / "container")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-print(peak_mib("few.npz"), peak_mib("many.npz"))
+print(peak_mib("few.npz"), peak_mib("many.npz"), peak_mib("my_uneven_samples:load"))
 """
 
 
-def test_memory_does_not_grow_with_an_npz(tmp_path: Path) -> None:
-    """Reading the larger one whole would show as 117 MiB."""
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    """Reading the larger .npz whole would show as 117 MiB, keeping one image of each size as 75."""
+    code = "import numpy as np\n\ndef load():\n    for side in range(400):\n        yield np.zeros((256, 56 + side, 3), np.uint8)\n"
+    (tmp_path / "my_uneven_samples.py").write_text(code)
     np.savez_compressed(tmp_path / "few.npz", x=np.zeros((20, 256, 256, 3), np.uint8))
     np.savez_compressed(tmp_path / "many.npz", x=np.zeros((625, 256, 256, 3), np.uint8))
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True)
-    few, many = (float(word) for word in done.stdout.split())
+    few, many, uneven = (float(word) for word in done.stdout.split())
+    assert uneven - few < 15
     assert many - few < 15

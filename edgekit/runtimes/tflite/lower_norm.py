@@ -70,8 +70,8 @@ def _normalised(e: Emission, node: Node, layout: Layout, axes: Sequence[int], af
     safe = made("safe", row, "ADD", [variance, epsilon], "AddOptions")
     scale = made("scale", row, "RSQRT", [safe])
     steps = [("SUB", "SubOptions", mean), ("MUL", "MulOptions", scale)]
-    for (code, options), values in zip((("MUL", "MulOptions"), ("ADD", "AddOptions")), affine, strict=True):
-        if values is not None:
+    for (code, options, neutral), values in zip((("MUL", "MulOptions", 1.0), ("ADD", "AddOptions", 0.0)), affine, strict=True):
+        if values is not None and (values != neutral).any():
             steps.append((code, options, e.constant(f"{out}/{code.lower()}", values)))
     for index, (code, options, operand) in enumerate(steps, 1):
         target = e.declare(out, layout) if index == len(steps) else e.temporary(f"{out}/step", shape, _NONE)
@@ -79,8 +79,25 @@ def _normalised(e: Emission, node: Node, layout: Layout, axes: Sequence[int], af
         source = target
 
 
+def _local_response(e: Emission, node: Node) -> None:
+    """LOCAL_RESPONSE_NORMALIZATION, over the channels of an image; ONNX divides alpha by the size of the window."""
+    size = int(node.attrs["size"])
+    if len(e.graph.shapes[node.inputs[0]]) != 4:
+        raise Unsupported("it normalises something else than an image", fix="reshape to four dimensions before it")
+    fields = {
+        "radius": size // 2,
+        "bias": float(node.attrs.get("bias", 1.0)),
+        "alpha": float(node.attrs.get("alpha", 1e-4)) / size,
+        "beta": float(node.attrs.get("beta", 0.75)),
+    }
+    source = e.read(node.inputs[0], "nhwc")
+    target = e.declare(node.outputs[0], "nhwc")
+    e.op("LOCAL_RESPONSE_NORMALIZATION", [source], [target], "LocalResponseNormalizationOptions", **fields)
+
+
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
+        "LRN": Operator(_local_response, float_only="TFLite has no int8 LOCAL_RESPONSE_NORMALIZATION"),
         "InstanceNormalization": Operator(_instance_norm, float_only=_FLOAT_ONLY),
         "LayerNormalization": Operator(_layer_norm, float_only=_FLOAT_ONLY),
     }

@@ -160,6 +160,7 @@ EINSUMS: list[tuple[str, tuple[int, ...] | None]] = [
     ("bij,jk", (16, 6)),
     ("bij,bkj->bik", None),
     ("bij,bij->bi", None),
+    ("B I D, B J D -> B I J", None),
     ("bij,bij->b", None),
     ("bij,bkj->bikj", None),
     ("bij,bkl->bil", None),

@@ -47,7 +47,15 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def graph(self) -> Graph:
         if not self.normalised:
             return from_onnx(self.proto())
-        return TfliteRuntime().prepare(normalise(onnx.shape_inference.infer_shapes(self.proto())))
+        return TfliteRuntime().prepare(normalise(self.typed()))
+
+    def typed(self) -> onnx.ModelProto:
+        """The model with the dtypes of its outputs, as exporters write it."""
+        proto = onnx.shape_inference.infer_shapes(self.proto())
+        for output in proto.graph.output:
+            # Of an operator that is a function to be spelled out nothing is known.
+            output.type.tensor_type.elem_type = output.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+        return proto
 
     def proto(self) -> onnx.ModelProto:
         entries = ", ".join(

@@ -134,7 +134,7 @@ def test_float_nodes_do_not_widen_the_scales_of_others() -> None:
 def test_support_says_what_becomes_of_each_node() -> None:
     body = (
         "c = Conv<pads=[1,1,1,1]>(x, v, b) r = Relu(c) s = Sigmoid(x) d = Div(x, s) t = Transpose<perm=[0,3,2,1]>(d) "
-        "e = Div(t, t) l = LRN<size=3>(x) p = Transpose<perm=[0,3,2,1]>(e)"
+        "e = Div(t, t) l = Shrink(x) p = Transpose<perm=[0,3,2,1]>(e)"
     )
     graph = Case(name="s", inputs={"x": (1, 3, 8, 6)}, weights=WEIGHTS, body=body, outputs=("r", "p", "l")).graph()
     found = TfliteRuntime().support(graph)

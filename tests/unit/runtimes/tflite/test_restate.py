@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 
 from edgekit.graph import Array, Graph
-from edgekit.quantize.normalise import normalise
 from edgekit.runtimes.tflite import TfliteRuntime
 from edgekit.runtimes.tflite.unroll import STEPS_MAX
 from tests.unit.runtimes.tflite.cases import Case, all_cases
@@ -24,7 +22,7 @@ HIDDEN, DEPTH, STEPS = 5, 4, 4
 
 def same(case: Case) -> Graph:
     """Return the restated graph, held to the model as it was written."""
-    proto = onnx.shape_inference.infer_shapes(case.proto())
+    proto = case.typed()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -110,7 +108,7 @@ REFUSED: Mapping[str, tuple[Case, str]] = {
 
 @pytest.mark.parametrize(("case", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_unrolled_is_named(case: Case, words: str) -> None:
-    graph = TfliteRuntime().prepare(normalise(onnx.shape_inference.infer_shapes(case.proto())))
+    graph = case.graph()
     (found,) = [one for node, one in TfliteRuntime().support(graph).items() if graph.producers["y"].name == node]
     assert found.precision is None
     assert words in found.why
