@@ -4,8 +4,6 @@
 - ``Relu`` and ``Clip`` become the attribute ``clip`` = (lo, hi) of the node in front when it is alone
   in reading it, else a ``Clip`` node with that attribute.
 - A constant added behind a ``MatMul`` becomes its bias (third input).
-- A ``Transpose`` of the right operand of a ``MatMul`` leaves the last two axes as they were: the product has
-  the attribute ``adjoint`` instead, and that tensor another shape.
 
 The result is for ``params`` and the lowering alone: it is not valid ONNX. Called by ``emit``.
 """
@@ -31,7 +29,7 @@ _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "
 
 def fuse(graph: Graph) -> Graph:
     """Apply all rewrites; node names and the names of remaining tensors stay."""
-    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _fuse_clips, _adjoin):
+    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _fuse_clips):
         graph = rewrite(graph)
     return graph
 
@@ -41,8 +39,7 @@ def hosts(graph: Graph, fused: Graph) -> dict[str, str]:
     kept = {node.name for node in fused.nodes}
     found = {}
     for node in reversed(graph.nodes):
-        # A node that went into the one before it is the only reader there, and hands on what that one made;
-        # one that went into the one behind it is read by that alone.
+        # A node that went into the one before it is the only reader there, and hands on what that one made.
         if node.name in kept:
             found[node.name] = node.name
         elif node.outputs[0] in fused.producers:
@@ -126,25 +123,3 @@ def _fuse_clips(graph: Graph) -> Graph:
             gone.add(reader.name)
         kept.append(node)
     return graph.with_nodes(kept)
-
-
-def _adjoin(graph: Graph) -> Graph:
-    shapes = dict(graph.shapes)
-    gone: set[str] = set()
-    changed: dict[str, Node] = {}
-    for node in graph.nodes:
-        right = node.inputs[1] if node.op == "MatMul" else ""
-        maker = graph.producers.get(right)
-        if maker is None or maker.op != "Transpose" or sole_reader(graph, right) is not node or node.inputs[0] == right:
-            continue
-        perm = list(maker.attrs.get("perm", range(len(shapes[right]))[::-1]))
-        perm[-2:] = perm[:-3:-1]
-        adjoint = {**node.attrs, "adjoint": 1}
-        if perm == sorted(perm):
-            changed[node.name] = replace(node, inputs=(node.inputs[0], maker.inputs[0], *node.inputs[2:]), attrs=adjoint)
-            gone.add(maker.name)
-        else:
-            changed[node.name], changed[maker.name] = replace(node, attrs=adjoint), replace(maker, attrs={"perm": perm})
-            shapes[right] = (*shapes[right][:-2], shapes[right][-1], shapes[right][-2])
-    nodes = [changed.get(node.name, node) for node in graph.nodes if node.name not in gone]
-    return graph.with_nodes(nodes, shapes=shapes)

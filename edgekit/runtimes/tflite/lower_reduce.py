@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, Layout, axis_in
+from edgekit.runtimes.tflite.layout import axis_in, reduced
 from edgekit.runtimes.tflite.operator import Operator
 
 __all__ = ["OPERATORS"]
@@ -18,13 +18,8 @@ def _reduce(code: str) -> Callable[[Emission, Node], None]:
         name, out = node.inputs[0], node.outputs[0]
         axes, keep = set(node.attrs["axes"]), bool(node.attrs["keepdims"])
         layout = e.layout(name)
-        if layout == "nhwc" and not keep:
-            # Without the reduced axes the others must already stand in ONNX order.
-            left = [axis for axis in TO_NHWC if axis not in axes]
-            layout = "nhwc" if left == sorted(left) else "onnx"
-        places = [axis_in(axis, layout) for axis in axes]
-        result: Layout = layout if keep else "onnx"
-        inputs = [e.read(name, layout), e.integers("axes", sorted(places))]
+        result = layout if keep else reduced(layout, axes, len(e.graph.shapes[name]))
+        inputs = [e.read(name), e.integers("axes", sorted(axis_in(axis, layout) for axis in axes))]
         e.op(code, inputs, [e.declare(out, result)], "ReducerOptions", keepDims=keep)
 
     return lower
