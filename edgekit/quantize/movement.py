@@ -60,9 +60,8 @@ def slices(graph: Graph) -> Graph:
             made[out] = (origin, {**before, **cuts})
             columns = zip(*((*cut, axis) for axis, cut in sorted(made[out][1].items())), strict=True)
             words = ("starts", "ends", "steps", "axes")
-            starts, ends, steps, axes = (
-                draft.constant(f"{out}/{word}", column, "int64") for word, column in zip(words, columns, strict=True)
-            )
+            numbers = [draft.constant(f"{out}/{word}", column, "int64") for word, column in zip(words, columns, strict=True)]
+            starts, ends, steps, axes = numbers
             node = Node(node.name, "Slice", (origin, starts, ends, axes, steps), node.outputs)
         draft.nodes.append(node)
     return draft.finish()

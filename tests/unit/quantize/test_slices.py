@@ -18,7 +18,7 @@ NUMBERS = integers(zero=[0], one=[1], two=[2], three=[3], five=[5], minus=[-1], 
         ("a = Slice(x, zero, far, rows, two) y = Slice(a, one, far, rows, two)", ["Slice", "Slice"]),
         ("a = Slice(x, zero, far, rows, two) r = Relu(a) y = Slice(r, one, far, columns)", ["Slice", "Relu", "Slice"]),
         (
-            "a = Slice(x, zero, far, rows, two) b = Slice(a, one, far, columns, one) c = Relu(a) d = Slice(c, one, far, columns) y = Add(b, d)",
+            "a = Slice(x, zero, far, rows, two) b = Slice(a, one, far, columns) r = Relu(a) s = Slice(r, one, far, columns) y = Add(b, s)",
             None,
         ),
         ("a = Slice(x, minus, zero, rows, minus) y = Slice(a, one, far, columns)", ["Slice"]),
