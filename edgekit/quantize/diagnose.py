@@ -78,6 +78,7 @@ class Gain(NamedTuple):
 _KEEP = "accuracy_drop_max under [budget]: edgekit build then keeps the fewest layers in float32 that it takes"
 _JOINS = frozenset({"Add", "Max", "Min", "Sub", "Where"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_SUMS = _PRODUCTS | {"Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Sub"}
 
 
 def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains: Mapping[str, Gain]) -> tuple[Finding, ...]:
@@ -246,10 +247,10 @@ def far_values(layer: Measured) -> Finding | None:
 
 
 def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured]) -> Finding | None:
-    """Most of an ill layer's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
+    """Most of an ill sum's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
     error, signal = float(layer.alone.sum()), float(layer.signal.sum())
     rest = error - layer.weights - layer.stored
-    if not is_ill(layer) or rest <= HALF * error:
+    if node.op not in _SUMS or not is_ill(layer) or rest <= HALF * error:
         return None
     sources = [by_tensor[name] for name in (_unmoved(graph, name) for name in node.inputs) if name in by_tensor]
     read = max((source.stored / power for source in sources if (power := float(source.signal.sum()))), default=0.0)
