@@ -62,7 +62,7 @@ def plan_from(
     """Return the plan that ``method`` makes of what ``observe`` counted; the rest is as in ``calibrate``."""
     chosen = {}
     for done, (name, histogram) in enumerate(histograms.items(), start=1):
-        chosen[name] = choose_range(histogram, method)
+        chosen[name] = choose_range(histogram, method, scheme)
         progress("choose ranges", done, len(histograms))
     same = equivalents(graph)
     ranges = {name: chosen[same.get(name, name)] for name in graph.activations}

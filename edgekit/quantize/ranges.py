@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.graph import Array
-from edgekit.plan import Range
+from edgekit.plan import ASYMMETRIC, INT8_MAX, Range, Scheme
 from edgekit.quantize.histogram import Histogram
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "Method", "choose_range"]
@@ -39,8 +39,15 @@ _SWEEPS = 3
 _LEAST_BINS = 2 * _LEVELS
 
 
-def choose_range(histogram: Histogram, method: Method) -> Range:
+Grid = Callable[[float, float], tuple[float, float]]
+"""Gives scale and zero point, in 0..255, of the levels that a runtime lays over an interval."""
+
+
+def choose_range(histogram: Histogram, method: Method, scheme: Scheme = ASYMMETRIC) -> Range:
     """Return the interval ``method`` prefers; it always holds 0.0.
+
+    The last two know what levels the scheme makes of an interval: symmetric ones are twice as far apart where
+    values have one sign, so that clipping pays earlier.
 
     - ``minmax``: everything seen. No clipping error, coarse levels where outliers are rare.
     - ``percentile``: cuts 0.005 % of the values on either side, never past zero.
@@ -50,15 +57,15 @@ def choose_range(histogram: Histogram, method: Method) -> Range:
     chooser = _CHOOSERS.get(method)
     if chooser is None:
         raise UsageError(f"unknown calibration method {method!r}; there are: {', '.join(METHODS)}")
-    lo, hi = chooser(histogram)
+    lo, hi = chooser(histogram, _symmetric_grid if scheme.symmetric else _grid)
     return Range(lo=float(min(lo, 0.0)), hi=float(max(hi, 0.0)), method=method)
 
 
-def _minmax(histogram: Histogram) -> tuple[float, float]:
+def _minmax(histogram: Histogram, _levels: Grid) -> tuple[float, float]:
     return histogram.lo, histogram.hi
 
 
-def _percentile(histogram: Histogram) -> tuple[float, float]:
+def _percentile(histogram: Histogram, _levels: Grid) -> tuple[float, float]:
     """Cut the tail on each side at bin resolution; a side that zero bounds has no tail."""
     tail = histogram.total * (1.0 - PERCENTILE / 100.0) / 2.0
     counts, edges = _with_zeros(histogram)
@@ -76,7 +83,7 @@ def _with_zeros(histogram: Histogram) -> tuple[Array, Array]:
     return counts, (histogram.first + np.arange(counts.size + 1)) * histogram.width
 
 
-def _mse(histogram: Histogram) -> tuple[float, float]:
+def _mse(histogram: Histogram, grid: Grid) -> tuple[float, float]:
     """Search pairs of bounds for the least squared error of the values, bin by bin.
 
     Clipping per channel or tensor by squared error: Banner et al. 2019, "Post-training 4-bit
@@ -87,7 +94,7 @@ def _mse(histogram: Histogram) -> tuple[float, float]:
     weights = counts.astype(np.float64)
 
     def error(lo: float, hi: float) -> float:
-        scale, zero_point = _grid(lo, hi)
+        scale, zero_point = grid(lo, hi)
         level = np.clip(np.rint(centres / scale) + zero_point, 0, _LEVELS - 1)
         miss = centres - (level - zero_point) * scale
         return float(weights @ (miss * miss))
@@ -95,7 +102,7 @@ def _mse(histogram: Histogram) -> tuple[float, float]:
     return _search(histogram, error)
 
 
-def _entropy(histogram: Histogram) -> tuple[float, float]:
+def _entropy(histogram: Histogram, grid: Grid) -> tuple[float, float]:
     """Search pairs of bounds for the least Kullback-Leibler divergence.
 
     S. Migacz, "8-bit Inference with TensorRT", GTC 2017: clipped values count in the outermost bins
@@ -117,7 +124,7 @@ def _entropy(histogram: Histogram) -> tuple[float, float]:
         reference = source.copy()
         reference[0] += counts[:first].sum()
         reference[-1] += counts[end:].sum()
-        scale, zero_point = _grid(lo, hi)
+        scale, zero_point = grid(lo, hi)
         level = np.clip(np.rint(centres[first:end] / scale) + zero_point, 0, _LEVELS - 1).astype(np.intp)
         full = source > 0
         mass = np.bincount(level, weights=source, minlength=_LEVELS)
@@ -150,6 +157,11 @@ def _grid(lo: float, hi: float) -> tuple[float, float]:
     """Return (scale, zero point) of 0..255 over an interval that holds zero."""
     scale = (hi - lo) / (_LEVELS - 1)
     return scale, float(np.rint(-lo / scale))
+
+
+def _symmetric_grid(lo: float, hi: float) -> tuple[float, float]:
+    """Return the same of -128..127 around zero, the greater bound at 127 steps."""
+    return max(-lo, hi) / INT8_MAX, _LEVELS / 2
 
 
 def _search(histogram: Histogram, cost: Callable[[float, float], float]) -> tuple[float, float]:
@@ -185,7 +197,7 @@ def _search(histogram: Histogram, cost: Callable[[float, float], float]) -> tupl
     return lo, hi
 
 
-_CHOOSERS: dict[str, Callable[[Histogram], tuple[float, float]]] = {
+_CHOOSERS: dict[str, Callable[[Histogram, Grid], tuple[float, float]]] = {
     "minmax": _minmax,
     "percentile": _percentile,
     "entropy": _entropy,

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as npst
 
 from edgekit.errors import UsageError
 from edgekit.graph import Array
+from edgekit.plan import Scheme, symmetric_int8
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
 
@@ -50,6 +51,20 @@ def test_mse_finds_the_least_error_of_the_values_themselves(name: str) -> None:
     lows = np.linspace(0.05, 1, 15) * lowest if lowest < 0 else [0.0]
     best = min(true_error(values, lo, highest * share) for lo in lows for share in np.linspace(0.05, 1, 15))
     assert true_error(values, chosen.lo, chosen.hi) <= best * 1.01
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_mse_knows_the_levels_of_a_symmetric_scheme(name: str) -> None:
+    """Of a tensor behind a Relu half of them are never used: they are twice as far apart."""
+    values = SAMPLES[name].astype(np.float64)
+
+    def error(bound: float) -> float:
+        scale = symmetric_int8(-bound, bound)
+        return float(np.mean((np.clip(np.rint(values / scale), -128, 127) * scale - values) ** 2))
+
+    chosen = choose_range(Histogram.of(SAMPLES[name]), "mse", Scheme(symmetric=True, stores=False))
+    bounds = np.linspace(0.02, 1, 100) * np.abs(values).max()
+    assert error(max(-chosen.lo, chosen.hi)) <= 1.01 * min(map(error, bounds))
 
 
 def test_entropy_cuts_rare_outliers_and_keeps_a_uniform_tensor_whole() -> None:
