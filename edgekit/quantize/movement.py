@@ -14,7 +14,7 @@ from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
 from edgekit.pattern import reduced_axes
 
-__all__ = ["pass_through", "reshapes", "splits", "transposes"]
+__all__ = ["pass_through", "reshapes", "slices", "splits", "transposes"]
 
 
 def reshapes(graph: Graph) -> Graph:
@@ -44,6 +44,38 @@ def transposes(graph: Graph) -> Graph:
             node = Node(node.name, "Transpose", (origin,), node.outputs, {"perm": made[out][1]})
         draft.nodes.append(node)
     return draft.finish()
+
+
+def slices(graph: Graph) -> Graph:
+    """Every Slice with constant numbers states its axes and steps; of several in a row, over axes of their own, the last one does all."""
+    made: dict[str, tuple[str, dict[int, tuple[int, int, int]]]] = {}
+    draft = Draft(graph)
+    for node in graph.nodes:
+        cuts = _cuts(graph, node)
+        if cuts is not None:
+            out = node.outputs[0]
+            origin, before = made.get(node.inputs[0], (node.inputs[0], {}))
+            if cuts.keys() & before.keys():
+                origin, before = node.inputs[0], {}
+            made[out] = (origin, {**before, **cuts})
+            columns = zip(*((*cut, axis) for axis, cut in sorted(made[out][1].items())), strict=True)
+            words = ("starts", "ends", "steps", "axes")
+            numbers = [draft.constant(f"{out}/{word}", column, "int64") for word, column in zip(words, columns, strict=True)]
+            starts, ends, steps, axes = numbers
+            node = Node(node.name, "Slice", (origin, starts, ends, axes, steps), node.outputs)
+        draft.nodes.append(node)
+    return draft.finish()
+
+
+def _cuts(graph: Graph, node: Node) -> dict[int, tuple[int, int, int]] | None:
+    """Return a Slice's start, end and step by axis, or None where they are computed."""
+    if node.op != "Slice" or any(name and name not in graph.weights for name in node.inputs[1:]):
+        return None
+    rank = len(graph.shapes[node.inputs[0]])
+    numbers = [[int(n) for n in graph.weights[name]] if name else [] for name in (*node.inputs[1:], "", "")[:4]]
+    starts, ends, axes, steps = numbers
+    places = [axis % rank for axis in axes or range(len(starts))]
+    return dict(zip(places, zip(starts, ends, steps or [1] * len(starts), strict=True), strict=True)) or None
 
 
 def splits(graph: Graph) -> Graph:

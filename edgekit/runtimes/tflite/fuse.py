@@ -122,7 +122,8 @@ def _unfold_rows(graph: Graph) -> Graph:
         if node.op == "Gemm" and not node.attrs.get("transA"):
             maker = graph.producers.get(node.inputs[0])
             width = graph.shapes[node.inputs[0]][-1]
-            if maker is not None and maker.op == "Reshape" and graph.shapes[maker.inputs[0]][-1:] == (width,):
+            rows = graph.shapes[maker.inputs[0]] if maker is not None and maker.op == "Reshape" else ()
+            if maker is not None and len(rows) > 1 and rows[-1] == width:
                 node = replace(node, inputs=(maker.inputs[0], *node.inputs[1:]))
             reader = sole_reader(graph, node.outputs[0])
             made = (*graph.shapes[node.inputs[0]][:-1], graph.shapes[node.outputs[0]][-1])
