@@ -12,9 +12,12 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
-from edgekit.pattern import reduced_axes
+from edgekit.pattern import reduced_axes, scalar
 
 __all__ = ["pass_through", "reshapes", "slices", "splits", "transposes"]
+
+
+_NEUTRAL = {"Add": 0.0, "Div": 1.0, "Mul": 1.0, "Sub": 0.0}
 
 
 def reshapes(graph: Graph) -> Graph:
@@ -98,6 +101,8 @@ def _changes_nothing(graph: Graph, node: Node) -> bool:
         return False
     if node.op == "Cast":
         return graph.dtypes[before] == graph.dtypes[after]
+    if node.op in _NEUTRAL:
+        return scalar(graph, node.inputs[1]) == _NEUTRAL[node.op]
     if node.op == "Transpose":
         return node.attrs.get("perm") == list(range(len(graph.shapes[before])))
     if node.op == "Slice":
@@ -123,6 +128,9 @@ def pass_through(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         node = replace(node, inputs=tuple(alias.get(name, name) for name in node.inputs))
+        if node.op in ("Add", "Mul") and node.inputs[0] in graph.weights:
+            # Constants second: of a product with 1 and of a sum with 0 the first operand is the result.
+            node = replace(node, inputs=node.inputs[::-1])
         if _changes_nothing(graph, node):
             before, after = node.inputs[0], node.outputs[0]
             if after not in outputs:
