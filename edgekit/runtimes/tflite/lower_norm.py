@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.graph import Array, Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import Layout, arranged, axis_in
+from edgekit.runtimes.tflite.layout import NHWC, Layout, arranged, axis_in
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params
 
@@ -86,8 +86,8 @@ def _local_response(e: Emission, node: Node) -> None:
         "alpha": float(node.attrs.get("alpha", 1e-4)) / size,
         "beta": float(node.attrs.get("beta", 0.75)),
     }
-    source = e.read(node.inputs[0], "nhwc")
-    target = e.declare(node.outputs[0], "nhwc")
+    source = e.read(node.inputs[0], NHWC)
+    target = e.declare(node.outputs[0], NHWC)
     e.op("LOCAL_RESPONSE_NORMALIZATION", [source], [target], "LocalResponseNormalizationOptions", **fields)
 
 
