@@ -60,11 +60,12 @@ def plan_from(
     progress: Progress = lambda *_: None,
 ) -> QuantPlan:
     """Return the plan that ``method`` makes of what ``observe`` counted; the rest is as in ``calibrate``."""
-    chosen = {}
-    for done, (name, histogram) in enumerate(histograms.items(), start=1):
-        chosen[name] = choose_range(histogram, method)
-        progress("choose ranges", done, len(histograms))
     same = equivalents(graph)
+    chosen = {}
+    border = {same.get(spec.name, spec.name) for spec in (*graph.inputs, *graph.outputs)}
+    for done, (name, histogram) in enumerate(histograms.items(), start=1):
+        chosen[name] = choose_range(histogram, method, scheme, whole=name in border)
+        progress("choose ranges", done, len(histograms))
     ranges = {name: chosen[same.get(name, name)] for name in graph.activations}
     return QuantPlan(
         graph_sha256=graph.sha256,

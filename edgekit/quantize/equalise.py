@@ -7,7 +7,7 @@ before a graph is observed; plans and artifacts then speak of the graph it retur
 - *Scaling*, through Relu and the like and depthwise convolutions: Nagel et al. 2019, "Data-Free
   Quantization Through Weight Equalization and Bias Correction"; how far is searched as in Lin et al. 2023, "AWQ:
   Activation-aware Weight Quantization", along exponents from activations alone to weights alone.
-- *Through a Clip* (Relu6) a channel can only grow, and only while it stays below the ceiling: twice what was seen
+- *Through a Clip* (Relu6) a channel can only grow, and only while it stays below the ceiling: three times what was seen
   must fit, a channel that was ever cut off stays. A value past that, were it to come, saturates, as it would
   anyway past its calibrated range.
 - *Shifting* takes each channel's mean off where no Relu and no padding stands between: the linear bottlenecks of MobileNetV2.
@@ -30,7 +30,7 @@ from edgekit.quantize.spread import Samples, Spread, spreads
 
 __all__ = ["equalise"]
 
-HEADROOM = 2.0
+HEADROOM = 3.0
 """How many times the largest value seen must stay below a Clip's ceiling. Measured: ``docs/benchmarks.md``."""
 
 _GAIN_MIN = 0.9

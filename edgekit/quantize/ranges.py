@@ -1,4 +1,4 @@
-"""Choose the interval of an activation from its histogram: four methods, one table.
+"""Choose the interval of an activation from its histogram: four methods, one table, and the best of them.
 
 ``calibrate`` calls ``choose_range``; ``bench/ranges.py`` measures the methods against each other,
 which is what the default rests on.
@@ -7,58 +7,100 @@ which is what the default rests on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.graph import Array
-from edgekit.plan import Range
+from edgekit.plan import ASYMMETRIC, INT8_MAX, INT8_MIN, Range, Scheme
 from edgekit.quantize.histogram import Histogram
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "Method", "choose_range"]
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
+Method = Literal["auto", "minmax", "percentile", "entropy", "mse"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
-DEFAULT_METHOD: Method = "mse"
-"""The one with the best worst case in ``docs/benchmarks.md``: best output SQNR on three of four networks,
-and on the fourth (resnet20, where entropy and minmax are better) 0.5 dB behind; minmax is up to 0.7,
-entropy 1.6 and percentile 2.1 dB behind the best."""
+DEFAULT_METHOD: Method = "auto"
+"""Best output SQNR of the five on four networks, or within 0.1 dB of it: ``docs/benchmarks.md``."""
 
 PERCENTILE = 99.99
 """Share of the values inside the range. Wu et al. 2020, "Integer Quantization for Deep Learning
 Inference: Principles and Empirical Evaluation", table 5: of 99.9, 99.99, 99.999 and 99.9999 the
 one with the best worst case on convolutional networks."""
 
-_LEVELS = 256
 _STEPS = 64  # candidate bounds per side and sweep
 _SWEEPS = 3
-_LEAST_BINS = 2 * _LEVELS
 
 
-def choose_range(histogram: Histogram, method: Method) -> Range:
-    """Return the interval ``method`` prefers; it always holds 0.0.
+class _Grid(NamedTuple):
+    """The integers 0..top, of which ``zero`` stands for 0.0."""
+
+    scale: float
+    zero: float
+    top: int
+
+    def levels(self, values: Array) -> Array:
+        """Return the integers that values are rounded to."""
+        found: Array = np.clip(np.rint(values / self.scale) + self.zero, 0, self.top)
+        return found
+
+    def error(self, values: Array, counts: Array) -> float:
+        """Return the sum of the squared errors of values, each so many times."""
+        miss = values - (self.levels(values) - self.zero) * self.scale
+        return float(counts @ (miss * miss))
+
+
+def _grid(lo: float, hi: float, scheme: Scheme) -> _Grid:
+    """Return the grid that a runtime lays over an interval that holds zero."""
+    if scheme.symmetric:
+        return _Grid(max(-lo, hi) / INT8_MAX, INT8_MAX, 2 * INT8_MAX)
+    scale = (hi - lo) / (INT8_MAX - INT8_MIN)
+    return _Grid(scale, float(np.rint(-lo / scale)), INT8_MAX - INT8_MIN)
+
+
+def choose_range(histogram: Histogram, method: Method, scheme: Scheme = ASYMMETRIC, *, whole: bool = False) -> Range:
+    """Return the interval ``method`` prefers for the grid of a scheme; it always holds 0.0.
 
     - ``minmax``: everything seen. No clipping error, coarse levels where outliers are rare.
     - ``percentile``: cuts 0.005 % of the values on either side, never past zero.
     - ``entropy``: least Kullback-Leibler divergence between the values and their 8-bit image.
     - ``mse``: least expected squared error of rounding and clipping together.
+    - ``auto``: whichever of minmax, percentile and mse has the least squared error on this tensor; minmax where ``whole``.
+
+    Parameters
+    ----------
+    whole
+        The tensor enters or leaves the network: what is cut off there is lost to the user, however rare it is.
     """
-    chooser = _CHOOSERS.get(method)
-    if chooser is None:
+    if method not in METHODS:
         raise UsageError(f"unknown calibration method {method!r}; there are: {', '.join(METHODS)}")
-    lo, hi = chooser(histogram)
+    if method == "auto":
+        method, (lo, hi) = _least_error(histogram, scheme, ["minmax"] if whole else ["minmax", "percentile", "mse"])
+    else:
+        lo, hi = _CHOOSERS[method](histogram, scheme)
     return Range(lo=float(min(lo, 0.0)), hi=float(max(hi, 0.0)), method=method)
 
 
-def _minmax(histogram: Histogram) -> tuple[float, float]:
-    return histogram.lo, histogram.hi
+def _least_error(histogram: Histogram, scheme: Scheme, methods: Sequence[Method]) -> tuple[Method, tuple[float, float]]:
+    centres, counts = _occupied(histogram)
+
+    def error(method: Method) -> float:
+        lo, hi = found[method]
+        return _grid(lo, hi, scheme).error(centres, counts) if lo < hi else 0.0
+
+    found = {method: _CHOOSERS[method](histogram, scheme) for method in methods}
+    best = min(methods, key=error)
+    return best, found[best]
 
 
-def _percentile(histogram: Histogram) -> tuple[float, float]:
+def _minmax(histogram: Histogram, _: Scheme) -> tuple[float, float]:
+    return min(histogram.lo, 0.0), max(histogram.hi, 0.0)
+
+
+def _percentile(histogram: Histogram, _: Scheme) -> tuple[float, float]:
     """Cut the tail on each side at bin resolution; a side that zero bounds has no tail."""
     tail = histogram.total * (1.0 - PERCENTILE / 100.0) / 2.0
     counts, edges = _with_zeros(histogram)
@@ -66,7 +108,7 @@ def _percentile(histogram: Histogram) -> tuple[float, float]:
     first = int(np.searchsorted(below, tail, side="right"))
     above = np.cumsum(counts[::-1])
     last = counts.size - 1 - int(np.searchsorted(above, tail, side="right"))
-    return max(histogram.lo, float(edges[first])), min(histogram.hi, float(edges[last + 1]))
+    return min(max(histogram.lo, float(edges[first])), 0.0), max(min(histogram.hi, float(edges[last + 1])), 0.0)
 
 
 def _with_zeros(histogram: Histogram) -> tuple[Array, Array]:
@@ -76,7 +118,7 @@ def _with_zeros(histogram: Histogram) -> tuple[Array, Array]:
     return counts, (histogram.first + np.arange(counts.size + 1)) * histogram.width
 
 
-def _mse(histogram: Histogram) -> tuple[float, float]:
+def _mse(histogram: Histogram, scheme: Scheme) -> tuple[float, float]:
     """Search pairs of bounds for the least squared error of the values, bin by bin.
 
     Clipping per channel or tensor by squared error: Banner et al. 2019, "Post-training 4-bit
@@ -84,18 +126,10 @@ def _mse(histogram: Histogram) -> tuple[float, float]:
     "Low-bit Quantization of Neural Networks for Efficient Inference"; both sides are searched.
     """
     centres, counts = _occupied(histogram)
-    weights = counts.astype(np.float64)
-
-    def error(lo: float, hi: float) -> float:
-        scale, zero_point = _grid(lo, hi)
-        level = np.clip(np.rint(centres / scale) + zero_point, 0, _LEVELS - 1)
-        miss = centres - (level - zero_point) * scale
-        return float(weights @ (miss * miss))
-
-    return _search(histogram, error)
+    return _search(histogram, lambda lo, hi: _grid(lo, hi, scheme).error(centres, counts), scheme)
 
 
-def _entropy(histogram: Histogram) -> tuple[float, float]:
+def _entropy(histogram: Histogram, scheme: Scheme) -> tuple[float, float]:
     """Search pairs of bounds for the least Kullback-Leibler divergence.
 
     S. Migacz, "8-bit Inference with TensorRT", GTC 2017: clipped values count in the outermost bins
@@ -111,21 +145,22 @@ def _entropy(histogram: Histogram) -> tuple[float, float]:
         # The bins that hold the bounds are inside: a Clip piles its values up in just these.
         first = max(0, math.floor(lo / histogram.width) - histogram.first)
         end = min(centres.size, math.floor(hi / histogram.width) - histogram.first + 1)
-        if end - first < min(_LEAST_BINS, centres.size):
+        grid = _grid(lo, hi, scheme)
+        used = math.ceil((hi - lo) / grid.scale)
+        if end - first < min(2 * used, centres.size):
             return math.inf
         source = counts[first:end]
         reference = source.copy()
         reference[0] += counts[:first].sum()
         reference[-1] += counts[end:].sum()
-        scale, zero_point = _grid(lo, hi)
-        level = np.clip(np.rint(centres[first:end] / scale) + zero_point, 0, _LEVELS - 1).astype(np.intp)
+        level = grid.levels(centres[first:end]).astype(np.intp)
         full = source > 0
-        mass = np.bincount(level, weights=source, minlength=_LEVELS)
-        share = np.bincount(level, weights=full, minlength=_LEVELS)
+        mass = np.bincount(level, weights=source, minlength=grid.top + 1)
+        share = np.bincount(level, weights=full, minlength=grid.top + 1)
         image = np.where(full, (mass / np.maximum(share, 1.0))[level], 0.0)
         return _kl(reference, image)
 
-    return _search(histogram, divergence)
+    return _search(histogram, divergence, scheme)
 
 
 def _kl(p: Array, q: Array) -> float:
@@ -143,33 +178,35 @@ def _smooth(distribution: Array, epsilon: float = 1e-7) -> Array:
 
 def _occupied(histogram: Histogram) -> tuple[Array, Array]:
     full = histogram.counts > 0
-    return histogram.centres[full], histogram.counts[full]
+    return histogram.centres[full], histogram.counts[full].astype(np.float64)
 
 
-def _grid(lo: float, hi: float) -> tuple[float, float]:
-    """Return (scale, zero point) of 0..255 over an interval that holds zero."""
-    scale = (hi - lo) / (_LEVELS - 1)
-    return scale, float(np.rint(-lo / scale))
-
-
-def _search(histogram: Histogram, cost: Callable[[float, float], float]) -> tuple[float, float]:
+def _search(histogram: Histogram, cost: Callable[[float, float], float], scheme: Scheme) -> tuple[float, float]:
     """Minimise over pairs of bounds inside the seen interval: both ends in turn, then finer.
 
     A joint shrink of both ends comes first: heavy tails on both sides make a valley along which
-    neither end alone gets better.
+    neither end alone gets better. Where one scale serves both sides, only the wider end moves, and the other follows.
     """
     lo, hi = min(histogram.lo, 0.0), max(histogram.hi, 0.0)
     if hi <= lo or not histogram.counts.any():
         return lo, hi
     full = (lo, hi)
+
+    def pair(bound: float, side: int) -> tuple[float, float]:
+        if scheme.symmetric:
+            return max(full[0], -abs(bound)), min(full[1], abs(bound))
+        return (bound, hi) if side == 0 else (lo, bound)
+
+    wider = 0 if -lo > hi else 1
     best = cost(lo, hi)
     for factor in np.linspace(0.02, 1.0, _STEPS):
-        found = cost(full[0] * factor, full[1] * factor)
+        both = pair(full[wider] * factor, wider) if scheme.symmetric else (full[0] * factor, full[1] * factor)
+        found = cost(*both)
         if found < best:
-            best, lo, hi = found, full[0] * factor, full[1] * factor
+            best, (lo, hi) = found, both
     reach = 0.5
     for _ in range(_SWEEPS):
-        for side in (0, 1):
+        for side in (wider,) if scheme.symmetric else (0, 1):
             base = (lo, hi)[side]
             if base == 0.0:
                 continue
@@ -177,15 +214,15 @@ def _search(histogram: Histogram, cost: Callable[[float, float], float]) -> tupl
                 bound = base * factor
                 if abs(bound) > abs(full[side]):
                     continue
-                pair = (bound, hi) if side == 0 else (lo, bound)
-                found = cost(*pair)
+                tried = pair(bound, side)
+                found = cost(*tried)
                 if found < best:
-                    best, (lo, hi) = found, pair
+                    best, (lo, hi) = found, tried
         reach /= 4.0
     return lo, hi
 
 
-_CHOOSERS: dict[str, Callable[[Histogram], tuple[float, float]]] = {
+_CHOOSERS: dict[Method, Callable[[Histogram, Scheme], tuple[float, float]]] = {
     "minmax": _minmax,
     "percentile": _percentile,
     "entropy": _entropy,

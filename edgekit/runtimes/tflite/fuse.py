@@ -4,6 +4,7 @@
 - ``Relu`` and ``Clip`` become the attribute ``clip`` = (lo, hi) of the node in front when it is alone
   in reading it, else a ``Clip`` node with that attribute.
 - A constant added behind a ``MatMul`` becomes its bias (third input).
+- A ``Gemm`` reads and makes rows of more dimensions, where a ``Reshape`` around it did nothing but count them as one.
 
 The result is for ``params`` and the lowering alone: it is not valid ONNX. Called by ``emit``.
 """
@@ -15,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.graph import Graph, Node
-from edgekit.pattern import reduced_axes, sole_reader
+from edgekit.pattern import reduced_axes, sole_reader, without_dead
 
 __all__ = ["WITH_ACTIVATION", "conv_padding", "fuse", "hosts"]
 
@@ -29,7 +30,7 @@ _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "
 
 def fuse(graph: Graph) -> Graph:
     """Apply all rewrites; node names and the names of remaining tensors stay."""
-    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _fuse_clips):
+    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _unfold_rows, _fuse_clips):
         graph = rewrite(graph)
     return graph
 
@@ -109,6 +110,28 @@ def _fuse_bias(graph: Graph) -> Graph:
                 gone.add(reader.name)
         kept.append(node)
     return graph.with_nodes(kept)
+
+
+def _unfold_rows(graph: Graph) -> Graph:
+    """FULLY_CONNECTED multiplies along the last axis, whatever the others are."""
+    gone: set[str] = set()
+    kept = []
+    for node in graph.nodes:
+        if node.name in gone:
+            continue
+        if node.op == "Gemm" and not node.attrs.get("transA"):
+            maker = graph.producers.get(node.inputs[0])
+            width = graph.shapes[node.inputs[0]][-1]
+            rows = graph.shapes[maker.inputs[0]] if maker is not None and maker.op == "Reshape" else ()
+            if maker is not None and len(rows) > 1 and rows[-1] == width:
+                node = replace(node, inputs=(maker.inputs[0], *node.inputs[1:]))
+            reader = sole_reader(graph, node.outputs[0])
+            made = (*graph.shapes[node.inputs[0]][:-1], graph.shapes[node.outputs[0]][-1])
+            if reader is not None and reader.op == "Reshape" and graph.shapes[reader.outputs[0]] == made:
+                node = replace(node, outputs=reader.outputs)
+                gone.add(reader.name)
+        kept.append(node)
+    return without_dead(graph.with_nodes(kept))
 
 
 def _fuse_clips(graph: Graph) -> Graph:

@@ -78,14 +78,16 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
             )
         bias = np.broadcast_to(beta * constant.reshape(-1), (out,))
     rank = len(e.graph.shapes[name])
-    layout = last(e.layout(name), rank - 1, rank)
+    # Rows of more dimensions may stand in any order, unless they are counted as one behind (``fuse``).
+    same = len(e.graph.shapes[node.outputs[0]]) == rank
+    layout = last(e.layout(name), rank - 1, rank) if same else ONNX
     if name in e.flat:
         values = _for_flat(values, *e.flat[name])
     source = e.read(name, layout)
     inputs = [source, *write_filter(e, node, values, 0, scales, bias, e.params[name])]
 
     def write(target: int, fused: int) -> None:
-        e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=rank > 2)
+        e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=same and rank > 2)
 
     clipped(e, node, layout, write)
 

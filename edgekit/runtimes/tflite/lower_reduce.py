@@ -1,4 +1,4 @@
-"""Reductions: means, sums, products and extremes over any axes."""
+"""Reductions: means, sums, products and extremes over any axes; and running sums."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import axis_in, reduced
-from edgekit.runtimes.tflite.operator import Operator
+from edgekit.runtimes.tflite.layout import ONNX, axis_in, reduced
+from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -25,8 +25,19 @@ def _reduce(code: str) -> Callable[[Emission, Node], None]:
     return lower
 
 
+def _running_sum(e: Emission, node: Node) -> None:
+    name, out = node.inputs[0], node.outputs[0]
+    if e.dtype(out) == "int8":
+        raise Unsupported("TFLite has no int8 CUMSUM", fix="keep this node in float")
+    axis = int(e.weight(node.inputs[1]).reshape(())) % len(e.graph.shapes[name])
+    inputs = [e.read(name, ONNX), e.integers("axis", axis)]
+    options = {key: bool(node.attrs.get(key, 0)) for key in ("exclusive", "reverse")}
+    e.op("CUMSUM", inputs, [e.declare(out, ONNX)], "CumsumOptions", **options)
+
+
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
+        "CumSum": Operator(_running_sum),
         # Of the int8 kernels, MEAN and SUM rescale.
         "ReduceMax": Operator(_reduce("REDUCE_MAX"), same_scale=True, moves=True),
         "ReduceMean": Operator(_reduce("MEAN"), light=True),

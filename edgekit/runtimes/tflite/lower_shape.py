@@ -44,9 +44,11 @@ def _feeds_images(e: Emission, name: str) -> bool:
 def _feeds_matrices(e: Emission, node: Node) -> bool:
     """Tell whether a node flattens an image for constant matrices alone: those can be reordered instead."""
     before, out = e.graph.shapes[node.inputs[0]], node.outputs[0]
-    readers = e.graph.consumers.get(out, ())
+    readers, layout = e.graph.consumers.get(out, ()), e.layout(node.inputs[0])
     return (
-        e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
+        # Rows must be rows in the file too.
+        (before[0] == 1 or not layout or layout[0] == 0)
+        and e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
         and out not in {spec.name for spec in e.graph.outputs}
         and all(
             reader.op in ("Gemm", "MatMul")

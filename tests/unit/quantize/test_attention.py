@@ -71,4 +71,4 @@ def test_scores_without_a_mask_keep_their_range() -> None:
     body = f"{SCORES} w = Add(s, bias) {LAST}"
     graph = normalise(model(body, {"a": normal(8, 8), "b": normal(8, 8), "bias": normal(6, 6)}, x="float[N,6,8] x"))
     feeds = [{"x": normal(1, 6, 8)} for _ in range(8)]
-    assert {one.method for one in calibrate(graph, feeds, total=8, dataset_sha256=None).ranges.values()} == {"mse"}
+    assert {one.method for one in calibrate(graph, feeds, total=8, method="mse", dataset_sha256=None).ranges.values()} == {"mse"}

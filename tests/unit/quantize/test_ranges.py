@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as npst
 
 from edgekit.errors import UsageError
 from edgekit.graph import Array
+from edgekit.plan import Range, Scheme, symmetric_int8
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.ranges import DEFAULT_METHOD, METHODS, Method, choose_range
 
@@ -98,3 +99,45 @@ def test_an_unknown_method_lists_the_known() -> None:
 
 def test_the_default_is_a_method() -> None:
     assert DEFAULT_METHOD in METHODS
+
+
+SYMMETRIC = Scheme(symmetric=True)
+
+
+def symmetric_error(values: Array, bound: float) -> float:
+    scale = symmetric_int8(-bound, bound)
+    return float(np.mean((values - np.clip(np.rint(values / scale), -127, 127) * scale) ** 2))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_one_scale_for_both_sides_has_a_best_range_of_its_own(name: str) -> None:
+    values = SAMPLES[name]
+    chosen = choose_range(Histogram.of(values), "mse", SYMMETRIC)
+    assert values.min() <= chosen.lo <= 0 <= chosen.hi <= values.max()
+    widest = float(np.abs(values).max())
+    best = min(symmetric_error(values, widest * share) for share in np.linspace(0.02, 1, 99))
+    assert symmetric_error(values, max(-chosen.lo, chosen.hi)) <= best * 1.01
+
+
+@pytest.mark.parametrize("scheme", [Scheme(), SYMMETRIC])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_auto_takes_the_method_with_the_least_error_on_each_tensor(name: str, scheme: Scheme) -> None:
+    histogram = Histogram.of(SAMPLES[name])
+    others = {method: choose_range(histogram, method, scheme) for method in METHODS if method != "auto"}
+
+    def error(chosen: Range) -> float:
+        return (
+            symmetric_error(SAMPLES[name], max(-chosen.lo, chosen.hi))
+            if scheme.symmetric
+            else true_error(SAMPLES[name], chosen.lo, chosen.hi)
+        )
+
+    chosen = choose_range(histogram, "auto", scheme)
+    assert chosen == others[chosen.method]  # type: ignore[index]  # one of the methods' names
+    assert error(chosen) <= min(map(error, others.values())) * 1.01
+
+
+def test_auto_keeps_whole_what_enters_or_leaves_the_network() -> None:
+    chosen = choose_range(Histogram.of(OUTLIERS), "auto", whole=True)
+    assert (chosen.lo, chosen.hi, chosen.method) == (-45.0, 60.0, "minmax")
+    assert choose_range(Histogram.of(OUTLIERS), "mse", whole=True) == choose_range(Histogram.of(OUTLIERS), "mse")

@@ -209,6 +209,12 @@ def test_moves(body: str, wanted: list[str], weights: dict[str, Array]) -> None:
     assert ops(checked(model(body, weights, x=MATRIX))) == wanted
 
 
+def test_arithmetic_that_does_nothing_is_gone() -> None:
+    assert ops(checked(model("y = Swish(x)", x=MATRIX, opset=24))) == ["Sigmoid", "Mul"]
+    body = "a = Mul(x, one) b = Div(a, one) c = Add(b, zero) d = Sub(c, zero) y = Sin(d)"
+    assert ops(checked(model(body, scalars(one=1, zero=0), x=MATRIX))) == ["Sin"]
+
+
 def test_a_split_in_a_number_of_parts_states_their_sizes() -> None:
     graph = checked(model("a, b, y = Split<num_outputs=3, axis=-1>(x)", x=MATRIX, opset=18))
     assert graph.nodes[0].attrs == {"axis": 2}
