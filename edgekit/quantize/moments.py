@@ -82,6 +82,7 @@ class Gatherer:
         self._wanted = {layer.node.name: self._draws(layer, samples) for layer in self._layers}
         self._held: dict[str, list[Array]] = {name: [] for name in self._wanted}
         self._held_bytes = 0
+        self._origins: dict[str, Array] = {}
         self._sums: dict[str, Array] = {}
         self._grams: dict[str, list[Array]] = {}
         self._counts = dict.fromkeys(self._wanted, 0)
@@ -109,8 +110,11 @@ class Gatherer:
             self._held[name] = []
             cuts = blocks(layer.taps)
             if name not in self._sums:
+                # Moments about something near the mean: else a large mean would swallow the digits of a small variance.
+                self._origins[name] = drawn.mean(axis=2, keepdims=True)
                 self._sums[name] = np.zeros(drawn.shape[:2], np.float64)
                 self._grams[name] = [np.zeros((layer.groups, c.stop - c.start, c.stop - c.start), np.float32) for c in cuts]
+            drawn -= self._origins[name]
             self._sums[name] += drawn.sum(axis=2, dtype=np.float64)
             for gram, cut in zip(self._grams[name], cuts, strict=True):
                 part = drawn[:, cut]
@@ -122,9 +126,9 @@ class Gatherer:
         """Return the moments of one layer over all samples so far."""
         self._sum()
         name, count = layer.node.name, self._counts[layer.node.name]
-        mean = self._sums[name] / count
+        off = self._sums[name] / count
         covariances = []
         for gram, cut in zip(self._grams[name], blocks(layer.taps), strict=True):
-            part = mean[:, cut]
+            part = off[:, cut]
             covariances.append(gram.astype(np.float64) / count - part[:, :, None] * part[:, None, :])
-        return Moments(mean, tuple(covariances), count)
+        return Moments(off + self._origins[name][..., 0], tuple(covariances), count)

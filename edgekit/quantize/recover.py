@@ -160,16 +160,22 @@ def _treated(graph: Graph, plan: QuantPlan, layer: Layer, seen: Moments, chosen:
     if not (chosen.bias and layer.bias):
         # Nobody takes the mean error away, so it counts.
         moments = tuple(m + seen.mean[:, cut, None] * seen.mean[:, None, cut] for m, cut in zip(moments, cuts, strict=True))
-    steps = np.broadcast_to(
-        np.asarray(scale.scales), rows.shape[1:2] if layer.node.op == "ConvTranspose" else rows.shape[0] * rows.shape[1]
-    )
-    steps = np.broadcast_to(steps.reshape(-1, layer.outputs), rows.shape[:2])
+    steps = _steps(layer, scale)
+    # Of a grouped ConvTranspose, the same output of every group shares a scale.
     if chosen.weight_ranges and scale.axis is not None and (layer.node.op != "ConvTranspose" or layer.groups == 1):
         steps = least_error_scales(rows, np.concatenate([np.einsum("gii->gi", m) for m in moments], axis=1))
         scale = WeightScale(axis=scale.axis, scales=tuple(steps.reshape(-1).tolist()))
-    on_grid = round_rows(rows, steps, moments, cuts) if chosen.rounding else nearest(rows, steps)
+    on_grid = round_rows(rows, steps, moments, cuts, seen.count) if chosen.rounding else nearest(rows, steps)
     shift = np.einsum("got,gt->go", rows - on_grid, seen.mean).reshape(-1)
     return layer.weight_of(on_grid, weight), scale, shift * layer.gain
+
+
+def _steps(layer: Layer, scale: WeightScale) -> Array:
+    """Return the scale of each row: [groups, outputs]."""
+    steps = np.asarray(scale.scales).reshape(1, -1)
+    if layer.groups > 1 and layer.node.op != "ConvTranspose" and scale.axis is not None:
+        steps = steps.reshape(layer.groups, layer.outputs)
+    return np.broadcast_to(steps, (layer.groups, layer.outputs))
 
 
 def _with_constants(graph: Graph, found: Iterable[Layer], constants: Mapping[str, Array], shifts: Mapping[str, Array]) -> Graph:

@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.graph import Array, Graph, Node
 from edgekit.plan import WeightScale
 
-__all__ = ["channel_axis", "least_error_scales", "weight_scales"]
+__all__ = ["channel_axis", "largest_scales", "least_error_scales", "weight_scales"]
 
 _LARGEST_Q = 127.0
 _SHRINKS = np.linspace(1.0, 0.5, 26)
@@ -52,11 +52,17 @@ def weight_scales(graph: Graph) -> dict[str, WeightScale]:
 
 
 def _scale(weight: Array, axis: int | None) -> WeightScale:
-    rest = tuple(i for i in range(weight.ndim) if i != axis)
-    largest = np.abs(weight).max(axis=rest, initial=0.0).astype(np.float64).reshape(-1)
-    # A channel of zeros needs some positive scale; a subnormal one would not survive float32.
-    scales = np.where(largest > np.finfo(np.float32).tiny * _LARGEST_Q, largest / _LARGEST_Q, 1.0 / _LARGEST_Q)
+    channels = 1 if axis is None else weight.shape[axis]
+    scales = largest_scales((weight if axis is None else np.moveaxis(weight, axis, 0)).astype(np.float64).reshape(channels, -1))
     return WeightScale(axis=axis, scales=tuple(scales.tolist()))
+
+
+def largest_scales(rows: Array) -> Array:
+    """Return the scale of each row [..., taps] that cuts none of its weights off."""
+    largest = np.abs(rows).max(axis=-1, initial=0.0)
+    # A channel of zeros needs some positive scale; a subnormal one would not survive float32.
+    scales: Array = np.where(largest > np.finfo(np.float32).tiny * _LARGEST_Q, largest, 1.0) / _LARGEST_Q
+    return scales
 
 
 def least_error_scales(rows: Array, importance: Array) -> Array:
@@ -72,8 +78,7 @@ def least_error_scales(rows: Array, importance: Array) -> Array:
     importance
         [groups, taps]: second moment of what each tap is multiplied by.
     """
-    largest = np.abs(rows).max(axis=-1, initial=0.0)
-    full = np.where(largest > np.finfo(np.float32).tiny * _LARGEST_Q, largest, 1.0) / _LARGEST_Q
+    full = largest_scales(rows)
     best, least = full, np.full(full.shape, np.inf)
     for shrink in _SHRINKS:
         steps = (full * shrink)[..., None]
