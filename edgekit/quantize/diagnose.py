@@ -105,7 +105,7 @@ def diagnose(
             found += [outlier_channel(layer, switched_off), saturation(layer), far_values(layer)]
         if node and layer.precision == "int8":
             found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node, switched_off)]
-            found.append(amplified_rounding(graph, layer, node, by_tensor))
+            found.append(amplified_rounding(graph, layer, node, by_tensor, switched_off))
     return tuple(finding for finding in found if finding)
 
 
@@ -207,7 +207,9 @@ def far_values(layer: Measured) -> Finding | None:
     return Finding("far-values", layer.name, text, f"{other}{KEEP}")
 
 
-def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured]) -> Finding | None:
+def amplified_rounding(
+    graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured], switched_off: Collection[str]
+) -> Finding | None:
     """Most of an ill sum's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
     error, signal = float(layer.alone.sum()), float(layer.signal.sum())
     rest = error - layer.weights - layer.stored
@@ -221,7 +223,7 @@ def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Map
         f"{_share(layer, rest)} of its error is the rounding of what it reads, {10 * math.log10(rest / signal / max(read, 1e-30)):.0f} dB "
         "less in proportion there: the terms that it adds up cancel, or a clamp leaves little of them"
     )
-    return Finding("amplified-rounding", layer.name, text, KEEP)
+    return Finding("amplified-rounding", layer.name, text, _switch_on(switched_off, "balance", "equalise"))
 
 
 def _unmoved(graph: Graph, name: str) -> str:
