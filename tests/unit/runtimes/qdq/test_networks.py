@@ -38,7 +38,7 @@ NETWORKS = {
     "squeeze_excite": Wanted(32, 33, "Div"),
     "lstm_classifier": Wanted(49, 48, "LSTM Transpose Reshape"),
     "gru_classifier": Wanted(39, 40, "GRU Transpose Reshape ReduceMean"),
-    "detector": Wanted(39, 39, "Softmax Add Sub Mul Div Sigmoid Concat"),
+    "detector": Wanted(39, 39, "Softmax Add Sub Mul Div Sigmoid Concat Split Reshape Transpose"),
     "grid_detector": Wanted(35, 34, "Add Mul Sigmoid Concat Split Reshape"),
     "encoder": Wanted(33, 32, "Add Sub Mul Div Cast Gelu LayerNormalization ReduceSum Reshape Softmax"),
 }

@@ -194,6 +194,18 @@ class TestBorders:
         wanted, got = np.concatenate(file.float_run()), np.concatenate(file.run("ORT_ENABLE_ALL"))
         assert sqnr_db([wanted[:, 4:]], [got[:, 4:]]) > 30, "scores beside boxes fifty times as large"
 
+    def test_parts_of_an_output_keep_their_own_scales(self) -> None:
+        """Two convolutions alone: the plan has the concatenation in int8, and nobody reads it so."""
+        file = written("a = Conv(x, w) b = Conv(x, v) y = Concat<axis = 1>(a, b)", w=200 * W, v=V)
+        assert {file.reads(file.the("Concat"), slot) for slot in (0, 1)} == {"DequantizeLinear"}
+        wanted, got = np.concatenate(file.float_run()), np.concatenate(file.run("ORT_ENABLE_ALL"))
+        assert sqnr_db([wanted[:, 4:]], [got[:, 4:]]) > 30
+
+    def test_what_is_float_stays_exact_for_those_who_read_it_so(self) -> None:
+        file = written("n = Tanh(x) f = Transpose<perm = [0, 1, 3, 2]>(n) a = Conv(f, w) s = Exp(f) y = Concat<axis = 1>(a, s)", w=W)
+        assert file.reads(file.the("Exp"), 0) == "Transpose"
+        assert file.reads(file.the("Transpose"), 0) == "Tanh"
+
     def test_inputs_and_outputs_are_those_of_the_float_model(self) -> None:
         file = between("relu")
         made = OnnxRuntime().emit(file.graph, file.plan, io_dtype="float32", layout="as-is")
