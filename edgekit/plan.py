@@ -52,7 +52,8 @@ ASYMMETRIC = Scheme()
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The interval of real values an activation tensor may take; outside it saturates.
 
-    ``method`` names what chose it: ``"minmax"``, ``"percentile"``, ``"entropy"``, ``"mse"``.
+    ``method`` names what chose it: ``"minmax"``, ``"percentile"``, ``"entropy"``, ``"mse"``; or
+    ``"softmax"``: what lies below is a masked score, and nothing to the Softmax that reads it.
     """
 
     lo: float

@@ -41,7 +41,7 @@ class DatasetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CalibrationSection(DatasetSection, frozen=True, forbid_unknown_fields=True):
-    method: Literal["minmax", "percentile", "entropy", "mse"] | None = None
+    method: Literal["auto", "minmax", "percentile", "entropy", "mse"] | None = None
 
 
 class QuantizeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,14 +13,22 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TIERS = ("sshd", "tflite214", "models", "arm64", "vm", "hardware")
+TIERS = ("sshd", "tflite214", "tensorrt", "models", "arm64", "vm", "hardware")
 
 # Read before the home is moved away.
 _MADE_DATA = Path(os.environ.get("EDGEKIT_MADE_DATA") or Path.home() / ".cache" / "edgekit-test-data")
 _SHARED_DATA = Path(os.environ.get("EDGEKIT_TEST_DATA") or ROOT.parent / "shared" / "data")
 _REQUIRED = frozenset(os.environ.get("EDGEKIT_REQUIRE_TIERS", "").replace(",", " ").split())
 _FOR_TESTS = frozenset(
-    {"EDGEKIT_MADE_DATA", "EDGEKIT_PYTHON", "EDGEKIT_REQUIRE_TIERS", "EDGEKIT_TEST_DATA", "EDGEKIT_TFLITE_RUNTIME_PYTHON", "EDGEKIT_VENV"}
+    {
+        "EDGEKIT_MADE_DATA",
+        "EDGEKIT_PYTHON",
+        "EDGEKIT_REQUIRE_TIERS",
+        "EDGEKIT_TENSORRT_RTX_PYTHON",
+        "EDGEKIT_TEST_DATA",
+        "EDGEKIT_TFLITE_RUNTIME_PYTHON",
+        "EDGEKIT_VENV",
+    }
 )
 
 # A slow machine is no failure. In CI the examples are the same each time, so that red means the change, not the dice.

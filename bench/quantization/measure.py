@@ -118,7 +118,7 @@ class Bench:
         job.write(folder / "job.json")
         wall_s = process.run(python, "launch", [str(folder / "job.json"), str(folder / "answer.json")], folder / "log")
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-        (folder / "float.onnx").unlink()
+        _tidy(folder)
         artifact = answer.pop("artifact")
         return Cost(wall_s=wall_s, **answer), Path(artifact) if artifact else None
 
@@ -173,6 +173,15 @@ class Bench:
 
 def _python(environment: str | None, cache: Path) -> Path:
     return python_of(environment, cache) if environment else Path(sys.executable)
+
+
+def _tidy(folder: Path) -> None:
+    """Leave the artifact and what tells how it came about."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.stem not in ("answer", "artifact", "edgekit", "job", "log", "report"):
+            path.unlink()
 
 
 def _identity(artifact: Path) -> dict[str, Any]:

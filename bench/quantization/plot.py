@@ -35,8 +35,8 @@ def points(results: Path, model: str, samples: int) -> list[dict[str, Any]]:
         {
             "peer": PEERS[found.peer].title,
             "edgekit": PEERS[found.peer].is_edgekit,
-            "seconds": found.median(lambda cost: cost.seconds),
-            "peak_mib": found.median(lambda cost: cost.peak_mib),
+            "seconds": found.median("seconds"),
+            "peak_mib": found.median("peak_mib"),
             "disagreement": found.score.disagreement,
         }
         for found in results_of(results, model, samples)

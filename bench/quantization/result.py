@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ class Cost:
     ----------
     seconds
         From the call to the file: reading the model and the samples, calibrating, quantizing, writing.
+    cpu_s
+        What all cores together spent on that: it says more than the clock does on a busy machine.
     import_s, wall_s
         Loading the peer, before that; and the whole process, from its start to its end.
     peak_mib
@@ -29,6 +31,7 @@ class Cost:
     """
 
     seconds: float
+    cpu_s: float
     import_s: float
     wall_s: float
     peak_mib: float
@@ -64,9 +67,9 @@ class Result:
     error: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def median(self, what: Callable[[Cost], float]) -> float | None:
-        values = sorted(map(what, self.costs))
-        return values[len(values) // 2] if values else None
+    def median(self, field: str) -> float:
+        """Return the median of a field of the costs, of which there must be some."""
+        return float(statistics.median(getattr(cost, field) for cost in self.costs))
 
 
 def read(path: Path) -> Result | None:

@@ -32,6 +32,7 @@ channel. Files are judged in their own runtime with its default options, on samp
 - *Disagreement*: samples whose class is not the float model's, right or wrong.
 - *SQNR*: power of the float outputs over that of the error.
 - *Seconds*: from the call to the file: reading model and samples, calibrating, quantizing, writing. Loading the peer is not in it.
+- *CPU s*: what all cores spent on that together.
 - *Peak*: the most memory its process had resident, libraries and all.
 - *Latency*: INT8 over float in the same runtime, one thread, runs interleaved, median of the ratios round by round.
 """
@@ -51,12 +52,12 @@ _MEMORY = """\
 | peer | seconds, {few:,} | seconds, {many:,} | peak MiB, {few:,} | peak MiB, {many:,} | peak ratio |
 |---|---:|---:|---:|---:|---:|
 """
-_COLUMNS = "| model | peer | top-1, % | lost | disagreement, % | SQNR, dB | seconds | peak, MiB | file, MB | latency |"
+_COLUMNS = "| model | peer | top-1, % | lost | disagreement, % | SQNR, dB | seconds | CPU s | peak, MiB | file, MB | latency |"
 
 
 def document(folder: Path, samples: int) -> str:
     """Return the page: what it says, the table, TFLite beside TFLite, memory, versions."""
-    table = [_COLUMNS, "|---|---|" + "---:|" * 8, *(row for model in CASES for row in _rows(folder, model, samples))]
+    table = [_COLUMNS, "|---|---|" + "---:|" * 9, *(row for model in CASES for row in _rows(folder, model, samples))]
     parts = [_HEAD, _machine(samples), "\n".join(table), "\n![disagreement and cost](quantization.svg)\n"]
     return "\n".join([*parts, *_tflite(folder), *_memory(folder), _versions()])
 
@@ -77,15 +78,17 @@ def _rows(folder: Path, model: str, samples: int) -> Iterator[str]:
     known = results_of(folder, model, samples)
     scores = [found.score for found in known if found.score]
     if scores:
-        yield f"| **{CASES[model].title}** ({scores[0].samples:,}) | float | {scores[0].float_top1:.2f} | | | | | | | |"
+        yield f"| **{CASES[model].title}** ({scores[0].samples:,}) | float | {scores[0].float_top1:.2f} | | | | | | | | |"
     for found in known:
         yield f"| | {PEERS[found.peer].title} | {' | '.join(_cells(folder, found))} |"
 
 
 def _cells(folder: Path, found: Result) -> list[str]:
     judged, peer = found.score, PEERS[found.peer]
-    seconds, peak = found.median(lambda cost: cost.seconds), found.median(lambda cost: cost.peak_mib)
-    costs = [f"{seconds:.1f}" if seconds is not None else "", f"{peak:,.0f}" if peak is not None else ""]
+    costs = [""] * 3
+    if found.costs:
+        seconds, cpu_s, peak = map(found.median, ("seconds", "cpu_s", "peak_mib"))
+        costs = [f"{seconds:.1f}", f"{cpu_s:.1f}", f"{peak:,.0f}"]
     if judged is None:
         return [found.error or "", "", "", "", *costs, "", ""]
     taken = latencies(folder, found.model, str(peer.runtime))

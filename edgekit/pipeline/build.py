@@ -147,7 +147,7 @@ def build(
         taints=() if material.calibration else ("calibrated on random data",),
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *notes))
+    return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *notes, *chosen.notes))
 
 
 def _check_preprocessing(material: Material, progress: Progress) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def debug(
     with tempfile.TemporaryDirectory(prefix="edgekit-debug-") as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=Path(scratch), progress=progress)
         recovered, notes = quantize(material, project, runtime, progress=progress)
-        return _explain(material, recovered, samples, notes, progress)
+        return _explain(project, material, recovered, samples, notes, progress)
 
 
 def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int = SAMPLES, progress: Progress = silent) -> Explanation:
@@ -101,7 +101,7 @@ def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int
         material = gather(project, folder, runtime, model_path=path, scratch=Path(scratch), allow_random=is_random, progress=progress)
         _check_same(bundle, plan, material)
         recovered = requantize(material, plan, progress=progress)
-        return _explain(material, recovered, samples, (), progress)
+        return _explain(project, material, recovered, samples, (), progress)
 
 
 def _check_same(bundle: Bundle, plan: QuantPlan, material: Material) -> None:
@@ -113,13 +113,13 @@ def _check_same(bundle: Bundle, plan: QuantPlan, material: Material) -> None:
     if declared != built:
         changed = sorted(key for key in {*declared, *built} if declared.get(key) != built.get(key))
         raise InputError(f"the bundle was built with another [preprocess]: {', '.join(changed)} differ", fix=again)
-    # Ranges stand in the plan; weights that were rounded by samples must be rounded again.
-    known = material.calibration.sha256 if material.calibration else None
-    if plan.recovery and known != plan.dataset_sha256:
+    if (material.calibration.sha256 if material.calibration else None) != plan.dataset_sha256:
         raise InputError("the bundle was calibrated with other samples than [calibration] names now", fix=again)
 
 
-def _explain(material: Material, recovered: Recovered, samples: int, notes: tuple[str, ...], progress: Progress) -> Explanation:
+def _explain(
+    project: Project, material: Material, recovered: Recovered, samples: int, notes: tuple[str, ...], progress: Progress
+) -> Explanation:
     graph, plan = recovered.original, recovered.plan
     count = min(samples, len(material.evaluation))
     measured = compare(graph, recovered.graph, plan, _spread(material, count), total=count, progress=progress)
@@ -127,12 +127,13 @@ def _explain(material: Material, recovered: Recovered, samples: int, notes: tupl
     gains = _gains(material, recovered, measured, outputs, count, progress)
     checked = canary(graph, material.feed, material.evaluation, samples_max=CANARY_SAMPLES, progress=progress)
     warned = finding(checked) if checked else None
+    switched_off = [key for key, is_on in msgspec.structs.asdict(project.quantize).items() if not is_on]
     order = sorted(range(len(measured)), key=lambda place: -measured[place].noise)
     return Explanation(
         samples=count,
         outputs=outputs,
         layers=tuple(_layer(place, measured[place], plan, gains) for place in order),
-        findings=((warned,) if warned else ()) + diagnose(graph, plan, measured, gains),
+        findings=((warned,) if warned else ()) + diagnose(graph, plan, measured, gains, switched_off),
         preprocessing=checked,
         notes=notes,
     )

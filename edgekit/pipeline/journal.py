@@ -33,29 +33,39 @@ class Journal:
     Parameters
     ----------
     folder
-        Where journals are; made if need be.
+        Where journals are; made if need be. None keeps the memory for this process alone.
     identity
         What a trial depends on: digests of plan, evaluation set and promise, versions of the tools.
     resume
         Go on from what an earlier search of the same identity left; else that is deleted.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str], *, resume: bool) -> None:
-        self.path = folder / f"search-{sha256_bytes(msgspec.json.encode(dict(identity), order='sorted'))[:32]}.jsonl"
+    def __init__(self, folder: Path | None, identity: Mapping[str, str], *, resume: bool) -> None:
         self._trials: dict[frozenset[str], Trial] = {}
         self._steps: list[Step] = []
+        self.path: Path | None = None
+        if folder is None:
+            return
+        self.path = folder / f"search-{sha256_bytes(msgspec.json.encode(dict(identity), order='sorted'))[:32]}.jsonl"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if resume:
                 self._load()
             else:
                 self.path.unlink(missing_ok=True)
+            # What cannot be written is better known before hours of work than after.
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}: the search cannot keep its journal", fix="set XDG_CACHE_HOME") from error
 
     def _load(self) -> None:
         """Read what is whole; a line that a crash broke off is cut away, so that the next one starts afresh."""
-        if not self.path.exists():
+        if self.path is None or not self.path.exists():
             return
         whole = 0
         with self.path.open("rb") as file:
@@ -101,9 +111,12 @@ class Journal:
 
     def close(self) -> None:
         """Forget the search: it is done."""
-        self.path.unlink(missing_ok=True)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def _append(self, line: _Line) -> None:
+        if self.path is None:
+            return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with os.fdopen(os.open(self.path, flags, 0o600), "ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")

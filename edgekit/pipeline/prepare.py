@@ -44,7 +44,7 @@ def even_out(graph: Graph, project: Project, runtime: Runtime, samples: Samples,
         onnxruntime does not run the graph on the samples.
     """
     if project.quantize.balance:
-        graph = balance(graph, samples(), {name for name, found in runtime.support(graph).items() if found.precision != "int8"})
+        graph = balance(graph, samples, {name for name, found in runtime.support(graph).items() if found.precision != "int8"})
     if project.quantize.equalise:
         graph = equalise(graph, samples, progress=progress)
     return graph

@@ -81,8 +81,9 @@ def requantize(material: Material, plan: QuantPlan, *, progress: Progress = sile
     graph = material.graph
     if plan.graph_sha256 != graph.sha256:
         raise InputError(
-            f"the plan is of another graph ({plan.graph_sha256[:12]}) than this edgekit makes of the model ({graph.sha256[:12]})",
-            fix="edgekit build makes a bundle with this edgekit",
+            f"the plan is of another graph ({plan.graph_sha256[:12]}) than is made of the model here ({graph.sha256[:12]}): "
+            "[quantize], shapes under [model], or the versions of edgekit, numpy and onnxruntime are others",
+            fix="edgekit build makes a bundle with what is here",
         )
     options = Recovery(**{name: name in plan.recovery for name in Recovery.__dataclass_fields__})
     return recover(graph, plan, material.samples, options=options, progress=progress)

@@ -17,6 +17,7 @@ import platformdirs
 from edgekit._version import __version__
 from edgekit.accuracy import accuracy_measurements
 from edgekit.digest import sha256_bytes
+from edgekit.errors import InputError
 from edgekit.graph import Graph
 from edgekit.measurement import Findings, Verdict
 from edgekit.operations import macs
@@ -42,13 +43,14 @@ RANKING_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Chosen:
-    """The plan that will be built, and all it was chosen among."""
+    """The plan that will be built, all it was chosen among, and what the user should know beside."""
 
     plan: QuantPlan
     artifact: Artifact
     answers: Answers
     findings: Findings
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Judge:
@@ -95,7 +97,7 @@ class Judge:
         mixed = self.with_float(kept, why)
         artifact = self._runtime.emit(mixed.graph, mixed.plan, **self._border)
         found = answers(artifact, self.reference, progress=self._progress)
-        return Chosen(mixed.plan, artifact, found, self._findings(found), ())
+        return Chosen(mixed.plan, artifact, found, self._findings(found))
 
     def __call__(self, kept: Sequence[str]) -> Trial:
         """Return what these layers in float give and cost."""
@@ -151,7 +153,14 @@ def meet(judge: Judge, material: Material, budget: Budget, *, max_trials: int, r
     (verdict,) = first.findings.verdicts
     if verdict.outcome == "invalid":
         return first
-    journal = Journal(platformdirs.user_cache_path("edgekit") / "search", _identity(judge, material, allowed), resume=resume)
+    identity = _identity(judge, material, allowed)
+    notes: tuple[str, ...] = ()
+    try:
+        journal = Journal(platformdirs.user_cache_path("edgekit") / "search", identity, resume=resume)
+    except InputError as error:
+        # As with the calibration cache: a word to the user, and no reason to stop.
+        notes = (error.message,)
+        journal = Journal(None, identity, resume=False)
 
     def steps() -> Iterator[Step]:
         return ranking(judge.recovered.original, judge.quantized, islice(material.samples(), RANKING_SAMPLES), progress=progress)
@@ -168,7 +177,7 @@ def meet(judge: Judge, material: Material, budget: Budget, *, max_trials: int, r
     kept = found.best.kept
     built = first if not kept else judge.last(kept) or judge.build(kept)
     journal.close()
-    return replace(built, plan=judge.with_float(kept, found.why).plan, trials=found.trials)
+    return replace(built, plan=judge.with_float(kept, found.why).plan, trials=found.trials, notes=notes)
 
 
 def _identity(judge: Judge, material: Material, accuracy_drop_max: float) -> dict[str, str]:

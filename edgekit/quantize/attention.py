@@ -14,7 +14,10 @@ from edgekit.plan import Range
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.mask import ENOUGH, gains_to_softmax, is_mask
 
-__all__ = ["NOTHING", "attention_ranges"]
+__all__ = ["NOTHING", "SOFTMAX", "attention_ranges"]
+
+SOFTMAX = "softmax"
+"""The method of these ranges, in plans."""
 
 NOTHING = 8.0
 """exp(-8) is a sixth of half the step 1/256 in which int8 kernels write a softmax: it is written as 0, and a hundred
@@ -47,7 +50,7 @@ def attention_ranges(graph: Graph, ranges: Mapping[str, Range], histograms: Mapp
         lo = least - NOTHING / gain
         if lo > ranges[name].lo:
             hi = histograms[name].hi if name in histograms else ranges[name].hi
-            found[name] = Range(lo, max(hi, lo), "softmax")
+            found[name] = Range(lo, max(hi, lo), SOFTMAX)
     return found
 
 

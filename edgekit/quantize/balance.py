@@ -7,6 +7,7 @@ network computes the same.
 
 - Into a layer: ``x -> Mul(1 / s) -> MatMul(s W)``. Xiao et al. 2023, "SmoothQuant", which balances ``x`` against ``W``.
 - Out of a layer: ``MatMul(W / s), bias / s -> Mul(s)``. Rows of W have a scale each, so they lose nothing.
+- Within a block of two layers, where neither can be, loud channels go apart first: ``separate``.
 
 The pipeline calls ``balance`` before ranges are observed; the new products are light float arithmetic to a runtime.
 """
@@ -14,37 +15,27 @@ The pipeline calls ``balance`` before ranges are observed; the new products are 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 
 import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
 from edgekit.quantize.layer import Layer, layers
-from edgekit.quantize.observe import run_float, session, single
+from edgekit.quantize.separate import separate
+from edgekit.quantize.spread import Samples, Spread, spreads
 
 __all__ = ["balance"]
 
-_SAMPLES = 32
 # How much of the range's unevenness the weights take over: candidates, of which the least noise wins.
 _SHARES = np.linspace(0.0, 1.0, 11)
 # Below a quarter of the noise (6 dB, one bit) a product is worth its time.
 _WORTH = 0.25
-_LEVELS = 255.0
 # Of the median: a channel that was hardly ever seen may yet come.
 _LEAST = 0.1
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """Of each channel (last axis) of a tensor: the largest magnitude and the mean square."""
-
-    peak: Array
-    power: Array
-
-
-def balance(graph: Graph, samples: Iterable[Mapping[str, Array]], floats: Collection[str]) -> Graph:
+def balance(graph: Graph, samples: Samples, floats: Collection[str]) -> Graph:
     """Return a graph that computes the same, with the channels evened out where int8 meets float.
 
     Parameters
@@ -57,14 +48,17 @@ def balance(graph: Graph, samples: Iterable[Mapping[str, Array]], floats: Collec
     Raises
     ------
     InputError
-        See ``observe``.
+        See ``spreads``.
     """
+    graph, sums = separate(graph, samples, floats)
+    floats = {*floats, *sums}
     dense = [layer for layer in layers(graph) if layer.node.op in ("Gemm", "MatMul") and layer.node.name not in floats]
     entered = _by_source([layer for layer in dense if _comes_from(graph, layer.x, floats)])
     left = [layer for layer in dense if _can_be_scaled(layer) and _goes_to(graph, layer.y, floats)]
     if not entered and not left:
         return graph
-    seen = _observe(graph, [*entered, *(layer.y for layer in left)], samples)
+    axes = {name: len(graph.shapes[name]) - 1 for name in (*entered, *(layer.y for layer in left))}
+    seen = spreads(graph, axes, (), samples)
     into = {x: _into(graph, group, seen[x]) for x, group in entered.items()}
     out_of = {layer.y: _out_of(seen[layer.y]) for layer in left}
     scales_in = {layer.node.name: into[x] for x, group in entered.items() for layer in group}
@@ -105,33 +99,20 @@ def _can_be_scaled(layer: Layer) -> bool:
     return layer.bias is not None or len(layer.node.inputs) < 3 or not layer.node.inputs[2]
 
 
-def _observe(graph: Graph, names: Collection[str], samples: Iterable[Mapping[str, Array]]) -> dict[str, _Seen]:
-    wanted = list(dict.fromkeys(names))
-    runner = session(graph, wanted)
-    peaks: dict[str, list[Array]] = {name: [] for name in wanted}
-    powers: dict[str, list[Array]] = {name: [] for name in wanted}
-    for feed in islice(single(graph, samples), _SAMPLES):
-        for name, value in zip(wanted, run_float(runner, wanted, feed), strict=True):
-            rows = value.reshape(-1, value.shape[-1]).astype(np.float64)
-            peaks[name].append(np.abs(rows).max(axis=0))
-            powers[name].append((rows**2).mean(axis=0))
-    return {name: _Seen(np.max(peaks[name], axis=0), np.mean(powers[name], axis=0)) for name in wanted}
-
-
 def _floored(peaks: Array) -> Array:
     floor = max(_LEAST * float(np.median(peaks)), 1e-6 * float(peaks.max()), np.finfo(np.float32).tiny)
     floored: Array = np.maximum(peaks, floor)
     return floored
 
 
-def _into(graph: Graph, group: Iterable[Layer], seen: _Seen) -> Array | None:
+def _into(graph: Graph, group: Iterable[Layer], seen: Spread) -> Array | None:
     """Return what to divide each input channel of some layers by, or None where that is not worth a product."""
     rows = np.concatenate([layer.rows(graph.weights[layer.weight])[0] for layer in group])
-    peaks, columns = _floored(seen.peak), _floored(np.abs(rows).max(axis=0))
+    peaks, columns = _floored(seen.largest), _floored(np.abs(rows).max(axis=0))
 
     def noise(scales: Array) -> float:
         """Variance of the layers' outputs by rounding the input and the weights, but for a factor common to both."""
-        step = float((seen.peak / scales).max())
+        step = float((seen.largest / scales).max())
         by_input = step**2 * float(((rows * scales) ** 2).sum())
         by_weights = float((np.abs(rows * scales).max(axis=1) ** 2).sum()) * float((seen.power / scales**2).sum())
         return by_input + by_weights
@@ -143,9 +124,9 @@ def _into(graph: Graph, group: Iterable[Layer], seen: _Seen) -> Array | None:
     return _around_one(best)
 
 
-def _out_of(seen: _Seen) -> Array | None:
+def _out_of(seen: Spread) -> Array | None:
     """Return what to divide each output channel of a layer by, or None where that is not worth a product."""
-    peaks = _floored(seen.peak)
+    peaks = _floored(seen.largest)
     if (peaks**2).mean() > _WORTH * peaks.max() ** 2:
         return None
     return _around_one(peaks)

@@ -16,6 +16,7 @@ from edgekit.explanation import Loss
 from edgekit.graph import Array, Graph, Node
 from edgekit.model import TensorSpec
 from edgekit.plan import INT8_MAX, INT8_MIN, Precision, QuantPlan, Range, asymmetric_int8, symmetric_int8
+from edgekit.quantize.attention import SOFTMAX
 from edgekit.quantize.observe import MOVES, equivalents
 from edgekit.quantize.side_by_side import WHOLE, SideBySide
 from edgekit.quantize.simulate import fused_clamp, simulate
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 Samples = Iterable[Mapping[str, Array]]
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+_FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -171,22 +173,24 @@ def _ask(both: SideBySide, quantized: Graph, layer: _Layer, plan: QuantPlan, axi
         alone = f"{alone}{tensor}"
         if (weights := _weights_alone(cut, simulated, plan)) is not None:
             both.place(both.copy(weights, f"{tensor} weights:"))
-            parts["weights"] = both.error_power(tensor, f"{tensor} weights:{tensor}")
+            parts["weights"] = f"{tensor} weights:{tensor}"
     else:
         alone = whole = rounded if _precision(both.source, plan, layer) == "int8" else tensor
     lo, hi = both.extremes(tensor, axis)
+    # What was cut off below for a Softmax gets the weight 0 there as well as on the edge of the range, and is no loss.
+    exact = both.clipped(tensor, grid.lo, _FLOAT_MAX) if plan.ranges[tensor].method == SOFTMAX else tensor
     return {
-        **parts,
-        "signal": both.power(tensor, axis),
-        "alone": both.error_power(tensor, alone, axis),
+        **{part: both.error_power(exact, seen) for part, seen in parts.items()},
+        "signal": both.power(exact, axis),
+        "alone": both.error_power(exact, alone, axis),
         "lo": lo,
         "hi": hi,
         "alone_power": both.power(alone),
         "whole_power": both.power(whole),
-        "whole": both.error_power(tensor, whole),
-        "stored": both.error_power(tensor, rounded),
-        "clipped": both.error_power(tensor, both.clipped(tensor, grid.lo, grid.hi)),
-        "saturated": both.outside(tensor, grid.lo - grid.step / 2, grid.hi + grid.step / 2),
+        "whole": both.error_power(exact, whole),
+        "stored": both.error_power(exact, rounded),
+        "clipped": both.error_power(exact, both.clipped(tensor, grid.lo, grid.hi)),
+        "saturated": both.outside(exact, grid.lo - grid.step / 2, grid.hi + grid.step / 2),
     }
 
 

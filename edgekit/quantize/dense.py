@@ -6,7 +6,7 @@ form. Used by ``rewrite``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class _Layer:
 
 def dense_layers(graph: Graph) -> Graph:
     """Turn every product with a constant matrix, and Add, Sub, Mul, Div by constants per column behind it, into a Gemm."""
+    graph = _upright(graph)
     draft = Draft(graph)
     merged: set[str] = set()
     as_rows: dict[str, str] = {}
@@ -50,6 +51,26 @@ def dense_layers(graph: Graph) -> Graph:
         made = draft.add("Gemm", inputs, out if flat else f"{out}/product", (rows, width), name=node.name)
         if not flat:
             draft.reshape(made, out, graph.shapes[out])
+    return draft.finish()
+
+
+def _upright(graph: Graph) -> Graph:
+    """Take transpositions out of a Gemm again that onnxruntime put there: of its input, or of its result (w x = (x' w')')."""
+    draft = Draft(graph)
+    for node in graph.nodes:
+        alone = node.op == "Gemm" and len([name for name in node.inputs if name]) == 2
+        if alone and node.inputs[0] in graph.weights and node.inputs[1] not in graph.weights:
+            (matrix, x), out = node.inputs, node.outputs[0]
+            rows = x if node.attrs.get("transB", 0) else draft.transpose(x, f"{out}/turned", (1, 0))
+            values = graph.weights[matrix] if node.attrs.get("transA", 0) else graph.weights[matrix].T
+            shape = graph.shapes[out][::-1]
+            weight = draft.constant(f"{out}/matrix", values * float(node.attrs.get("alpha", 1.0)))
+            draft.transpose(draft.add("Gemm", (rows, weight), f"{out}/product", shape, name=node.name), out, (1, 0))
+            continue
+        if node.op == "Gemm" and node.attrs.get("transA", 0) and node.inputs[0] not in graph.weights:
+            turned = draft.transpose(node.inputs[0], f"{node.outputs[0]}/turned", (1, 0))
+            node = replace(node, inputs=(turned, *node.inputs[1:]), attrs={**node.attrs, "transA": 0})
+        draft.nodes.append(node)
     return draft.finish()
 
 

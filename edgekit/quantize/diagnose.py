@@ -7,7 +7,7 @@ finding or None, and a healthy network has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgekit.explanation import Finding
 from edgekit.graph import Graph, Node
 from edgekit.plan import QuantPlan
 from edgekit.quantize.compare import Measured
+from edgekit.quantize.joint import KEEP, mixed_parts, wide_constant
 from edgekit.quantize.observe import MOVES
 
 __all__ = ["Gain", "cause", "diagnose", "is_ill"]
@@ -41,12 +42,9 @@ FEWEST_CHANNELS = 4
 FEWEST_VALUES = 10
 """Fewer values outside a range may be chance: a classifier's ten scores are but some hundred values in all."""
 
-FEWEST_LEVELS = 16.0
-"""A part that gets fewer of the 256 levels has less than four bits."""
-
 CUT_LAYERS = 0.25
 """Share of the layers in which most of the error is values cut off, on samples that calibration has not seen. With minmax or
-mse ranges of 1, 2 and 4 samples it is 0.53, 0.44 and 0.36 in ResNet20 and 0.33, 0.30 and 0.27 in MobileNetV2; of 100 samples
+mse ranges of 1, 2 and 4 samples it is up to 0.53, 0.44 and 0.36 in ResNet20 and 0.33, 0.30 and 0.27 in MobileNetV2; of 100 samples
 at most 0.03 there and 0.00 here, with any method 0.20."""
 
 FEW_SAMPLES = 32
@@ -75,12 +73,13 @@ class Gain(NamedTuple):
     others: tuple[str, ...]
 
 
-_KEEP = "accuracy_drop_max under [budget]: edgekit build then keeps the fewest layers in float32 that it takes"
-_JOINS = frozenset({"Add", "Max", "Min", "Sub", "Where"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_SUMS = _PRODUCTS | {"Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Sub"}
 
 
-def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains: Mapping[str, Gain]) -> tuple[Finding, ...]:
+def diagnose(
+    graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains: Mapping[str, Gain], switched_off: Collection[str] = ()
+) -> tuple[Finding, ...]:
     """Return what is wrong, the gravest first: what concerns all layers, then the layers by what they lose alone.
 
     Parameters
@@ -91,6 +90,8 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains:
         Of ``compare``, on samples that calibration has not seen.
     gains
         Of the layers that were tried in float.
+    switched_off
+        The keys of ``[quantize]`` that are false.
     """
     nodes = {node.name: node for node in graph.nodes}
     by_tensor = {layer.tensor: layer for layer in measured}
@@ -101,10 +102,10 @@ def diagnose(graph: Graph, plan: QuantPlan, measured: Sequence[Measured], gains:
         if node:
             found.append(constant_result(graph, layer, node))
         if layer.precision == "int8":
-            found += [outlier_channel(layer), saturation(layer), far_values(layer)]
+            found += [outlier_channel(layer, switched_off), saturation(layer), far_values(layer)]
         if node and layer.precision == "int8":
-            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, plan, layer, node)]
-            found.append(amplified_rounding(graph, layer, node, by_tensor))
+            found += [wide_constant(graph, plan, node), mixed_parts(graph, plan, node), weight_outlier(graph, layer, node, switched_off)]
+            found.append(amplified_rounding(graph, layer, node, by_tensor, switched_off))
     return tuple(finding for finding in found if finding)
 
 
@@ -139,7 +140,7 @@ def dominates(name: str, gain: Gain) -> Finding | None:
         return None
     share, others = 1 - 10 ** (-gain.decibels / 10), f" and {', '.join(gain.others)}" if gain.others else ""
     text = f"{share:.0%} of the output's error comes from here: with it{others} in float, the output's SQNR rises by {gain.decibels:.1f} dB"
-    return Finding("dominates", name, text, _KEEP)
+    return Finding("dominates", name, text, KEEP)
 
 
 def constant_result(graph: Graph, layer: Measured, node: Node) -> Finding | None:
@@ -151,7 +152,7 @@ def constant_result(graph: Graph, layer: Measured, node: Node) -> Finding | None
     return Finding("constant", layer.name, text, "compare [preprocess] with the training's; else the model does not need this layer")
 
 
-def outlier_channel(layer: Measured) -> Finding | None:
+def outlier_channel(layer: Measured, switched_off: Collection[str] = ()) -> Finding | None:
     """One scale for a tensor of unequal channels: ``SPREAD``, ``CHANNEL_DB``."""
     alive = layer.signal > 0
     if int(alive.sum()) < FEWEST_CHANNELS:
@@ -165,48 +166,10 @@ def outlier_channel(layer: Measured) -> Finding | None:
         f"channel {widest} is {widths[widest] / median:.0f} times as wide as half of its {int(alive.sum())} channels: "
         f"one scale for all leaves these with an SQNR of {-10 * math.log10(noise):.0f} dB or less"
     )
-    return Finding("outlier-channel", layer.name, text, _KEEP)
+    return Finding("outlier-channel", layer.name, text, _switch_on(switched_off, "balance", "equalise"))
 
 
-def wide_constant(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
-    """A constant (an attention mask's) so large that what it is joined with lies within one of the 255 steps."""
-    if node.op not in _JOINS:
-        return None
-    width = _width(plan, node.outputs[0])
-    joined = {name: _width(plan, name) for name in node.inputs if name in plan.ranges}
-    buried = [name for name, own in joined.items() if 0.0 < own * 255 <= width]
-    guilty = [found for name in node.inputs if name not in buried and (found := _constant_behind(graph, name)) is not None]
-    if not buried or not guilty:
-        return None
-    name, value = max(guilty, key=lambda item: abs(item[1]))
-    text = (
-        f"the constant {name!r} ({value:g}) makes its range {width:.3g} wide; "
-        f"{buried[0]!r}, {joined[buried[0]]:.3g} wide, lies within one step of it"
-    )
-    return Finding("wide-constant", node.name, text, "export the mask with a constant of about -30: softmax makes nothing of it as well")
-
-
-def mixed_parts(graph: Graph, plan: QuantPlan, node: Node) -> Finding | None:
-    """Parts of unlike units (boxes and scores) under one scale: ``FEWEST_LEVELS``."""
-    if node.op != "Concat":
-        return None
-    widths = {name: width for name in node.inputs if name in plan.ranges and (width := _width(plan, name)) > 0.0}
-    if len(widths) < 2:
-        return None
-    wide, narrow = max(widths, key=lambda name: widths[name]), min(widths, key=lambda name: widths[name])
-    levels = 256 * widths[narrow] / widths[wide]
-    if levels >= FEWEST_LEVELS:
-        return None
-    text = (
-        f"{narrow!r}, {widths[narrow]:.3g} wide, shares one scale with {wide!r}, {widths[wide]:.3g} wide: "
-        f"{max(1, round(levels))} of 256 levels are left for it"
-    )
-    is_output = node.outputs[0] in {spec.name for spec in graph.outputs}
-    fix = "end the model before this node, with one output for each part" if is_output else _KEEP
-    return Finding("mixed-parts", node.name, text, fix)
-
-
-def weight_outlier(graph: Graph, plan: QuantPlan, layer: Measured, node: Node) -> Finding | None:
+def weight_outlier(graph: Graph, layer: Measured, node: Node, switched_off: Collection[str]) -> Finding | None:
     """Most of an ill layer's error comes from its weights: ``LOW_DB``, ``HALF``."""
     if not is_ill(layer) or layer.weights <= HALF * float(layer.alone.sum()):
         return None
@@ -216,8 +179,7 @@ def weight_outlier(graph: Graph, plan: QuantPlan, layer: Measured, node: Node) -
         f"{_share(layer, layer.weights)} of its error is the rounding of its weights; "
         f"the largest is {peak:.0f} times their root mean square, and makes the steps coarse"
     )
-    off = [name for name in ("weight_ranges", "rounding") if name not in plan.recovery]
-    return Finding("weight-outlier", layer.name, text, f"{', '.join(f'{name} = true' for name in off)} under [quantize]" if off else _KEEP)
+    return Finding("weight-outlier", layer.name, text, _switch_on(switched_off, "weight_ranges", "rounding"))
 
 
 def saturation(layer: Measured) -> Finding | None:
@@ -242,14 +204,16 @@ def far_values(layer: Measured) -> Finding | None:
         f"values as far as {_farthest(layer):.3g} make the steps coarse, with a root mean square of {rms:.3g}"
     )
     other = "" if layer.range.method == "mse" else 'method = "mse" under [calibration] cuts far values off; '
-    return Finding("far-values", layer.name, text, f"{other}{_KEEP}")
+    return Finding("far-values", layer.name, text, f"{other}{KEEP}")
 
 
-def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured]) -> Finding | None:
-    """Most of an ill layer's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
+def amplified_rounding(
+    graph: Graph, layer: Measured, node: Node, by_tensor: Mapping[str, Measured], switched_off: Collection[str]
+) -> Finding | None:
+    """Most of an ill sum's error is the rounding of what it reads, which was small there: ``LOW_DB``, ``HALF``, ``AMPLIFIED``."""
     error, signal = float(layer.alone.sum()), float(layer.signal.sum())
     rest = error - layer.weights - layer.stored
-    if not is_ill(layer) or rest <= HALF * error:
+    if node.op not in _SUMS or not is_ill(layer) or rest <= HALF * error:
         return None
     sources = [by_tensor[name] for name in (_unmoved(graph, name) for name in node.inputs) if name in by_tensor]
     read = max((source.stored / power for source in sources if (power := float(source.signal.sum()))), default=0.0)
@@ -259,7 +223,7 @@ def amplified_rounding(graph: Graph, layer: Measured, node: Node, by_tensor: Map
         f"{_share(layer, rest)} of its error is the rounding of what it reads, {10 * math.log10(rest / signal / max(read, 1e-30)):.0f} dB "
         "less in proportion there: the terms that it adds up cancel, or a clamp leaves little of them"
     )
-    return Finding("amplified-rounding", layer.name, text, _KEEP)
+    return Finding("amplified-rounding", layer.name, text, _switch_on(switched_off, "balance", "equalise"))
 
 
 def _unmoved(graph: Graph, name: str) -> str:
@@ -269,21 +233,15 @@ def _unmoved(graph: Graph, name: str) -> str:
     return name
 
 
+def _switch_on(switched_off: Collection[str], *keys: str) -> str:
+    """Return what treats an ill layer: the remedies that are switched off, or with all of them on, float."""
+    off = [f"{key} = true" for key in keys if key in switched_off]
+    return f"{', '.join(off)} under [quantize]" if off else KEEP
+
+
 def _share(layer: Measured, part: float) -> str:
     return f"{min(1.0, part / float(layer.alone.sum())):.0%}"
 
 
 def _farthest(layer: Measured) -> float:
     return float(max(layer.lo.min(), layer.hi.max(), key=abs))
-
-
-def _width(plan: QuantPlan, name: str) -> float:
-    return plan.ranges[name].hi - plan.ranges[name].lo
-
-
-def _constant_behind(graph: Graph, name: str) -> tuple[str, float] | None:
-    """Return the largest value of a constant, or of those that make a tensor, with its name."""
-    maker = graph.producers.get(name)
-    arrays = {other: graph.weights[other] for other in ([name] if maker is None else maker.inputs) if other in graph.weights}
-    values = {other: float(a.flat[int(np.abs(a).argmax())]) for other, a in arrays.items() if a.size and a.dtype.kind == "f"}
-    return max(values.items(), key=lambda item: abs(item[1]), default=None)

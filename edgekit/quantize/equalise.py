@@ -28,7 +28,7 @@ from edgekit.quantize.channel import Shared, shared_channels
 from edgekit.quantize.observe import Progress
 from edgekit.quantize.spread import Samples, Spread, spreads
 
-__all__ = ["equalise"]
+__all__ = ["HEADROOM", "equalise"]
 
 HEADROOM = 3.0
 """How many times the largest value seen must stay below a Clip's ceiling. Measured: ``docs/benchmarks.md``."""

@@ -12,9 +12,12 @@ import numpy as np
 
 from edgekit.draft import Draft
 from edgekit.graph import Graph, Node
-from edgekit.pattern import reduced_axes
+from edgekit.pattern import reduced_axes, scalar
 
-__all__ = ["pass_through", "reshapes", "splits", "transposes"]
+__all__ = ["pass_through", "reshapes", "slices", "splits", "transposes"]
+
+
+_NEUTRAL = {"Add": 0.0, "Div": 1.0, "Mul": 1.0, "Sub": 0.0}
 
 
 def reshapes(graph: Graph) -> Graph:
@@ -46,6 +49,38 @@ def transposes(graph: Graph) -> Graph:
     return draft.finish()
 
 
+def slices(graph: Graph) -> Graph:
+    """Every Slice with constant numbers states its axes and steps; of several in a row, over axes of their own, the last one does all."""
+    made: dict[str, tuple[str, dict[int, tuple[int, int, int]]]] = {}
+    draft = Draft(graph)
+    for node in graph.nodes:
+        cuts = _cuts(graph, node)
+        if cuts is not None:
+            out = node.outputs[0]
+            origin, before = made.get(node.inputs[0], (node.inputs[0], {}))
+            if cuts.keys() & before.keys():
+                origin, before = node.inputs[0], {}
+            made[out] = (origin, {**before, **cuts})
+            columns = zip(*((*cut, axis) for axis, cut in sorted(made[out][1].items())), strict=True)
+            words = ("starts", "ends", "steps", "axes")
+            numbers = [draft.constant(f"{out}/{word}", column, "int64") for word, column in zip(words, columns, strict=True)]
+            starts, ends, steps, axes = numbers
+            node = Node(node.name, "Slice", (origin, starts, ends, axes, steps), node.outputs)
+        draft.nodes.append(node)
+    return draft.finish()
+
+
+def _cuts(graph: Graph, node: Node) -> dict[int, tuple[int, int, int]] | None:
+    """Return a Slice's start, end and step by axis, or None where they are computed."""
+    if node.op != "Slice" or any(name and name not in graph.weights for name in node.inputs[1:]):
+        return None
+    rank = len(graph.shapes[node.inputs[0]])
+    numbers = [[int(n) for n in graph.weights[name]] if name else [] for name in (*node.inputs[1:], "", "")[:4]]
+    starts, ends, axes, steps = numbers
+    places = [axis % rank for axis in axes or range(len(starts))]
+    return dict(zip(places, zip(starts, ends, steps or [1] * len(starts), strict=True), strict=True)) or None
+
+
 def splits(graph: Graph) -> Graph:
     """Every Split states its sizes and an axis from the front."""
     draft = Draft(graph)
@@ -66,6 +101,8 @@ def _changes_nothing(graph: Graph, node: Node) -> bool:
         return False
     if node.op == "Cast":
         return graph.dtypes[before] == graph.dtypes[after]
+    if node.op in _NEUTRAL:
+        return scalar(graph, node.inputs[1]) == _NEUTRAL[node.op]
     if node.op == "Transpose":
         return node.attrs.get("perm") == list(range(len(graph.shapes[before])))
     if node.op == "Slice":
@@ -91,6 +128,9 @@ def pass_through(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         node = replace(node, inputs=tuple(alias.get(name, name) for name in node.inputs))
+        if node.op in ("Add", "Mul") and node.inputs[0] in graph.weights:
+            # Constants second: of a product with 1 and of a sum with 0 the first operand is the result.
+            node = replace(node, inputs=node.inputs[::-1])
         if _changes_nothing(graph, node):
             before, after = node.inputs[0], node.outputs[0]
             if after not in outputs:

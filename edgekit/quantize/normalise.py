@@ -75,9 +75,8 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
     """
     _refuse(proto)
     pinned = _pin(proto, dict(shapes or {}))
-    whole = _raise_opset(pinned)
-    folded = _fold(whole)
-    if _spelled_out(whole, folded):
+    folded = _fold(_raise_opset(pinned))
+    if _spelled_out(folded):
         folded = _fold(folded)
     graph = from_onnx(folded)
     graph = _renamed(rewrite(graph), proto)
@@ -215,10 +214,12 @@ def _fold(proto: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _spelled_out(before: onnx.ModelProto, after: onnx.ModelProto) -> bool:
-    """Whether the runtime spelled out an operator for which it has no kernel: what that became is not folded yet."""
-    gone = {node.op_type for node in before.graph.node if node.domain in ("", "ai.onnx")} - {node.op_type for node in after.graph.node}
-    return not gone.isdisjoint(schema.name for schema in onnx.defs.get_function_ops())
+def _spelled_out(folded: onnx.ModelProto) -> bool:
+    """Whether the runtime spelled out an operator for which it has no kernel: what that became is not folded yet.
+
+    It marks the tensors of such a function in their names (onnxruntime, ``Graph::InlineFunction``).
+    """
+    return any(name.startswith("_inlfunc_") for node in folded.graph.node for name in node.output)
 
 
 def _renamed(graph: Graph, proto: onnx.ModelProto) -> Graph:

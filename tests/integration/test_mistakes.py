@@ -179,3 +179,21 @@ def test_options_from_the_environment(project: Path, monkeypatch: pytest.MonkeyP
     said = edgekit("build", cwd=project)
     said.refused(3, "dmeo.onnx")
     assert said.document["error"]["kind"] == "input"
+
+
+def test_a_forgotten_scale_builds_with_a_warning_that_names_it(project: Path) -> None:
+    edit(project, "scale = 0.00392156862745098\n", "")
+    said = edgekit("build", "--target", "local", "--json", "--max-trials", "0", cwd=project)
+    (note,) = said.document["notes"]
+    assert "scale = 0.00392156862745098" in note
+    assert "check [preprocess]" in note
+
+
+def test_a_right_one_builds_without(project: Path) -> None:
+    said = edgekit("build", "--target", "local", "--json", cwd=project)
+    assert (said.code, said.document["notes"]) == (0, [])
+
+
+@pytest.mark.parametrize("value", ["0", "1", "-0.1", "lots"])
+def test_a_budget_is_a_fraction(project: Path, value: str) -> None:
+    edgekit("build", "--target", "local", "--accuracy-drop-max", value, cwd=project).refused(2, "--accuracy-drop-max")

@@ -122,7 +122,7 @@ def test_a_peer_has_a_driver_an_environment_and_a_runtime(name: str) -> None:
 def test_the_table_tells_figures_failures_and_the_median_cost(tmp_path: Path) -> None:
     folder = tmp_path / "resnet20"
     folder.mkdir()
-    costs = [Cost(seconds=seconds, import_s=1, wall_s=9, peak_mib=200) for seconds in (3.0, 1.0, 2.0)]
+    costs = [Cost(seconds=seconds, cpu_s=2 * seconds, import_s=1, wall_s=9, peak_mib=200) for seconds in (3.0, 1.0, 2.0)]
     good = Result("resnet20", "edgekit-tflite", 100, "k", costs, "artifact.tflite", "d", 300_000, Score(2000, 91.65, 91.5, 0.75, 28.3))
     bad = Result("resnet20", "modelopt", 100, "k", error="no Python 3.11 here")
     for found in (good, bad):
@@ -131,6 +131,6 @@ def test_the_table_tells_figures_failures_and_the_median_cost(tmp_path: Path) ->
     seconds = {"float": [2.0, 4.0], "edgekit-tflite": [1.0, 2.0]}
     (folder / "latency-litert.json").write_text(json.dumps({"key": "k", "seconds": seconds}), encoding="utf-8")
     page = table.document(tmp_path, 100)
-    assert "| | edgekit, TFLite | 91.50 | +0.15 | 0.75 | 28.3 | 2.0 | 200 | 0.30 | 0.50 |" in page
+    assert "| | edgekit, TFLite | 91.50 | +0.15 | 0.75 | 28.3 | 2.0 | 4.0 | 200 | 0.30 | 0.50 |" in page
     assert "| | ModelOpt | no Python 3.11 here |" in page
     assert "edgekit, TFLite" not in table.document(tmp_path, 1000)

@@ -15,7 +15,7 @@ from edgekit.runtimes.qdq.emission import Emission
 from edgekit.runtimes.qdq.params import resolve
 from edgekit.runtimes.qdq.precision import settle
 from edgekit.runtimes.qdq.prepare import prepare
-from edgekit.runtimes.qdq.support import EXACT, followers, fused_support, stored_support
+from edgekit.runtimes.qdq.support import followers, fused_support, stored_support
 
 __all__ = ["OnnxRuntime", "TensorRtQdq"]
 
@@ -44,7 +44,7 @@ class OnnxRuntime:
         """Write the artifact; see ``edgekit.runtimes.Runtime``."""
         _check(plan, self.scheme, io_dtype, layout)
         moving = followers(graph)
-        chosen = settle(graph, plan, moving, {node.name for node in graph.nodes if node.op in EXACT})
+        chosen = settle(graph, plan, moving)
         folded = stored.folded_clamps(graph, chosen)
         copying = {name for name in moving if chosen[name] == "int8"} - {clamp.name for clamp in folded.values()}
         e = Emission(graph, plan, resolve(graph, plan, copying), "uint8")

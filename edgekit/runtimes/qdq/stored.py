@@ -14,14 +14,16 @@ import numpy as np
 from edgekit.graph import Graph, Node
 from edgekit.plan import Precision
 from edgekit.runtimes.qdq.emission import Emission
-from edgekit.runtimes.qdq.support import CLAMPS, EXACT, followers
+from edgekit.runtimes.qdq.precision import CLAMPS, EXACT
+from edgekit.runtimes.qdq.support import followers
 from edgekit.runtimes.qdq.weights import is_embedding, lookup, weight, weight_and_bias
 
 __all__ = ["folded_clamps", "place"]
 
 # onnxruntime quantizes the float weights of these by itself, per tensor, where they stand between a DequantizeLinear of one scale and
-# a QuantizeLinear (core/optimizer/qdq_transformer/weight_bias_quantization.cc).
-_QUANTIZED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+# a QuantizeLinear (core/optimizer/qdq_transformer/weight_bias_quantization.cc); and it moves such a DequantizeLinear behind the
+# movers among these first (qdq_propagation.cc). One of many scales it leaves alone.
+_SPARED = frozenset({"Conv", "ConvTranspose", "Gemm", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 
 # Half a step, with room for the arithmetic's own rounding: what rounding the zero point may add.
 _HALF_STEP = 0.501
@@ -88,7 +90,7 @@ def _bounds(graph: Graph, clamp: Node | None) -> tuple[float, float]:
 
 def _in_float(e: Emission, node: Node) -> None:
     inputs = [e.real(name) for name in node.inputs]
-    if node.op in _QUANTIZED_UNASKED and e.is_stored(node.inputs[0]):
+    if node.op in _SPARED and e.is_stored(node.inputs[0]):
         inputs[0] = _with_many_scales(e, node.inputs[0])
     e.keep(node, inputs, [e.exact(name) for name in node.outputs])
 

@@ -13,17 +13,12 @@ from edgekit.graph import Graph, Node
 from edgekit.placement import rounded_reads
 from edgekit.plan import NodePrecision, QuantPlan, Scheme
 from edgekit.runtimes import Support
-from edgekit.runtimes.qdq.precision import settle
+from edgekit.runtimes.qdq.precision import CLAMPS, settle
 from edgekit.runtimes.qdq.weights import is_embedding
 
-__all__ = ["CLAMPS", "EXACT", "MOVES", "followers", "fused_support", "stored_support"]
+__all__ = ["MOVES", "followers", "fused_support", "stored_support"]
 
 Rule = Callable[[Graph, Node], str]
-
-CLAMPS = frozenset({"Clip", "Relu"})
-
-EXACT = frozenset({"Gemm", "MatMul"})
-"""Their integer kernels hand on float sums where nobody rounds these (com.microsoft QGemm, MatMulIntegerToFloat)."""
 
 _WHOLE = "its results are whole numbers or truth values"
 _HANDS_ON = "it only hands on the values of float nodes"
@@ -158,8 +153,7 @@ def _support(graph: Graph, rules: Mapping[str, Rule], light: Mapping[str, Rule],
             found[node.name] = Support("float32", "nobody reads its result as integers")
         elif read or node.name not in moving:
             wanted.update(node.inputs)
-    exact = {node.name for node in graph.nodes if node.op in EXACT}
-    settled = settle(graph, _nominal(graph, found), moving, exact)
+    settled = settle(graph, _nominal(graph, found), moving)
     for name in moving:
         if found[name].precision == "int8" and settled[name] != "int8":
             found[name] = Support("float32", _HANDS_ON)

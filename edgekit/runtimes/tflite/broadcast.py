@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, Layout, order_survives, permuted
+from edgekit.runtimes.tflite.layout import NHWC, Layout, arranged, permuted, restricted
 from edgekit.runtimes.tflite.operator import Unsupported
 from edgekit.runtimes.tflite.params import Params
 
@@ -32,13 +33,12 @@ def operands(e: Emission, node: Node) -> tuple[Layout, list[int]]:
 
 
 def common_layout(e: Emission, names: Sequence[str]) -> Layout:
-    """Return the layout in which tensors can be read together with the fewest transpositions.
-
-    Those whose values stand in one order either way have no say, unless there are no others.
-    """
-    images = [name for name in names if name not in e.graph.weights and len(e.graph.shapes[name]) == 4]
-    firm = [name for name in images if not e.same_order(name)] or images
-    return "nhwc" if any(e.layout(name) == "nhwc" for name in firm) else "onnx"
+    """Return the layout in which tensors can be read together with the least moved: one that those of the highest rank have."""
+    moving = [name for name in dict.fromkeys(names) if name not in e.graph.weights]
+    rank = max(len(e.graph.shapes[name]) for name in moving)
+    whole = [name for name in moving if len(e.graph.shapes[name]) == rank]
+    layouts = sorted({e.layout(name) for name in whole}, key=lambda layout: layout != NHWC)
+    return min(layouts, key=lambda layout: sum(math.prod(e.graph.shapes[name]) for name in whole if not e.stands_as(name, layout)))
 
 
 def operand(e: Emission, name: str, rank: int, layout: Layout, params: Params | None = None) -> int:
@@ -49,19 +49,13 @@ def operand(e: Emission, name: str, rank: int, layout: Layout, params: Params | 
     shape = e.graph.shapes[name]
     full = (1,) * (rank - len(shape)) + tuple(shape)
     if name in e.graph.weights:
-        values = e.graph.weights[name].reshape(full)
-        return e.literal(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, params)
+        return e.literal(name, arranged(e.graph.weights[name].reshape(full), layout), params)
     if len(shape) == rank:
         return e.read(name, layout)
-    source = e.read(name, "onnx")
-    if layout == "nhwc" and order_survives(full):
-        full, layout = permuted(full, TO_NHWC), "onnx"
-    widened = e.like(name, f"{name}/widened", shape=full)
-    e.reshape(source, widened, full)
-    if layout == "onnx":
-        return widened
-    target = e.like(name, f"{name}/widened/nhwc", shape=permuted(full, TO_NHWC))
-    e.transpose(widened, target, TO_NHWC)
+    own = restricted(layout, len(shape), rank)
+    source = e.read(name) if e.stands_as(name, own) else e.read(name, own)
+    target = e.like(name, f"{name}/widened", shape=permuted(full, layout))
+    e.reshape(source, target, permuted(full, layout))
     return target
 
 

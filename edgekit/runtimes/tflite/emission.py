@@ -4,27 +4,7 @@ Keeps which tensor of the file holds which ONNX tensor, in which layout and prec
 the file; a TRANSPOSE appears only where a node needs the ONNX order, a QUANTIZE or DEQUANTIZE only where a
 node reads what another one stored in the other precision, and each once per tensor.
 
-How to write a lowering
------------------------
-A lowering is one function ``(e, node) -> None`` for int8 and float32 alike: the driver says in
-``e.precision`` which of the two the node is written in, and these words follow it:
-
-- ``e.layout(name)``: how an input stands in the file; ``e.read(name, layout)``: the tensor to read it
-  from, in the node's precision (whole numbers and truth values as int32 and bool, whatever the precision).
-- ``broadcast.operands(e, node)``: all inputs of a node that broadcasts, constants included, in one layout and rank.
-- ``e.constant(name, values)``: real numbers as a constant; ``e.integers(name, values)``: int32, as shapes and axes.
-- ``weights.write_filter(...)``: filter and bias of a convolution or matrix product.
-- ``e.declare(name, layout)``: the tensor of an output; ``e.hand_on(name, layout, source)`` where it is
-  no other than ``source``; ``e.temporary(name, shape, params)``: one in between (``params`` is what int8 makes of it,
-  float ignores it).
-- ``clamp.clipped(e, node, layout, write)``: declares the output and adds the clamp that ``fuse`` put on the
-  node; for operators in ``fuse.WITH_ACTIVATION``.
-- ``e.op(...)``: the operator itself.
-
-Where int8 needs more (fixed scales, rescaling that would abort) ask ``e.is_int8``. Raise ``Unsupported`` for
-what the kernels cannot say *in this precision*: one raised in int8 alone makes the node float32, with that
-reason. Then add the operator to the family's ``OPERATORS`` (``operator.Operator`` has the flags) and cases
-to ``tests/cases/tflite/``; each case runs in both precisions.
+``operator`` tells how to write a lowering.
 """
 
 from __future__ import annotations
@@ -36,13 +16,17 @@ import numpy as np
 
 from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, Precision, WeightScale
-from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, order_survives, permuted
+from edgekit.runtimes.tflite.layout import NHWC, ONNX, Layout, between, order_survives, permuted
 from edgekit.runtimes.tflite.operator import Unsupported
 from edgekit.runtimes.tflite.params import Params, params_of
 from edgekit.runtimes.tflite.writer import Writer
 
 __all__ = ["Emission"]
 
+# More axes TRANSPOSE does not take (TensorFlow, kernels/transpose.cc, since 2.12; fewer before).
+_TRANSPOSE_RANK_MAX = 6
+# For the names of tensors.
+_LAYOUTS = {ONNX: "onnx", NHWC: "nhwc"}
 # TFLite indexes and counts in int32; ONNX in int64.
 _WHOLE = {"int64": "int32", "int32": "int32", "bool": "bool"}
 
@@ -66,8 +50,8 @@ class Emission:
     precision
         Of the node being lowered.
     flat
-        Tensors that hold an image flattened in NHWC order, and the image's (C, H, W): the matrix
-        product that reads one permutes its weights instead.
+        Tensors that hold a tensor flattened in the order it has in the file, and that tensor's shape and layout: the
+        matrix product that reads one permutes its weights instead.
     """
 
     def __init__(self, graph: Graph, scales: Mapping[str, WeightScale], params: Mapping[str, Params]) -> None:
@@ -76,9 +60,12 @@ class Emission:
         self.params = params
         self.precision: Precision = "int8"
         self.writer = Writer()
-        self.flat: dict[str, tuple[int, int, int]] = {}
+        self.flat: dict[str, tuple[tuple[int, ...], Layout]] = {}
         self._written: dict[tuple[str, Layout, str], int] = {}
         self._home: dict[str, _Place] = {}
+        # Of a tensor, those that hold its values in other shapes; and back.
+        self._reshaped: dict[int, dict[tuple[int, ...], int]] = {}
+        self._reshaped_from: dict[int, int] = {}
 
     @property
     def is_int8(self) -> bool:
@@ -117,12 +104,12 @@ class Emission:
     def shape(self, name: str, layout: Layout) -> tuple[int, ...]:
         """Return the shape of a tensor in a layout."""
         shape = self.graph.shapes[name]
-        return permuted(shape, TO_NHWC) if layout == "nhwc" else tuple(shape)
+        return permuted(shape, layout)
 
-    def same_order(self, name: str) -> bool:
-        """Tell whether a tensor is 4-D and its values stand in the same order in both layouts."""
-        shape = self.graph.shapes[name]
-        return len(shape) == 4 and order_survives(shape)
+    def stands_as(self, name: str, layout: Layout) -> bool:
+        """Tell whether the values of an activation stand in the file in the order that a layout gives them."""
+        shape = self.shape(name, self.layout(name))
+        return order_survives(shape, between(self.layout(name), layout, len(shape)))
 
     def read(self, name: str, layout: Layout | None = None) -> int:
         """Return the tensor that holds an activation, transposing and converting it once if none fits.
@@ -132,7 +119,7 @@ class Emission:
         Unsupported
             See ``layout`` and ``dtype``.
         """
-        return self.held(name, layout or self.layout(name), self.dtype(name))
+        return self.held(name, self.layout(name) if layout is None else layout, self.dtype(name))
 
     def held(self, name: str, layout: Layout, dtype: str) -> int:
         """Return the tensor that holds an activation in a layout and dtype; see ``read``."""
@@ -141,7 +128,7 @@ class Emission:
             home = self._home[name]
             # Values change places while they are int8: a quarter of the bytes.
             if layout != home.layout and dtype in (home.dtype, "int8"):
-                target = self._moved(name, self.held(name, home.layout, dtype), layout, dtype)
+                target = self._moved(name, self.held(name, home.layout, dtype), home.layout, layout, dtype)
             else:
                 target = self._converted(name, self.held(name, layout, home.dtype), layout, dtype)
             self._written[name, layout, dtype] = target
@@ -152,13 +139,18 @@ class Emission:
         place = self._home[name]
         return self._written[name, place.layout, place.dtype]
 
-    def _moved(self, name: str, source: int, layout: Layout, dtype: str) -> int:
-        shape = self.shape(name, layout)
-        target = self._tensor(f"{name}/{layout}", dtype, shape, self.params.get(name))
-        if self.same_order(name):
+    def _moved(self, name: str, source: int, before: Layout, after: Layout, dtype: str) -> int:
+        shape = self.shape(name, after)
+        perm = between(before, after, len(shape))
+        if self.writer.shape(source) == shape and order_survives(shape, perm):
+            return source
+        target = self._tensor(f"{name}/{_LAYOUTS.get(after, 'moved')}", dtype, shape, self.params.get(name))
+        if order_survives(self.shape(name, before), perm):
             self.reshape(source, target, shape)
+        elif len(shape) > _TRANSPOSE_RANK_MAX:
+            raise Unsupported(f"a transposition of {len(shape)} dimensions", fix=f"reshape to at most {_TRANSPOSE_RANK_MAX} before it")
         else:
-            self.transpose(source, target, TO_NHWC if layout == "nhwc" else TO_ONNX)
+            self.transpose(source, target, perm)
         return target
 
     def _converted(self, name: str, source: int, layout: Layout, dtype: str) -> int:
@@ -198,13 +190,13 @@ class Emission:
         """Declare what a node that cannot be lowered should have written, so that the search for others goes on."""
         for name in filter(None, node.outputs):
             if name not in self._home and (self.graph.dtypes[name] == "float32" or self.graph.dtypes[name] in _WHOLE):
-                self.declare(name, "nhwc" if len(self.graph.shapes[name]) == 4 else "onnx")
+                self.declare(name, NHWC if len(self.graph.shapes[name]) == 4 else ONNX)
 
     def temporary(self, name: str, shape: Sequence[int], params: Params) -> int:
         """Add a tensor of real numbers that ONNX knows nothing of; ``params`` is what int8 makes of it."""
         return self._tensor(name, self.precision, shape, params)
 
-    def like(self, name: str, own_name: str, layout: Layout = "onnx", *, shape: Sequence[int] | None = None) -> int:
+    def like(self, name: str, own_name: str, layout: Layout = ONNX, *, shape: Sequence[int] | None = None) -> int:
         """Add a tensor of the dtype, scale and, by default, shape that an ONNX tensor has in the node's precision."""
         return self._tensor(own_name, self.dtype(name), shape or self.shape(name, layout), self.params.get(name))
 
@@ -252,12 +244,25 @@ class Emission:
         self.op("QUANTIZE", [source], [target], "QuantizeOptions")
 
     def hand_on(self, name: str, layout: Layout, source: int) -> None:
-        """Let an output be ``source``, whose values it has in the same order: the same tensor if that has its shape, else a RESHAPE."""
+        """Let an output be ``source``, whose values it has in the same order: the same tensor if that has its shape, else a RESHAPE.
+
+        What was reshaped before is reshaped from there, or is there already.
+        """
         shape = self.shape(name, layout)
-        if self.writer.shape(source) != shape or any(spec.name == name for spec in self.graph.outputs):
-            self.reshape(source, self.declare(name, layout), shape)
-        else:
-            self._place(name, layout, source)
+        root = self._reshaped_from.get(source, source)
+        known = self._reshaped.setdefault(root, {self.writer.shape(root): root})
+        if shape in known:
+            self._place(name, layout, known[shape])
+            return
+        known[shape] = self.declare(name, layout)
+        self._reshaped_from[known[shape]] = root
+        self.reshape(root, known[shape], shape)
+
+    def copy(self, name: str, source: int) -> int:
+        """Return a tensor of its own with what ``source`` holds of an activation, in the node's precision."""
+        target = self.like(name, f"{name}/copy", shape=self.writer.shape(source))
+        self.reshape(source, target, self.writer.shape(source))
+        return target
 
     def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
         """Write a RESHAPE between tensors of one scale."""

@@ -51,10 +51,11 @@ class TfliteRuntime:
         e = prepare(fused, plan, precisions)
         inputs, layouts = declare_inputs(e, dtypes, layout, precisions)
         lower(e, precisions)
-        outputs, output_layouts = write_outputs(e, dtypes, layout)
-        data = e.writer.finish(inputs, outputs)
+        outputs, output_layouts = write_outputs(e, dtypes, layout, inputs.values())
 
         def specs(tensors: Mapping[str, int]) -> tuple[TensorSpec, ...]:
             return tuple(TensorSpec(name, e.writer.dtype(index), e.writer.shape(index)) for name, index in tensors.items())
 
-        return Artifact(data=data, inputs=specs(inputs), outputs=specs(outputs), layouts={**layouts, **output_layouts})
+        entering, leaving = specs(inputs), specs(outputs)
+        data = e.writer.finish(inputs, outputs)
+        return Artifact(data=data, inputs=entering, outputs=leaving, layouts={**layouts, **output_layouts})

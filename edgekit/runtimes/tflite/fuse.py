@@ -4,8 +4,7 @@
 - ``Relu`` and ``Clip`` become the attribute ``clip`` = (lo, hi) of the node in front when it is alone
   in reading it, else a ``Clip`` node with that attribute.
 - A constant added behind a ``MatMul`` becomes its bias (third input).
-- A ``Transpose`` of the right operand of a ``MatMul`` leaves the last two axes as they were: the product has
-  the attribute ``adjoint`` instead, and that tensor another shape.
+- A ``Gemm`` reads and makes rows of more dimensions, where a ``Reshape`` around it did nothing but count them as one.
 
 The result is for ``params`` and the lowering alone: it is not valid ONNX. Called by ``emit``.
 """
@@ -17,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.graph import Graph, Node
-from edgekit.pattern import reduced_axes, sole_reader
+from edgekit.pattern import reduced_axes, sole_reader, without_dead
 
 __all__ = ["WITH_ACTIVATION", "conv_padding", "fuse", "hosts"]
 
@@ -31,7 +30,7 @@ _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "
 
 def fuse(graph: Graph) -> Graph:
     """Apply all rewrites; node names and the names of remaining tensors stay."""
-    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _fuse_clips, _adjoin):
+    for rewrite in (_canonical_reductions, _canonical_clips, _fuse_bias, _unfold_rows, _fuse_clips):
         graph = rewrite(graph)
     return graph
 
@@ -41,8 +40,7 @@ def hosts(graph: Graph, fused: Graph) -> dict[str, str]:
     kept = {node.name for node in fused.nodes}
     found = {}
     for node in reversed(graph.nodes):
-        # A node that went into the one before it is the only reader there, and hands on what that one made;
-        # one that went into the one behind it is read by that alone.
+        # A node that went into the one before it is the only reader there, and hands on what that one made.
         if node.name in kept:
             found[node.name] = node.name
         elif node.outputs[0] in fused.producers:
@@ -114,6 +112,28 @@ def _fuse_bias(graph: Graph) -> Graph:
     return graph.with_nodes(kept)
 
 
+def _unfold_rows(graph: Graph) -> Graph:
+    """FULLY_CONNECTED multiplies along the last axis, whatever the others are."""
+    gone: set[str] = set()
+    kept = []
+    for node in graph.nodes:
+        if node.name in gone:
+            continue
+        if node.op == "Gemm" and not node.attrs.get("transA"):
+            maker = graph.producers.get(node.inputs[0])
+            width = graph.shapes[node.inputs[0]][-1]
+            rows = graph.shapes[maker.inputs[0]] if maker is not None and maker.op == "Reshape" else ()
+            if maker is not None and len(rows) > 1 and rows[-1] == width:
+                node = replace(node, inputs=(maker.inputs[0], *node.inputs[1:]))
+            reader = sole_reader(graph, node.outputs[0])
+            made = (*graph.shapes[node.inputs[0]][:-1], graph.shapes[node.outputs[0]][-1])
+            if reader is not None and reader.op == "Reshape" and graph.shapes[reader.outputs[0]] == made:
+                node = replace(node, outputs=reader.outputs)
+                gone.add(reader.name)
+        kept.append(node)
+    return without_dead(graph.with_nodes(kept))
+
+
 def _fuse_clips(graph: Graph) -> Graph:
     gone: set[str] = set()
     kept = []
@@ -126,25 +146,3 @@ def _fuse_clips(graph: Graph) -> Graph:
             gone.add(reader.name)
         kept.append(node)
     return graph.with_nodes(kept)
-
-
-def _adjoin(graph: Graph) -> Graph:
-    shapes = dict(graph.shapes)
-    gone: set[str] = set()
-    changed: dict[str, Node] = {}
-    for node in graph.nodes:
-        right = node.inputs[1] if node.op == "MatMul" else ""
-        maker = graph.producers.get(right)
-        if maker is None or maker.op != "Transpose" or sole_reader(graph, right) is not node or node.inputs[0] == right:
-            continue
-        perm = list(maker.attrs.get("perm", range(len(shapes[right]))[::-1]))
-        perm[-2:] = perm[:-3:-1]
-        adjoint = {**node.attrs, "adjoint": 1}
-        if perm == sorted(perm):
-            changed[node.name] = replace(node, inputs=(node.inputs[0], maker.inputs[0], *node.inputs[2:]), attrs=adjoint)
-            gone.add(maker.name)
-        else:
-            changed[node.name], changed[maker.name] = replace(node, attrs=adjoint), replace(maker, attrs={"perm": perm})
-            shapes[right] = (*shapes[right][:-2], shapes[right][-1], shapes[right][-2])
-    nodes = [changed.get(node.name, node) for node in graph.nodes if node.name not in gone]
-    return graph.with_nodes(nodes, shapes=shapes)

@@ -11,7 +11,7 @@ from edgekit.graph import Node
 from edgekit.runtimes.tflite.broadcast import check_sum, operands
 from edgekit.runtimes.tflite.clamp import RELU, RELU6, clamp
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import Layout
+from edgekit.runtimes.tflite.layout import Layout, last
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params, params_of
 
@@ -60,12 +60,7 @@ def _softmax(e: Emission, node: Node) -> None:
     name = node.inputs[0]
     rank = len(e.graph.shapes[name])
     axis = int(node.attrs.get("axis", -1)) % rank
-    layout: Layout | None = "onnx" if axis == rank - 1 else "nhwc" if rank == 4 and axis == 1 else None
-    if layout is None:
-        raise Unsupported(
-            f"softmax over axis {axis} of {rank}", fix="take the softmax over the last axis, or over the channels of an image"
-        )
-    _fixed(e, node, layout, "SOFTMAX", _PROBABILITY, "SoftmaxOptions", beta=1.0)
+    _fixed(e, node, last(e.layout(name), axis, rank), "SOFTMAX", _PROBABILITY, "SoftmaxOptions", beta=1.0)
 
 
 def _hard_sigmoid(e: Emission, node: Node) -> None:
@@ -126,9 +121,8 @@ def _gelu(e: Emission, node: Node) -> None:
 def _log_softmax(e: Emission, node: Node) -> None:
     name = node.inputs[0]
     rank = len(e.graph.shapes[name])
-    if int(node.attrs.get("axis", -1)) % rank != rank - 1:
-        raise Unsupported("log-softmax over another axis than the last", fix="take it over the last axis")
-    _fixed(e, node, "onnx", "LOG_SOFTMAX", _LOG_PROBABILITY, "LogSoftmaxOptions")
+    layout = last(e.layout(name), int(node.attrs.get("axis", -1)) % rank, rank)
+    _fixed(e, node, layout, "LOG_SOFTMAX", _LOG_PROBABILITY, "LogSoftmaxOptions")
 
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(

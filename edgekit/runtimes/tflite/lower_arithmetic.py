@@ -11,7 +11,7 @@ from edgekit.graph import Node
 from edgekit.runtimes.tflite.broadcast import check_sum, common_layout, operand, operands
 from edgekit.runtimes.tflite.clamp import clipped
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC
+from edgekit.runtimes.tflite.layout import arranged
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
@@ -44,7 +44,7 @@ def _divide(e: Emission, node: Node) -> None:
     rank = len(e.graph.shapes[node.outputs[0]])
     shape = e.graph.shapes[divisor]
     values = (1.0 / e.graph.weights[divisor].astype(np.float64)).reshape((1,) * (rank - len(shape)) + tuple(shape))
-    factor = e.constant(f"{divisor}/reciprocal", values.transpose(TO_NHWC) if layout == "nhwc" else values)
+    factor = e.constant(f"{divisor}/reciprocal", arranged(values, layout))
     inputs = [operand(e, node.inputs[0], rank, layout), factor]
     clipped(e, node, layout, lambda target, fused: e.op("MUL", inputs, [target], "MulOptions", fusedActivationFunction=fused))
 

@@ -11,6 +11,7 @@ from edgekit.graph import Array, Node
 from edgekit.runtimes.tflite.clamp import clipped
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import conv_padding
+from edgekit.runtimes.tflite.layout import NHWC
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.weights import channel_scales, write_filter
 from edgekit.runtimes.tflite.window import SAME, VALID, pad_or_crop, pair, window_padding
@@ -23,9 +24,9 @@ def _conv(e: Emission, node: Node) -> None:
     filters = e.weight(node.inputs[1])
     strides, dilations = pair(node, "strides"), pair(node, "dilations")
     padding, pads = window_padding(e, node, filters.shape[2:], strides, dilations)
-    source = pad_or_crop(e, node.inputs[0], e.read(node.inputs[0], "nhwc"), pads)
+    source = pad_or_crop(e, node.inputs[0], e.read(node.inputs[0], NHWC), pads)
     scales = channel_scales(e, node.inputs[1], 0)
-    clipped(e, node, "nhwc", _windowed(e, node, source, filters, scales, padding, strides, dilations))
+    clipped(e, node, NHWC, _windowed(e, node, source, filters, scales, padding, strides, dilations))
 
 
 def _check_rank(e: Emission, node: Node) -> None:
@@ -94,7 +95,7 @@ def _transpose_conv(e: Emission, node: Node) -> None:
     weights = write_filter(e, node, values, 0, channel_scales(e, node.inputs[1], 1), _bias(e, node), e.params[name])
     batch, channels = e.graph.shapes[out][:2]
     shape = (batch, *(full if not same else wanted), channels)
-    inputs = [e.integers("shape", shape), weights[0], e.read(name, "nhwc"), weights[1]]
+    inputs = [e.integers("shape", shape), weights[0], e.read(name, NHWC), weights[1]]
     fields = {"padding": SAME if same and not whole else VALID, "strideH": strides[0], "strideW": strides[1]}
 
     def write(target: int, fused: int) -> None:
@@ -103,10 +104,10 @@ def _transpose_conv(e: Emission, node: Node) -> None:
         e.op("TRANSPOSE_CONV", inputs, [result], "TransposeConvOptions", fusedActivationFunction=fused, **fields)
         if not direct:
             first = [0, *begin, 0]
-            last = [a + b for a, b in zip(first, e.shape(out, "nhwc"), strict=True)]
+            last = [a + b for a, b in zip(first, e.shape(out, NHWC), strict=True)]
             e.strided_slice(result, target, first, last, [1] * 4)
 
-    clipped(e, node, "nhwc", write)
+    clipped(e, node, NHWC, write)
 
 
 def _spread_conv(e: Emission, node: Node) -> None:
@@ -128,12 +129,12 @@ def _spread_conv(e: Emission, node: Node) -> None:
     after = [o + span - n - first for o, span, n, first in zip(wanted, spans, size, before, strict=True)]
     source = pad_or_crop(e, name, source, [*before, *after])
     scales = np.tile(channel_scales(e, node.inputs[1], 1), group)
-    clipped(e, node, "nhwc", _windowed(e, node, source, np.ascontiguousarray(turned), scales, VALID, (1, 1), dilations))
+    clipped(e, node, NHWC, _windowed(e, node, source, np.ascontiguousarray(turned), scales, VALID, (1, 1), dilations))
 
 
 def _spread(e: Emission, name: str, strides: tuple[int, int]) -> int:
     """Return an NHWC image with zeros between its pixels: channels of zeros that DEPTH_TO_SPACE puts there."""
-    source = e.read(name, "nhwc")
+    source = e.read(name, NHWC)
     step = max(strides)
     if step == 1:
         return source

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX
 from edgekit.runtimes.tflite.clamp import clipped
 from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.layout import ONNX, Layout, arranged, last
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params
 from edgekit.runtimes.tflite.weights import channel_scales, write_filter
@@ -42,19 +44,22 @@ def _matmul(e: Emission, node: Node) -> None:
 def _batched(e: Emission, node: Node) -> None:
     """BATCH_MATMUL: one scale per operand, for its kernels misread scales per channel.
 
-    The int8 kernel wants the right operand's rows as columns (``fuse`` sees to it where that is free), and is a dozen
-    times slower unless its zero point is 0 (measured with ai-edge-litert 2.3 on x86-64).
+    The int8 kernel wants the columns of the right operand as rows, which is said by ``adjY``, and is a dozen times
+    slower unless its zero point is 0 (measured with ai-edge-litert 2.3 on x86-64).
     """
     if len(e.graph.shapes[node.outputs[0]]) > 5:
         raise Unsupported("a product over more than 5 dimensions", fix="reshape to at most 5 dimensions before it")
-    inputs = [_factor(e, name) for name in node.inputs[:2]]
-    adjoint = bool(node.attrs.get("adjoint"))
-    clipped(e, node, "onnx", lambda target, _: e.op("BATCH_MATMUL", inputs, [target], "BatchMatMulOptions", adjY=adjoint), fuses=False)
+    left, right = node.inputs[:2]
+    rank = len(e.graph.shapes[right])
+    # One that is moved anyway is moved so that the kernel need not do it again.
+    adjoint = right not in e.graph.weights and rank > 1 and not e.stands_as(right, ONNX)
+    inputs = [_factor(e, left, ONNX), _factor(e, right, (*range(rank - 2), rank - 1, rank - 2) if adjoint else ONNX)]
+    clipped(e, node, ONNX, lambda target, _: e.op("BATCH_MATMUL", inputs, [target], "BatchMatMulOptions", adjY=adjoint), fuses=False)
 
 
-def _factor(e: Emission, name: str) -> int:
+def _factor(e: Emission, name: str, layout: Layout) -> int:
     if name not in e.graph.weights:
-        return e.read(name, "onnx")
+        return e.read(name, layout)
     values = e.weight(name)
     scale = max(e.scales[name].scales) if name in e.scales else float(np.abs(values).max()) / INT8_MAX
     return e.constant(name, values, Params(float(np.float32(scale)), 0))
@@ -72,24 +77,24 @@ def _dense(e: Emission, node: Node, values: Array, scales: Array, beta: float) -
                 f"its addend has the shape {list(constant.shape)}, not [{out}]", fix="export the layer as a plain linear layer"
             )
         bias = np.broadcast_to(beta * constant.reshape(-1), (out,))
-    if name in e.flat:
-        values = _for_flat_image(values, e.flat[name])
-        source = e.read(name)
-    else:
-        source = e.read(name, "onnx")
     rank = len(e.graph.shapes[name])
+    # Rows of more dimensions may stand in any order, unless they are counted as one behind (``fuse``).
+    same = len(e.graph.shapes[node.outputs[0]]) == rank
+    layout = last(e.layout(name), rank - 1, rank) if same else ONNX
+    if name in e.flat:
+        values = _for_flat(values, *e.flat[name])
+    source = e.read(name, layout)
     inputs = [source, *write_filter(e, node, values, 0, scales, bias, e.params[name])]
 
     def write(target: int, fused: int) -> None:
-        e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=rank > 2)
+        e.op("FULLY_CONNECTED", inputs, [target], "FullyConnectedOptions", fusedActivationFunction=fused, keepNumDims=same and rank > 2)
 
-    clipped(e, node, "onnx", write)
+    clipped(e, node, layout, write)
 
 
-def _for_flat_image(values: Array, image: tuple[int, int, int]) -> Array:
-    """Reorder the columns of a matrix that reads a flattened CHW image, for one flattened as HWC."""
-    channels, height, width = image
-    columns = np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+def _for_flat(values: Array, shape: Sequence[int], layout: Layout) -> Array:
+    """Reorder the columns of a matrix that reads a flattened tensor, for one flattened in the file's order."""
+    columns = arranged(np.arange(math.prod(shape[1:])).reshape(1, *shape[1:]), layout).reshape(-1)
     return values[:, columns]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from edgekit.graph import Array, Node
 from edgekit.runtimes.tflite.chain import chained, picked
 from edgekit.runtimes.tflite.emission import Emission
+from edgekit.runtimes.tflite.layout import NHWC
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 
 __all__ = ["OPERATORS"]
@@ -49,8 +50,8 @@ def _linear(e: Emission, node: Node) -> None:
     if transformation == "pytorch_half_pixel" and any(a == 1 != b for a, b in zip(after, before, strict=True)):
         raise Unsupported("it resizes to one pixel by 'pytorch_half_pixel'", fix="take a mean instead")
     half, corners = "half_pixel" in transformation, transformation == "align_corners"
-    inputs = [e.read(name, "nhwc"), e.integers("size", after)]
-    e.op("RESIZE_BILINEAR", inputs, [e.declare(out, "nhwc")], "ResizeBilinearOptions", halfPixelCenters=half, alignCorners=corners)
+    inputs = [e.read(name, NHWC), e.integers("size", after)]
+    e.op("RESIZE_BILINEAR", inputs, [e.declare(out, NHWC)], "ResizeBilinearOptions", halfPixelCenters=half, alignCorners=corners)
 
 
 def _nearest(e: Emission, node: Node) -> None:
@@ -58,15 +59,15 @@ def _nearest(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     before, after = e.graph.shapes[name][2:], e.graph.shapes[out][2:]
     places = [_nearest_places(node, b, a, s) for b, a, s in zip(before, after, _scales(e, node), strict=True)]
-    source = e.read(name, "nhwc")
+    source = e.read(name, NHWC)
     # TensorFlow, kernels/internal/reference/resize_nearest_neighbor.h: floor(x * in / out), in float32.
     own = [np.minimum(np.floor(np.arange(a, dtype=np.float32) * np.float32(b / a)), b - 1) for b, a in zip(before, after, strict=True)]
     if all(np.array_equal(one, other) for one, other in zip(own, places, strict=True)):
         inputs = [source, e.integers("size", after)]
-        e.op("RESIZE_NEAREST_NEIGHBOR", inputs, [e.declare(out, "nhwc")], "ResizeNearestNeighborOptions")
+        e.op("RESIZE_NEAREST_NEIGHBOR", inputs, [e.declare(out, NHWC)], "ResizeNearestNeighborOptions")
     else:
         changed = ((axis, at) for axis, at in enumerate(places, start=1) if not np.array_equal(at, np.arange(e.writer.shape(source)[axis])))
-        chained(e, out, "nhwc", source, picked(e, e.writer.shape(source), changed))
+        chained(e, out, NHWC, source, picked(e, e.writer.shape(source), changed))
 
 
 def _scales(e: Emission, node: Node) -> list[float]:
@@ -111,8 +112,8 @@ def _blocks(code: str, options: str) -> Callable[[Emission, Node], None]:
     def lower(e: Emission, node: Node) -> None:
         if node.attrs.get("mode", "DCR") != "DCR":
             raise Unsupported("its mode is CRD", fix="prepare the graph for this runtime before planning it")
-        source = e.read(node.inputs[0], "nhwc")
-        e.op(code, [source], [e.declare(node.outputs[0], "nhwc")], options, blockSize=int(node.attrs["blocksize"]))
+        source = e.read(node.inputs[0], NHWC)
+        e.op(code, [source], [e.declare(node.outputs[0], NHWC)], options, blockSize=int(node.attrs["blocksize"]))
 
     return lower
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.graph import Array, Node
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, Layout, axis_in
+from edgekit.runtimes.tflite.layout import NHWC, Layout, arranged, axis_in
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params
 
@@ -35,18 +35,14 @@ def _instance_norm(e: Emission, node: Node) -> None:
     rank, layout = len(e.graph.shapes[name]), e.layout(name)
     per_channel = (1, -1, *[1] * (rank - 2))
     constants = [e.weight(one).reshape(per_channel) for one in node.inputs[1:3]]
-    _normalised(e, node, layout, range(2, rank), [_turned(one, layout) for one in constants])
+    _normalised(e, node, layout, range(2, rank), [arranged(one, layout) for one in constants])
 
 
 def _constant(e: Emission, name: str, rank: int, layout: Layout) -> Array | None:
     if not name:
         return None
     values = e.weight(name)
-    return _turned(values.reshape((1,) * (rank - values.ndim) + values.shape), layout)
-
-
-def _turned(values: Array, layout: Layout) -> Array:
-    return values.transpose(TO_NHWC) if layout == "nhwc" else values
+    return arranged(values.reshape((1,) * (rank - values.ndim) + values.shape), layout)
 
 
 def _normalised(e: Emission, node: Node, layout: Layout, axes: Sequence[int], affine: Sequence[Array | None]) -> None:
@@ -90,8 +86,8 @@ def _local_response(e: Emission, node: Node) -> None:
         "alpha": float(node.attrs.get("alpha", 1e-4)) / size,
         "beta": float(node.attrs.get("beta", 0.75)),
     }
-    source = e.read(node.inputs[0], "nhwc")
-    target = e.declare(node.outputs[0], "nhwc")
+    source = e.read(node.inputs[0], NHWC)
+    target = e.declare(node.outputs[0], NHWC)
     e.op("LOCAL_RESPONSE_NORMALIZATION", [source], [target], "LocalResponseNormalizationOptions", **fields)
 
 

@@ -11,6 +11,7 @@ from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX, INT8_MIN
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import conv_padding
+from edgekit.runtimes.tflite.layout import NHWC
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.params import Params
 from edgekit.runtimes.tflite.window import VALID, pad_or_crop, pair, window_padding
@@ -24,30 +25,30 @@ def _max_pool(e: Emission, node: Node) -> None:
     kernel = _kernel(e, node)
     padding, pads = window_padding(e, node, kernel, pair(node, "strides"), (1, 1))
     # The least value there is never wins.
-    source = pad_or_crop(e, node.inputs[0], e.read(node.inputs[0], "nhwc"), pads, least=True)
-    _pool(e, node, "MAX_POOL_2D", source, e.declare(node.outputs[0], "nhwc"), padding)
+    source = pad_or_crop(e, node.inputs[0], e.read(node.inputs[0], NHWC), pads, least=True)
+    _pool(e, node, "MAX_POOL_2D", source, e.declare(node.outputs[0], NHWC), padding)
 
 
 def _average_pool(e: Emission, node: Node) -> None:
     """AVERAGE_POOL_2D; where its own count of a window's pixels is not the node's, one over zeros, put right by a product."""
     out, kernel = node.outputs[0], _kernel(e, node)
     padding, pads = window_padding(e, node, kernel, pair(node, "strides"), (1, 1))
-    source = e.read(node.inputs[0], "nhwc")
+    source = e.read(node.inputs[0], NHWC)
     counted = bool(node.attrs.get("count_include_pad")) and any(conv_padding(node))
     if not any(pads) and not counted:
-        _pool(e, node, "AVERAGE_POOL_2D", source, e.declare(out, "nhwc"), padding)
+        _pool(e, node, "AVERAGE_POOL_2D", source, e.declare(out, NHWC), padding)
         return
     counts = _counts(e, node, kernel, include_pads=counted)
     padded = pad_or_crop(e, node.inputs[0], source, _reached(e, node, kernel))
     gain = kernel[0] * kernel[1] / counts
     if (gain == 1.0).all():
-        _pool(e, node, "AVERAGE_POOL_2D", padded, e.declare(out, "nhwc"), VALID)
+        _pool(e, node, "AVERAGE_POOL_2D", padded, e.declare(out, NHWC), VALID)
         return
-    short = e.like(out, f"{out}/short", "nhwc")
+    short = e.like(out, f"{out}/short", NHWC)
     _pool(e, node, "AVERAGE_POOL_2D", padded, short, VALID)
     # One is a level of this scale: windows that see no padding stay as they are.
     levels = Params(float(np.float32(1.0 / np.floor(_LEVELS / gain.max()))), INT8_MIN)
-    e.op("MUL", [short, e.constant(f"{out}/gain", gain[None, :, :, None], levels)], [e.declare(out, "nhwc")], "MulOptions")
+    e.op("MUL", [short, e.constant(f"{out}/gain", gain[None, :, :, None], levels)], [e.declare(out, NHWC)], "MulOptions")
 
 
 def _reached(e: Emission, node: Node, kernel: Sequence[int]) -> list[int]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from edgekit.graph import Node
 from edgekit.runtimes.tflite.broadcast import common_layout, operand, operands
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import Layout, axis_in, in_layout
+from edgekit.runtimes.tflite.layout import ONNX, Layout, axis_in, in_layout, last, reduced
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
 from edgekit.runtimes.tflite.schema import schema
 
@@ -25,12 +25,14 @@ def _gather(e: Emission, node: Node) -> None:
     if picks in e.graph.weights:
         indices = e.integers(picks, e.graph.weights[picks] % shape[axis])
     else:
-        indices = e.read(picks, "onnx")
+        indices = e.read(picks, ONNX)
     constant = name in e.graph.weights
-    # One index after another along an axis: the others stand as they stood.
-    layout: Layout = e.layout(name) if not constant and len(e.graph.shapes[picks]) == 1 else "onnx"
+    rank, found = len(shape), len(e.graph.shapes[picks])
+    layout: Layout = ONNX if constant or found > 1 else e.layout(name)
+    # One index after another along an axis leaves the others as they stood, a single one takes the axis away.
+    result = layout if found == 1 else reduced(layout, [axis], rank) if found == 0 else ONNX
     source = e.literal(name, e.weight(name), e.params.get(out)) if constant else e.read(name, layout)
-    e.op("GATHER", [source, indices], [e.declare(out, layout)], "GatherOptions", axis=axis_in(axis, layout))
+    e.op("GATHER", [source, indices], [e.declare(out, result)], "GatherOptions", axis=axis_in(axis, layout))
 
 
 def _where(e: Emission, node: Node) -> None:
@@ -74,43 +76,38 @@ def _arg(code: str, options: str) -> Lowering:
             raise Unsupported("of equals it takes the last (select_last_index)", fix="export it without select_last_index")
         rank, layout, keep = len(e.graph.shapes[name]), e.layout(name), bool(node.attrs.get("keepdims", 1))
         axis = int(node.attrs.get("axis", 0)) % rank
-        if layout == "nhwc" and not keep and axis != 1:
-            # Without the axis the others must already stand in ONNX order.
-            layout = "onnx"
-        result: Layout = layout if keep else "onnx"
+        result = layout if keep else reduced(layout, [axis], rank)
         place = axis_in(axis, layout)
         inputs = [e.read(name, layout), e.integers("axis", place)]
         target = e.declare(out, result)
-        reduced = target
+        found = target
         if keep:
             shape = [size for index, size in enumerate(e.shape(name, layout)) if index != place]
-            reduced = e.like(out, f"{out}/reduced", shape=shape)
-        e.op(code, inputs, [reduced], options, outputType=schema.TensorType.INT32)
+            found = e.like(out, f"{out}/found", shape=shape)
+        e.op(code, inputs, [found], options, outputType=schema.TensorType.INT32)
         if keep:
-            e.reshape(reduced, target, e.shape(out, result))
+            e.reshape(found, target, e.shape(out, result))
 
     return lower
 
 
 def _top_k(e: Emission, node: Node) -> None:
+    """TOPK_V2, which takes the largest, in order, along the last axis."""
     name = node.inputs[0]
     rank = len(e.graph.shapes[name])
-    if int(node.attrs.get("axis", -1)) % rank != rank - 1 or not node.attrs.get("largest", 1):
-        raise Unsupported(
-            "it takes the least values, or along another axis than the last", fix="export it as the largest along the last axis"
-        )
-    source, count = e.read(name, "onnx"), e.integers("k", int(e.weight(node.inputs[1]).reshape(())))
+    layout = last(e.layout(name), int(node.attrs.get("axis", -1)) % rank, rank)
+    if not node.attrs.get("largest", 1):
+        raise Unsupported("it takes the least values", fix="export it as the largest of the negative")
+    source, count = e.read(name, layout), e.integers("k", int(e.weight(node.inputs[1]).reshape(())))
     values, places = node.outputs
-    targets = [
-        e.declare(one, "onnx") if one else e.like(name, f"{values}/values", shape=e.graph.shapes[places]) for one in (values, places)
-    ]
-    e.op("TOPK_V2", [source, count], targets, "TopKV2Options")
+    found = e.declare(values, layout) if values else e.like(name, f"{places}/values", shape=e.shape(places, layout))
+    e.op("TOPK_V2", [source, count], [found, e.declare(places, layout)], "TopKV2Options")
 
 
 def _expand(e: Emission, node: Node) -> None:
     name, out = node.inputs[0], node.outputs[0]
     before, after = e.graph.shapes[name], e.graph.shapes[out]
-    layout = common_layout(e, [name]) if len(before) == len(after) else "onnx"
+    layout = common_layout(e, [name]) if len(before) == len(after) else ONNX
     source = operand(e, name, len(after), layout)
     if e.writer.shape(source) == e.shape(out, layout):
         e.hand_on(out, layout, source)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from edgekit.graph import Node
+from edgekit.runtimes.tflite.broadcast import common_layout
 from edgekit.runtimes.tflite.emission import Emission
-from edgekit.runtimes.tflite.layout import TO_NHWC, TO_ONNX, Layout, axis_in, order_survives, permuted
-from edgekit.runtimes.tflite.operator import Operator, Unsupported
+from edgekit.runtimes.tflite.layout import NHWC, ONNX, arranged, axis_in, reshaped, transposed
+from edgekit.runtimes.tflite.operator import Operator
 
 __all__ = ["OPERATORS"]
 
@@ -19,28 +20,35 @@ _IMAGE_READERS = frozenset({"AveragePool", "Conv", "ConvTranspose", "DepthToSpac
 
 
 def _reshape(e: Emission, node: Node) -> None:
-    """Reshape, Flatten, Squeeze, Unsqueeze (and an Identity that makes an output): RESHAPE, the values in ONNX order."""
+    """RESHAPE the values as they stand in the file; only what merges axes that stand apart moves them first."""
     name, out = node.inputs[0], node.outputs[0]
-    image = len(e.graph.shapes[name]) == 4 and e.layout(name) == "nhwc" and not e.same_order(name)
-    if image and node.op in ("Identity", "Dropout"):
-        e.hand_on(out, "nhwc", e.read(name))
+    before, after, layout = e.graph.shapes[name], e.graph.shapes[out], e.layout(name)
+    if before == after:
+        e.hand_on(out, layout, e.read(name))
         return
-    if image and _feeds_matrices(e, node):
-        source = e.read(name)
-        channels, height, width = e.graph.shapes[name][1:]
-        e.flat[out] = (channels, height, width)
+    found = reshaped(before, after, layout, prefer=NHWC if _feeds_images(e, out) else ONNX)
+    if found is None:
+        e.hand_on(out, ONNX, e.read(name, ONNX))
+    elif not e.stands_as(name, found[0]) and _feeds_matrices(e, node):
+        e.flat[out] = before, layout
+        e.hand_on(out, ONNX, e.read(name))
     else:
-        source = e.read(name, "onnx" if image else None)
-    layout: Layout = "nhwc" if len(e.graph.shapes[out]) == 4 and e.same_order(out) else "onnx"
-    e.hand_on(out, layout, source)
+        source, target = found
+        e.hand_on(out, target, e.read(name) if e.stands_as(name, source) else e.read(name, source))
+
+
+def _feeds_images(e: Emission, name: str) -> bool:
+    return any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(name, ()))
 
 
 def _feeds_matrices(e: Emission, node: Node) -> bool:
     """Tell whether a node flattens an image for constant matrices alone: those can be reordered instead."""
     before, out = e.graph.shapes[node.inputs[0]], node.outputs[0]
-    readers = e.graph.consumers.get(out, ())
+    readers, layout = e.graph.consumers.get(out, ()), e.layout(node.inputs[0])
     return (
-        e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
+        # Rows must be rows in the file too.
+        (before[0] == 1 or not layout or layout[0] == 0)
+        and e.graph.shapes[out] == (before[0], int(np.prod(before[1:])))
         and out not in {spec.name for spec in e.graph.outputs}
         and all(
             reader.op in ("Gemm", "MatMul")
@@ -53,39 +61,22 @@ def _feeds_matrices(e: Emission, node: Node) -> bool:
 
 
 def _transpose(e: Emission, node: Node) -> None:
-    """TRANSPOSE into the layout in which it is least work: none where that turns the file's own order back."""
+    """Nothing: the values stay where they are, and whoever needs another order moves them once, whatever transposed them before."""
     name, out = node.inputs[0], node.outputs[0]
-    rank, source = len(e.graph.shapes[name]), e.read(name)
-    perm: Sequence[int] = node.attrs.get("perm", list(range(rank))[::-1])
-    # From the input's order in the file to ONNX order, through the node's own permutation, to the output's order in the file.
-    if e.layout(name) == "nhwc":
-        perm = permuted(TO_ONNX, perm)
-    wanted: dict[Layout, Sequence[int]] = {"onnx": perm}
-    if rank == 4:
-        wanted["nhwc"] = permuted(perm, TO_NHWC)
-    shape = e.writer.shape(source)
-    for layout, order in wanted.items():
-        if order_survives(shape, order):
-            e.hand_on(out, layout, source)
-            return
-    if rank > 6:
-        raise Unsupported(f"a transposition of {rank} dimensions", fix="reshape to at most 6 dimensions before it")
-    image = rank == 4 and any(reader.op in _IMAGE_READERS for reader in e.graph.consumers.get(out, ()))
-    chosen: Layout = "nhwc" if image else "onnx"
-    e.transpose(source, e.declare(out, chosen), wanted[chosen])
+    perm = node.attrs.get("perm", range(len(e.graph.shapes[name]))[::-1])
+    e.hand_on(out, transposed(e.layout(name), list(perm)), e.read(name))
 
 
 def _concat(e: Emission, node: Node) -> None:
     out = node.outputs[0]
     rank = len(e.graph.shapes[out])
     axis = int(node.attrs["axis"]) % rank
-    moving = [name for name in node.inputs if name not in e.graph.weights]
-    layout: Layout = "nhwc" if any(e.layout(name) == "nhwc" for name in moving) else "onnx"
+    layout = common_layout(e, node.inputs)
     sources = []
     for name in node.inputs:
         if name in e.graph.weights:
             values = e.graph.weights[name]
-            sources.append(e.literal(name, values.transpose(TO_NHWC) if layout == "nhwc" else values, e.params.get(out)))
+            sources.append(e.literal(name, arranged(values, layout), e.params.get(out)))
         else:
             sources.append(e.read(name, layout))
     e.op("CONCATENATION", sources, [e.declare(out, layout)], "ConcatenationOptions", axis=axis_in(axis, layout))

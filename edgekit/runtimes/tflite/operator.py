@@ -1,6 +1,29 @@
 """``Operator``: what the emitter's table says of one ONNX operator; ``Unsupported``: what a lowering says of one node.
 
-The table is ``table.OPERATORS``; ``emission`` tells how to write a lowering.
+The table is ``table.OPERATORS``.
+
+How to write a lowering
+-----------------------
+A lowering is one function ``(e, node) -> None`` for int8 and float32 alike: the driver says in
+``e.precision`` which of the two the node is written in, and these words follow it:
+
+- ``e.layout(name)``: how an input stands in the file (``layout``: any order of axes; ``axis_in``, ``in_layout`` and
+  ``arranged`` say where an axis is, and put numbers per axis and constants in that order); ``e.read(name, layout)``: the tensor to read it
+  from, in the node's precision (whole numbers and truth values as int32 and bool, whatever the precision).
+- ``broadcast.operands(e, node)``: all inputs of a node that broadcasts, constants included, in one layout and rank.
+- ``e.constant(name, values)``: real numbers as a constant; ``e.integers(name, values)``: int32, as shapes and axes.
+- ``weights.write_filter(...)``: filter and bias of a convolution or matrix product.
+- ``e.declare(name, layout)``: the tensor of an output; ``e.hand_on(name, layout, source)`` where it is
+  no other than ``source``; ``e.temporary(name, shape, params)``: one in between (``params`` is what int8 makes of it,
+  float ignores it).
+- ``clamp.clipped(e, node, layout, write)``: declares the output and adds the clamp that ``fuse`` put on the
+  node; for operators in ``fuse.WITH_ACTIVATION``.
+- ``e.op(...)``: the operator itself.
+
+Where int8 needs more (fixed scales, rescaling that would abort) ask ``e.is_int8``. Raise ``Unsupported`` for
+what the kernels cannot say *in this precision*: one raised in int8 alone makes the node float32, with that
+reason. Then add the operator to the family's ``OPERATORS`` (``Operator`` has the flags) and cases
+to ``tests/cases/tflite/``; each case runs in both precisions.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The plan decides for every node that computes. One that only moves values (a reshape, a slice, a
 concatenation, ``Operator.moves``), or whose results are whole numbers or truth values, loses nothing in
 either precision, so it is written in the one that takes fewer QUANTIZE and DEQUANTIZE operators between
-it and its neighbours; on a tie the plan's word holds. So a reshape inside a float island stays float, and one that the
-plan keeps in float between int8 nodes does not become an island of its own.
+it and its neighbours; on a tie in int8, which has fewer bytes to move. So a reshape inside a float island stays float, and one
+that the plan keeps in float between int8 nodes does not become an island of its own.
 
 Before there is a plan, ``support`` judges light arithmetic (``Operator.light``) in the same way, and on a tie for
 float, which is exact: a residual sum between two float normalisations is float, for it would cost a conversion
@@ -76,10 +76,8 @@ def settle(
                 "int8": sources.count("float32") + ("float32" in readers),
                 "float32": sources.count("int8") + ("int8" in readers),
             }
-            if bridges["int8"] != bridges["float32"]:
-                precision = "int8" if bridges["int8"] < bridges["float32"] else "float32"
-            elif node.name in light:
-                precision = "float32"
+            in_float = bridges["float32"] <= bridges["int8"] if node.name in light else bridges["float32"] < bridges["int8"]
+            precision = "float32" if in_float else "int8"
         chosen[node.name] = precision
         home.update(dict.fromkeys(node.outputs, precision))
     return chosen

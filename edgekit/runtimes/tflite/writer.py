@@ -117,7 +117,12 @@ class Writer:
         return float(self._tensors[tensor].quantization.scale[0])
 
     def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
-        """Return the file; ``inputs`` and ``outputs`` (name -> tensor) also become its signature."""
+        """Return the file; ``inputs`` and ``outputs`` (name -> tensor) also become its signature.
+
+        Operators whose results nobody reads are left out, and what only they need. Nothing can be added afterwards.
+        """
+        places = self._prune({*inputs.values(), *outputs.values()}, set(outputs.values()))
+        inputs, outputs = ({name: places[index] for name, index in held.items()} for held in (inputs, outputs))
         subgraph = schema.SubGraphT(
             tensors=self._tensors,
             inputs=list(inputs.values()),
@@ -145,6 +150,29 @@ class Writer:
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
         return bytes(builder.Output())
+
+    def _prune(self, kept: set[int], needed: set[int]) -> dict[int, int]:
+        """Leave out what ``needed`` tensors do not need; return the new index of each old one. ``kept`` stay anyhow."""
+        alive: list[Any] = []
+        needed = set(needed)
+        for entry in reversed(self._operators):
+            if not needed.isdisjoint(entry.outputs):
+                needed.update(index for index in entry.inputs if index >= 0)
+                alive.append(entry)
+        used = {index for entry in alive for index in (*entry.inputs, *entry.outputs) if index >= 0} | kept
+        places = {old: new for new, old in enumerate(sorted(used))}
+        self._operators, self._tensors = alive[::-1], [self._tensors[old] for old in places]
+        for entry in self._operators:
+            entry.inputs, entry.outputs = ([places.get(index, index) for index in held] for held in (entry.inputs, entry.outputs))
+        codes = {old: new for new, old in enumerate(sorted({entry.opcodeIndex for entry in self._operators}))}
+        self._codes = {code: codes[old] for code, old in self._codes.items() if old in codes}
+        for entry in self._operators:
+            entry.opcodeIndex = codes[entry.opcodeIndex]
+        buffers = {old: new for new, old in enumerate(sorted({0} | {entry.buffer for entry in self._tensors}))}
+        self._buffers = [self._buffers[old] for old in buffers]
+        for entry in self._tensors:
+            entry.buffer = buffers[entry.buffer]
+        return places
 
     def _code(self, code: str, inputs: Sequence[int], outputs: Sequence[int], fields: Mapping[str, Any]) -> int:
         shapes = [self.shape(index) for index in inputs if index >= 0]

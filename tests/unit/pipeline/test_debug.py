@@ -106,11 +106,21 @@ def test_a_healthy_network(folder: Path) -> None:
 
 def test_an_ill_layer_is_named_first_and_tried_in_float(folder: Path) -> None:
     write_project(folder, spread=2000.0)
-    found = explain(folder)
+    found = explain(folder, quantize={"balance": False, "equalise": False})
     # The first convolution has a channel of 2000, which the second takes back: that one reads seven lost channels.
-    assert found.layers[0].name == "d"
-    assert found.layers[0].gain_db is not None
-    assert [(f.rule, f.layer) for f in found.findings if f.rule == "outlier-channel"] == [("outlier-channel", "c")]
+    (outlier,) = [finding for finding in found.findings if finding.rule == "outlier-channel"]
+    assert (outlier.layer, outlier.fix) == ("c", "balance = true, equalise = true under [quantize]")
+    (lost,) = [layer for layer in found.layers if layer.name == "d"]
+    assert lost.alone.sqnr_db is not None
+    assert lost.alone.sqnr_db < 25
+    assert lost.gain_db is not None
+    assert lost.gain_with == ("c",), "its error is the rounding of what it reads"
+    assert [layer.gain_db is None for layer in found.layers] == [(layer.alone.sqnr_db or 99.0) > 25 for layer in found.layers]
+
+
+def test_the_named_cure_cures(folder: Path) -> None:
+    write_project(folder, spread=2000.0)
+    assert "outlier-channel" not in {finding.rule for finding in explain(folder).findings}
 
 
 def test_wrong_preprocessing_is_the_first_finding(folder: Path) -> None:
@@ -173,6 +183,10 @@ def other_calibration(folder: Path) -> Project:
     return project()
 
 
+def other_remedies(folder: Path) -> Project:
+    return project(quantize={"equalise": False})
+
+
 def other_preprocessing(folder: Path) -> Project:
     return project(preprocess={"scale": 1 / 255, "color": "bgr"})
 
@@ -195,6 +209,7 @@ def no_calibration(folder: Path) -> Project:
     [
         (other_model, "built from another model", "--project"),
         (other_calibration, "calibrated with other samples", "edgekit build"),
+        (other_remedies, "plan is of another graph", "edgekit build"),
         (other_preprocessing, r"another \[preprocess\]: color differ", "edgekit build"),
         (no_model, "does not hold the float model", "--project"),
         (lost_model, "net.onnx", ""),

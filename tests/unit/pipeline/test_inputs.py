@@ -30,10 +30,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, **sections: dict[str, Any]) -> Built:
+def run(folder: Path, *, target: str = "local", **sections: dict[str, Any]) -> Built:
     base = {"preprocess": {"scale": 1 / 255}, "calibration": {"dataset": "cal.npz"}, "evaluation": {"dataset": "eval.npz"}}
     project = into({**base, **sections}, Project, "test")
-    return build(project, folder, load_target("local"), model_path=folder / "net.onnx", output=folder / "out")
+    return build(project, folder, load_target(target), model_path=folder / "net.onnx", output=folder / "out")
 
 
 def sqnr(built: Built) -> float:
@@ -104,11 +104,14 @@ def texts_folder(tmp_path: Path) -> Path:
 SHAPES = {"input_ids": [1, TOKENS], "attention_mask": [1, TOKENS]}
 
 
-@pytest.mark.parametrize("io_dtype", ["int8", "float32"])
-def test_token_ids_and_their_mask(texts_folder: Path, io_dtype: str) -> None:
-    built = run(texts_folder, model={"shapes": SHAPES}, preprocess={}, build={"io_dtype": io_dtype})
+@pytest.mark.parametrize(
+    ("target", "section", "dtype"),
+    [("local", {"io_dtype": "int8"}, "int32"), ("local", {"io_dtype": "float32"}, "int32"), ("edge-x86", {}, "int64")],
+)
+def test_token_ids_and_their_mask(texts_folder: Path, target: str, section: dict[str, str], dtype: str) -> None:
+    built = run(texts_folder, target=target, model={"shapes": SHAPES}, preprocess={}, build=section)
     assert sqnr(built) > 20
-    assert {(spec.name, spec.dtype) for spec in built.manifest.inputs} == {("input_ids", "int32"), ("attention_mask", "int32")}
+    assert {(spec.name, spec.dtype) for spec in built.manifest.inputs} == {("input_ids", dtype), ("attention_mask", dtype)}
     assert built.manifest.preprocess["inputs"] == []
 
 
@@ -121,7 +124,7 @@ def test_texts_of_any_length_are_padded_where_declared(texts_folder: Path) -> No
     (texts_folder / "my_short_texts.py").write_text(
         "".join(code.format(name=name, path=texts_folder / f"{name}.npz") for name in ("cal", "eval"))
     )
-    sets = {"calibration": {"dataset": "my_short_texts:cal"}, "evaluation": {"dataset": "my_short_texts:eval"}}
+    sets: dict[str, Any] = {"calibration": {"dataset": "my_short_texts:cal"}, "evaluation": {"dataset": "my_short_texts:eval"}}
     with pytest.raises(InputError, match="the shape of its input_ids is") as refused:
         run(texts_folder, model={"shapes": SHAPES}, preprocess={}, **sets)
     assert "pad = { input_ids = 0 } under [preprocess]" in str(refused.value.fix)

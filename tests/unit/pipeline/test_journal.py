@@ -28,6 +28,11 @@ def judge(kept: Sequence[str]) -> Trial:
     )
 
 
+def at(journal: Journal) -> Path:
+    assert journal.path is not None
+    return journal.path
+
+
 def never(kept: Sequence[str]) -> Trial:
     raise AssertionError(f"{kept} was judged again")
 
@@ -75,8 +80,8 @@ def test_without_resume_the_past_is_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 20, 150])
 def test_a_line_broken_off_by_a_crash_is_dropped_and_the_next_one_is_whole(tmp_path: Path, cut: int) -> None:
     journal = half_done(tmp_path)
-    data = journal.path.read_bytes()
-    journal.path.write_bytes(data[:-cut])
+    data = at(journal).read_bytes()
+    at(journal).write_bytes(data[:-cut])
     resumed = Journal(tmp_path, IDENTITY, resume=True)
     assert resumed.known == 1
     resumed.judging(judge)(["z"])
@@ -85,13 +90,13 @@ def test_a_line_broken_off_by_a_crash_is_dropped_and_the_next_one_is_whole(tmp_p
 
 def test_what_is_no_journal_is_not_believed(tmp_path: Path) -> None:
     journal = half_done(tmp_path)
-    journal.path.write_bytes(b'{"trial": {"kept": ["a"]}}\n{"step": 3}\n\xff\n')
+    at(journal).write_bytes(b'{"trial": {"kept": ["a"]}}\n{"step": 3}\n\xff\n')
     assert Journal(tmp_path, IDENTITY, resume=True).known == 0
 
 
 def test_it_is_private_and_gone_when_done(tmp_path: Path) -> None:
     journal = half_done(tmp_path / "cache")
-    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(at(journal).stat().st_mode) == 0o600
     journal.close()
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -101,3 +106,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="journal") as caught:
         Journal(tmp_path / "file" / "cache", IDENTITY, resume=False)
     assert "XDG_CACHE_HOME" in (caught.value.fix or "")
+
+
+def test_without_a_folder_it_remembers_for_itself_alone(tmp_path: Path) -> None:
+    journal = Journal(None, IDENTITY, resume=True)
+    journal.judging(judge)(["a"])
+    assert journal.judging(never)(["a"]).kept == ("a",)
+    assert list(journal.ranking(lambda: iter(STEPS))) == STEPS
+    journal.close()

@@ -61,7 +61,7 @@ def noise_db(graph: Graph, original: Graph) -> float:
 )
 def test_loud_channels_are_evened_out(gain: Array, out: Array, made: set[str]) -> None:
     graph = network(gain, out)
-    evened = balance(graph, samples(), floats(graph))
+    evened = balance(graph, samples, floats(graph))
     assert {node.name.rpartition("/")[2] for node in evened.nodes if node.op == "Mul"} >= made
     for sample in samples():
         wanted, got = run(graph.to_onnx(), **sample)[0], run(evened.to_onnx(), **sample)[0]
@@ -71,17 +71,17 @@ def test_loud_channels_are_evened_out(gain: Array, out: Array, made: set[str]) -
 
 def test_even_channels_are_left_alone() -> None:
     graph = network()
-    assert balance(graph, samples(), floats(graph)) is graph
+    assert balance(graph, samples, floats(graph)) is graph
 
 
 def test_nothing_is_done_between_int8_nodes() -> None:
     graph = network(LOUD, LOUD)
-    assert balance(graph, samples(), set()) is graph
+    assert balance(graph, samples, set()) is graph
     # Its output goes to an int8 node as well.
     shared = network(
         GAIN, LOUD, BODY.replace("y = LayerNormalization(z, k, s)", "q = Relu(e) l = LayerNormalization(z, k, s) y = Add(l, q)")
     )
-    assert balance(shared, samples(), floats(shared)) is shared
+    assert balance(shared, samples, floats(shared)) is shared
 
 
 def test_layers_that_read_one_tensor_share_one_product() -> None:
@@ -89,7 +89,7 @@ def test_layers_that_read_one_tensor_share_one_product() -> None:
     weights = {"w": normal(WIDTH, 8), "u": normal(WIDTH, 8), "g": LOUD, "s": np.zeros(WIDTH, np.float32)}
     graph = normalise(model(body, weights, x=f"float[N,6,{WIDTH}] x"))
     kept = {node.name for node in graph.nodes if node.op == "LayerNormalization"}
-    evened = balance(graph, samples(), kept)
+    evened = balance(graph, samples, kept)
     assert ops(evened).count("Mul") == ops(graph).count("Mul") + 1
     for sample in samples():
         np.testing.assert_allclose(run(evened.to_onnx(), **sample)[0], run(graph.to_onnx(), **sample)[0], rtol=1e-3, atol=1e-3)
@@ -99,6 +99,6 @@ def test_a_channel_that_is_never_seen_keeps_a_scale() -> None:
     gain = LOUD.copy()
     gain[5] = 0.0
     graph = network(gain)
-    evened = balance(graph, samples(), floats(graph))
+    evened = balance(graph, samples, floats(graph))
     assert all(np.isfinite(values).all() for values in evened.weights.values() if values.dtype == np.float32)
     np.testing.assert_allclose(run(evened.to_onnx(), x=SAMPLES[0])[0], run(graph.to_onnx(), x=SAMPLES[0])[0], atol=1e-4)

@@ -14,17 +14,25 @@ import pytest
 from edgekit.errors import InputError
 from edgekit.graph import Array, Graph, from_onnx
 from edgekit.plan import NodePrecision, QuantPlan, Range, Scheme, asymmetric_int8
+from edgekit.quantize.attention import SOFTMAX
 from edgekit.quantize.calibrate import calibrate
 from edgekit.quantize.compare import Measured, channel_axes, compare, grid_of, output_losses
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.simulate import on_grid, session, simulate
-from tests.unit.quantize.networks import model, normal
+from tests.unit.quantize.networks import model
 
 BODY = """
 a = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(a) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r)
 d = Conv<pads=[1,1,1,1], group=6>(m, v) s = Add(d, m) c = Concat<axis=1>(s, d) f = Flatten(c) y = Gemm(f, g)
 """
-SAMPLES = [{"x": normal(1, 4, 8, 8, scale=1.0)} for _ in range(12)]
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    """Return random values that depend on nothing but what is asked for."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape, dtype=np.float32)
+
+
+SAMPLES = [{"x": normal(1, 4, 8, 8, seed=number)} for number in range(12)]
 TENSORS = ["r", "m", "d", "s", "c", "y"]
 
 
@@ -188,6 +196,24 @@ def test_values_beyond_squaring_have_no_figure_and_harm_no_other() -> None:
     assert found["m"].noise == 0.0
     assert float(found["m"].hi.max()) == pytest.approx(1.5e38)
     assert found["y"].loss_alone.sqnr_db is not None
+
+
+def test_what_was_cut_off_for_a_softmax_is_no_loss() -> None:
+    """A masked score of -1000 saturates at the edge of the range by intent; values above the range do so by mistake."""
+    mask = np.array([0, 0, 0, -1000, -1000, -1000, -1000, -1000], np.float32)
+    graph = normalise(model("t = Transpose<perm=[0,1,3,2]>(x) s = MatMul(x, t) m = Add(s, mask) y = Softmax(m)", mask=mask))
+    plan = calibrate(graph, SAMPLES, total=12, method="minmax", dataset_sha256=None)
+    assert plan.ranges["m"].method == SOFTMAX
+    found = by_tensor(graph, plan)["m"]
+    assert found.saturated == 0
+    assert found.clipped < 0.01 * float(found.alone.sum())
+    sqnr = found.loss_alone.sqnr_db
+    assert sqnr is not None
+    assert sqnr > 25
+    assert float(found.lo.min()) < -900, "what is seen is told as it is"
+    wide = plan.ranges["m"]
+    narrow = msgspec.structs.replace(plan, ranges={**plan.ranges, "m": Range(wide.lo, wide.hi / 2, SOFTMAX)})
+    assert by_tensor(graph, narrow)["m"].saturated > 0
 
 
 def test_no_samples_and_samples_that_do_not_run(graph: Graph, plan: QuantPlan) -> None:

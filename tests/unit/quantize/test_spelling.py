@@ -137,6 +137,15 @@ def test_linear_layers(body: str, wanted: list[str], weights: dict[str, Array]) 
     assert ops(checked(model(body, weights, x=MATRIX))) == wanted
 
 
+def test_a_linear_layer_of_a_transposed_matrix() -> None:
+    graph = checked(model("y = Gemm<transA=1>(x, w)", x="float[1,4] x", w=normal(1, 6)))
+    assert ops(graph) == ["Transpose", "Gemm"]
+    assert not graph.nodes[1].attrs.get("transA", 0)
+    for left, transposed in ((normal(6, 4), 0), (normal(4, 6), 1)):
+        body = f"y = Gemm<transA={transposed}, transB=1, alpha=0.5>(w, x)"
+        assert ops(checked(model(body, x="float[1,4] x", w=left)))[0] == "Gemm"
+
+
 def test_the_scale_of_attention_goes_into_the_layer_of_the_queries() -> None:
     body = (
         "q = MatMul(x, a) qb = Add(q, b) k = MatMul(x, c) qs = Reshape(qb, heads) qt = Transpose<perm=[0,2,1,3]>(qs)"
@@ -207,6 +216,12 @@ def test_a_diagonal_stays() -> None:
 )
 def test_moves(body: str, wanted: list[str], weights: dict[str, Array]) -> None:
     assert ops(checked(model(body, weights, x=MATRIX))) == wanted
+
+
+def test_arithmetic_that_does_nothing_is_gone() -> None:
+    assert ops(checked(model("y = Swish(x)", x=MATRIX, opset=24))) == ["Sigmoid", "Mul"]
+    body = "a = Mul(x, one) b = Div(a, one) c = Add(b, zero) d = Sub(c, zero) y = Sin(d)"
+    assert ops(checked(model(body, scalars(one=1, zero=0), x=MATRIX))) == ["Sin"]
 
 
 def test_a_split_in_a_number_of_parts_states_their_sizes() -> None:

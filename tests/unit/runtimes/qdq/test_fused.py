@@ -143,16 +143,17 @@ class TestSharedScales:
         assert file.reads(file.the("AveragePool"), 0) == "DequantizeLinear"
 
 
-class TestTransformer:
-    BODY = """
-        n = LayerNormalization(x, g, b)
-        q = MatMul(n, wq) qb = Add(q, bq) k = MatMul(n, wk) kt = Transpose<perm = [0, 2, 1]>(k)
-        s = MatMul(qb, kt) p = Softmax<axis = -1>(s) o = MatMul(p, n) r = Add(o, x) y = MatMul(r, wo)
-    """
+ATTENTION = """
+    n = LayerNormalization(x, g, b)
+    q = MatMul(n, wq) qb = Add(q, bq) k = MatMul(n, wk) kt = Transpose<perm = [0, 2, 1]>(k)
+    s = MatMul(qb, kt) p = Softmax<axis = -1>(s) o = MatMul(p, n) r = Add(o, x) y = MatMul(r, wo)
+"""
 
+
+class TestTransformer:
     def file(self) -> Written:
         names = ("wq", "wk", "wo")
-        return written(self.BODY, x="float[N,6,8] x", g=normal(8), b=normal(8), bq=normal(8), **{name: normal(8, 8) for name in names})
+        return written(ATTENTION, x="float[N,6,8] x", g=normal(8), b=normal(8), bq=normal(8), **{name: normal(8, 8) for name in names})
 
     def test_products_of_two_activations_read_integers(self) -> None:
         file = self.file()

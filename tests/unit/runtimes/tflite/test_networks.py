@@ -33,16 +33,16 @@ class Wanted(NamedTuple):
 
 NETWORKS = {
     # NCHW samples cost a transposition where the image has channels, and so does an NCHW output.
-    "depthwise_keywords": Wanted(34, 1),
+    "depthwise_keywords": Wanted(34, 0),
     "sequence_keywords": Wanted(29, 1),
     "segmenter": Wanted(37, 2),
-    "super_resolution": Wanted(29, 1),
+    "super_resolution": Wanted(29, 0),
     "squeeze_excite": Wanted(32, 1),
     "lstm_classifier": Wanted(36, 0),
-    "gru_classifier": Wanted(33, 2),
+    "gru_classifier": Wanted(33, 1),
     # The parts of an output of boxes and scores come with their own scales.
-    "detector": Wanted(35, 5, "DEQUANTIZE CONCATENATION"),
-    "grid_detector": Wanted(32, 5, "DEQUANTIZE CONCATENATION RESHAPE"),
+    "detector": Wanted(35, 3, "DEQUANTIZE CONCATENATION"),
+    "grid_detector": Wanted(32, 3, "DEQUANTIZE CONCATENATION RESHAPE TRANSPOSE"),
     # Normalisation is float, and what stands between two of them.
     "encoder": Wanted(31, 8, "DEQUANTIZE QUANTIZE CAST ADD SUB MUL DIV MEAN SUM SQUARED_DIFFERENCE RSQRT"),
 }
