@@ -24,6 +24,7 @@ import numpy as np
 
 from edgekit.graph import Array, Graph
 from edgekit.quantize.basis import fitted_basis
+from edgekit.quantize.blas import one_thread
 from edgekit.quantize.channel import Shared, shared_channels
 from edgekit.quantize.observe import Progress
 from edgekit.quantize.spread import Samples, Spread, spreads
@@ -76,13 +77,14 @@ def equalise(graph: Graph, samples: Samples, *, progress: Progress = lambda *_: 
         if _is_mixed(shared):
             correlated.update(shared.axes)
             axes.update({layer.y: 1 if layer.convolves else len(graph.shapes[layer.y]) - 1 for layer in shared.readers})
-    seen = spreads(graph, axes, correlated, samples, progress)
     changes: dict[str, _Change] = {}
-    for shared in found:
-        change = _mixed(graph, shared, seen) if _is_mixed(shared) else _scaled(graph, shared, seen)
-        if change is not None:
-            changes.update(dict.fromkeys(shared.axes, change))
-    return _changed(graph, found, changes)
+    with one_thread():
+        seen = spreads(graph, axes, correlated, samples, progress)
+        for shared in found:
+            change = _mixed(graph, shared, seen) if _is_mixed(shared) else _scaled(graph, shared, seen)
+            if change is not None:
+                changes.update(dict.fromkeys(shared.axes, change))
+        return _changed(graph, found, changes)
 
 
 def _is_mixed(shared: Shared) -> bool:

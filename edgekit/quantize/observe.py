@@ -166,6 +166,8 @@ def session(graph: Graph, outputs: Iterable[str] = (), *, threads: int = 0) -> o
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    # Idle threads sleep: others, of the counters and of numpy, want the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The arena never gives memory back and rounds up, a pattern sets all of a run's apart at its start; the plain
     # allocator keeps the peak near what is live, and is no slower.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False

@@ -7,6 +7,7 @@ again, for the accuracy budget. Names of tensors and nodes stay, so one plan spe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 
 from edgekit.graph import Array, Graph
 from edgekit.plan import NodePrecision, QuantPlan, WeightScale
+from edgekit.quantize.blas import one_thread
 from edgekit.quantize.layer import Layer, layers
 from edgekit.quantize.moments import Gatherer, Moments, blocks, in_memory
 from edgekit.quantize.observe import Progress, run_float, session, single
@@ -107,9 +109,10 @@ def recover(
     for run in in_memory(found, _MOMENTS_BYTES):
         gatherer = Gatherer(graph, run, min(plan.samples, _SAMPLES_MAX))
         _stream(graph, run, samples, gatherer, plan.samples, progress)
-        for layer in run:
-            seen = gatherer.take(layer)
-            constants[layer.weight], scales[layer.weight], shifts[layer.node.name] = _treated(graph, plan, layer, seen, chosen)
+        with one_thread():
+            for layer in run:
+                seen = gatherer.take(layer)
+                constants[layer.weight], scales[layer.weight], shifts[layer.node.name] = _treated(graph, plan, layer, seen, chosen)
     changed = _with_constants(graph, found, constants, shifts if chosen.bias else {})
     new = msgspec.structs.replace(plan, weights={**plan.weights, **scales}, recovery=chosen.names)
     return Recovered(graph, changed, new)
@@ -150,10 +153,18 @@ def _stream(graph: Graph, run: Iterable[Layer], samples: Samples, gatherer: Gath
     runner = session(graph, names)
     # Evenly from the whole set, which may be in an order.
     every = -(-total // _SAMPLES_MAX)
-    for done, feed in enumerate(single(graph, samples()), start=1):
-        if (done - 1) % every == 0:
-            gatherer.add({**feed, **dict(zip(names, run_float(runner, names, feed), strict=True))})
-        progress("recover", done, total)
+    # Summing one sample overlaps with running the next; never more than these two exist.
+    with one_thread(), ThreadPoolExecutor(1) as worker:
+        summing: Future[None] | None = None
+        for done, feed in enumerate(single(graph, samples()), start=1):
+            if (done - 1) % every == 0:
+                values = {**feed, **dict(zip(names, run_float(runner, names, feed), strict=True))}
+                if summing:
+                    summing.result()
+                summing = worker.submit(gatherer.add, values)
+            progress("recover", done, total)
+        if summing:
+            summing.result()
 
 
 def _treated(graph: Graph, plan: QuantPlan, layer: Layer, seen: Moments, chosen: Recovery) -> tuple[Array, WeightScale, Array]:
