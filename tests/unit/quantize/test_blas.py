@@ -14,7 +14,14 @@ def test_products_have_one_thread_inside_and_as_many_as_before_behind() -> None:
     if threads is None:
         pytest.skip("numpy is built on another library than OpenBLAS")
     before = threads()
-    with pytest.raises(ZeroDivisionError), one_thread():
+    with one_thread():
         assert threads() == 1
-        raise ZeroDivisionError
+    assert threads() == before
+
+    def fail() -> None:
+        with one_thread():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert threads() == before
