@@ -1,9 +1,10 @@
 """Which method of choosing activation ranges is best: the measurement behind ``ranges.DEFAULT_METHOD``.
 
-    python bench/ranges.py [--evaluate 300] [--models resnet20 ...] [--methods mse ...]
+    python -m bench.ranges [--evaluate 300] [--models resnet20 ...] [--methods mse ...]
 
-Each model is observed once, every method chooses ranges from the same histograms, and the emitted
-.tflite runs in LiteRT against the float model in ONNX Runtime on samples calibration never saw.
+Each model is equalised and observed once, its weights are recovered once (they do not depend on ranges), every
+method chooses ranges from the same histograms, and the emitted .tflite runs in LiteRT against the float model in
+ONNX Runtime on samples calibration never saw.
 Prints the table of ``docs/benchmarks.md``; its seconds are those of observing and of choosing.
 Models and samples: ``EDGEKIT_TEST_DATA`` (default ../shared/data) and ``EDGEKIT_MADE_DATA``
 (default ~/.cache/edgekit-test-data).
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
@@ -31,9 +33,11 @@ from edgekit import lazy
 from edgekit.graph import Array, Graph
 from edgekit.plan import QuantPlan
 from edgekit.quantize.calibrate import METHODS, plan_from
+from edgekit.quantize.equalise import equalise
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observe import observe, session
 from edgekit.quantize.ranges import Method
+from edgekit.quantize.recover import recover
 from edgekit.runtimes import RUNTIMES
 from edgekit.sources import source_for
 
@@ -117,9 +121,13 @@ def measure(name: str, case: Case, methods: list[Method], count: int, threads: i
     source = source_for(case.path)
     graph = normalise(source.load(source.read(case.path)))
     (entry,) = graph.inputs
+    known = [{entry.name: x} for x, _ in calibration(case)]
+    equalised = equalise(graph, lambda: known)
     begun = time.perf_counter()
-    histograms = observe(graph, ({entry.name: x} for x, _ in calibration(case)), total=case.calibrate)
+    histograms = observe(equalised, known, total=case.calibrate)
     observed_s = time.perf_counter() - begun
+    first = plan_from(equalised, histograms, total=case.calibrate, method="minmax", dataset_sha256=None)
+    done = recover(equalised, first, lambda: known)
     pairs = list(evaluation(case, count))
     inputs, labels = [x for x, _ in pairs], np.array([label for _, label in pairs])
     runner = session(graph)
@@ -128,9 +136,9 @@ def measure(name: str, case: Case, methods: list[Method], count: int, threads: i
     sets = f"{case.calibrate} / {len(labels)}"
     for method in methods:
         begun = time.perf_counter()
-        plan = plan_from(graph, histograms, total=case.calibrate, method=method, dataset_sha256=None)
+        plan = plan_from(equalised, histograms, total=case.calibrate, method=method, dataset_sha256=None)
         chosen_s = time.perf_counter() - begun
-        got = run_tflite(graph, plan, inputs, threads)
+        got = run_tflite(done.graph, msgspec.structs.replace(plan, weights=done.plan.weights), inputs, threads)
         differ = (got.argmax(1) != wanted.argmax(1)).mean()
         drop = right.mean() - (got.argmax(1) == labels).mean()
         row = f"{100 * right.mean():.2f} | {method} | {sqnr_db(wanted, got):.2f} | {100 * differ:.2f} | {100 * drop:+.2f}"

@@ -24,7 +24,7 @@ Method = Literal["auto", "minmax", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 DEFAULT_METHOD: Method = "auto"
-"""Best output SQNR of the five on four networks, or within 0.1 dB of it: ``docs/benchmarks.md``."""
+"""Best output SQNR of the five on four networks, or within 0.15 dB of it: ``docs/benchmarks.md``."""
 
 PERCENTILE = 99.99
 """Share of the values inside the range. Wu et al. 2020, "Integer Quantization for Deep Learning
