@@ -180,7 +180,7 @@ def _tidy(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.stem not in ("answer", "artifact", "edgekit", "job", "log", "report"):
+        elif path.stem not in ("artifact", "log") and path.suffix not in (".json", ".py", ".toml"):
             path.unlink()
 
 

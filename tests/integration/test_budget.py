@@ -38,6 +38,7 @@ samples = 100
 dataset = {evaluation}
 samples = 2000
 [quantize]
+equalise = false
 rounding = false
 bias = false
 """

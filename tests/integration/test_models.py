@@ -66,7 +66,7 @@ NETWORKS = {
         sqnr_min_db=17.5,
         is_made=True,
     ),
-    # 82.0 to 71.7, 22 % disagree, 6.6 dB: its first blocks need more than ranges, and the build must say so.
+    # 82.0 to 82.8, 3.4 % disagree, 22 dB: equalised, rounded and corrected. The best of the others: 81.2, 9.0 %, 12 dB.
     "mobilenetv2": Network(
         "mobilenetv2_backbone_cifar10probe_128.onnx",
         f"resize = [128, 128]\n{CIFAR}",
@@ -74,10 +74,15 @@ NETWORKS = {
         CIFAR_EVALUATION,
         calibrate=100,
         skip=0,
-        evaluate=300,
+        evaluate=500,
+        lost_max=0.01,
+        disagreement_max=0.096,
+        sqnr_min_db=18,
     ),
 }
-EASY = [name for name, network in NETWORKS.items() if network.lost_max < 1]
+# The same as plain rounding leaves it: 82.0 to about 72 %. A build must say so.
+PLAIN = "plain-mobilenetv2"
+SWITCHES = ("balance", "equalise", "weight_ranges", "rounding", "bias")
 
 Build = Callable[[str], Said]
 
@@ -96,7 +101,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Said]
             if not answer.exists():
                 project.mkdir()
                 (project / "edgekit.toml").write_text(text)
-                said = edgekit("build", "--target", "rpi4", "--json", cwd=project, timeout_s=600)
+                said = edgekit("build", "--target", "rpi4", "--json", "--max-trials", "0", cwd=project, timeout_s=600)
                 answer.write_text(json.dumps(dataclasses.asdict(said)))
             return Said(**json.loads(answer.read_text()))
 
@@ -106,7 +111,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Said]
 @pytest.fixture(scope="session")
 def built(once: Callable[[str, str], Said], shared_data: Path, request: pytest.FixtureRequest) -> Build:
     def build(name: str) -> Said:
-        network = NETWORKS[name]
+        network = NETWORKS[name.removeprefix("plain-")]
         home = request.getfixturevalue("made_data") if network.is_made else shared_data
         sets = shared_data / "sets"
         return once(
@@ -126,6 +131,8 @@ skip = {network.skip}
 samples = {network.evaluate}
 [budget]
 accuracy_drop_max = 0.03
+[quantize]
+{"".join(f"{switch} = false{chr(10)}" for switch in SWITCHES) if name == PLAIN else ""}
 """,
         )
 
@@ -147,7 +154,7 @@ def figures(said: Said) -> dict[str, float]:
 
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EASY)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_int8_costs_little(built: Build, name: str) -> None:
     network, said = NETWORKS[name], built(name)
     assert said.code == 0, said
@@ -161,7 +168,7 @@ def test_int8_costs_little(built: Build, name: str) -> None:
 @pytest.mark.models
 @pytest.mark.slow
 def test_a_loss_is_told_as_one(built: Build) -> None:
-    said = built("mobilenetv2")
+    said = built(PLAIN)
     assert said.code == 1, said
     (verdict,) = said.document["report"]["verdicts"]
     assert (verdict["name"], verdict["outcome"]) == ("accuracy", "fail")
@@ -246,11 +253,11 @@ def test_an_old_runtime_agrees_on_the_demo_with_every_border(demo: Build, tmp_pa
     folders = {io_dtype: tmp_path / io_dtype for io_dtype in ("int8", "uint8", "float32")}
     for folder in folders.values():
         folder.mkdir()
-    # Four steps, and as many lie between today's own two kinds of kernels: single roundings, first in a depthwise convolution,
+    # A dozen steps, and as many lie between today's own two kinds of kernels: single roundings, first in a depthwise convolution,
     # grow from layer to layer. So what counts here is the tolerance that the build found for this network.
     with open_bundle(Path(demo("int8").document["bundle"])) as bundle:
         tolerance = bundle.manifest.golden.tolerance
-    assert tolerance <= 8
+    assert tolerance <= 26
     scale, apart = steps_apart(demo("int8"), folders["int8"])
     assert apart <= tolerance
     assert steps_apart(demo("uint8"), folders["uint8"])[1] == apart

@@ -137,7 +137,9 @@ def test_a_part_of_another_preprocessing_is_refused(project: Path) -> None:
     assert edgekit("calibrate", *words, cwd=project).code == 0
     toml = project / "edgekit.toml"
     toml.write_text(toml.read_text().replace("std = [0.25, 0.25, 0.25]", "std = [0.5, 0.5, 0.5]"))
-    edgekit("calibrate", "--target", "rpi4", "part1.obs", cwd=project).refused(3, "part1.obs is of another preprocessing", "fix:")
+    edgekit("calibrate", "--target", "rpi4", "part1.obs", cwd=project).refused(
+        3, "part1.obs is of another", "another preprocessing", "fix:"
+    )
     damaged = project / "part1.obs"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     edgekit("calibrate", "--target", "rpi4", "part1.obs", cwd=project).refused(3, "part1.obs", "digest does not fit")

@@ -1,4 +1,4 @@
-"""Activation functions with an exponential in them, and their cheap relatives: Elu, Selu, Celu, Softplus, Softsign."""
+"""Activation functions with an exponential in them, and their cheap relatives: Elu, Selu, Celu, Softplus, Softsign, Erf."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["OPERATORS"]
 
 # ONNX operator Selu, defaults of its attributes (Klambauer et al. 2017, "Self-Normalizing Neural Networks").
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
+# Abramowitz and Stegun 1964, "Handbook of Mathematical Functions", 7.1.26: within 1.5e-7.
+_ERF_P, _ERF = 0.3275911, (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 # Float tensors have no use for one.
 _NONE = Params(1.0, 0)
 
@@ -102,10 +104,37 @@ def _float_chain(e: Emission, node: Node, steps: Sequence[tuple[str, str, tuple[
     return source
 
 
+def _erf(e: Emission, node: Node) -> None:
+    """Write the sign of x times 1 - t (a1 + t (a2 + ...)) exp(-x^2), where t = 1 / (1 + p |x|): TFLite has no ERF."""
+    name, out = node.inputs[0], node.outputs[0]
+    layout = e.layout(name)
+    shape, source = e.shape(name, layout), e.read(name)
+
+    def number(value: float) -> int:
+        return e.constant(f"{out}/number", np.full([1] * len(shape), value))
+
+    def made(code: str, *inputs: int) -> int:
+        target = e.temporary(f"{out}/{code.lower()}", shape, _NONE)
+        e.op(code, inputs, [target], f"{code.title()}Options")
+        return target
+
+    one = number(1.0)
+    size = made("ABS", source)
+    t = made("DIV", one, made("ADD", made("MUL", size, number(_ERF_P)), one))
+    tail = made("MUL", t, number(_ERF[0]))
+    for factor in _ERF[1:]:
+        tail = made("MUL", made("ADD", tail, number(factor)), t)
+    magnitude = made("SUB", one, made("MUL", tail, made("EXP", made("NEG", made("MUL", source, source)))))
+    below = e.writer.tensor(f"{out}/below", "bool", shape)
+    e.op("LESS", [source, number(0.0)], [below], "LessOptions")
+    e.op("SELECT_V2", [below, made("NEG", magnitude), magnitude], [e.declare(out, layout)], "SelectV2Options")
+
+
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         "Celu": Operator(_celu),
         "Elu": Operator(_elu),
+        "Erf": Operator(_erf, float_only="TFLite has no ERF, and int8 too few levels for the polynomial that it is"),
         "Selu": Operator(_selu),
         "Softplus": Operator(_softplus, float_only="int8 has too few levels for an exponential and its logarithm"),
         "Softsign": Operator(_softsign, float_only="TFLite's int8 DIV is not safe to run"),
