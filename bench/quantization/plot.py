@@ -30,7 +30,7 @@ def draw(results: Path, samples: int, target: Path, cache: Path) -> None:
 
 
 def points(results: Path, model: str, samples: int) -> list[dict[str, Any]]:
-    """Return one point for each file that was judged."""
+    """Return one point for each file that was judged and whose costs are known."""
     return [
         {
             "peer": PEERS[found.peer].title,
@@ -40,5 +40,5 @@ def points(results: Path, model: str, samples: int) -> list[dict[str, Any]]:
             "disagreement": found.score.disagreement,
         }
         for found in results_of(results, model, samples)
-        if found.score and found.peer != "published"
+        if found.score and found.costs and found.peer != "published"
     ]

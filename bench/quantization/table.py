@@ -34,6 +34,7 @@ channel. Files are judged in their own runtime with its default options, on samp
 - *Seconds*: from the call to the file: reading model and samples, calibrating, quantizing, writing. Loading the peer is not in it.
 - *CPU s*: what all cores spent on that together.
 - *Peak*: the most memory its process had resident, libraries and all.
+- Costs that are left out were not taken in the same quiet run as the others.
 - *Latency*: INT8 over float in the same runtime, one thread, runs interleaved, median of the ratios round by round.
 """
 _TFLITE = """\
