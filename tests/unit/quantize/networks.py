@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import numpy_helper, parser
 
 from edgekit.graph import Array, Graph
@@ -86,3 +87,10 @@ def scalars(**values: float) -> dict[str, Array]:
 def integers(**values: list[int]) -> dict[str, Array]:
     """Return constants such as axes and sizes by name."""
     return {name: np.array(value, np.int64) for name, value in values.items()}
+
+
+def needs_onnxruntime(version: tuple[int, int], what: str) -> None:
+    """Skip the test where the installed ONNX Runtime is older: it refuses such a model, or fails on it, by itself."""
+    installed = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if installed < version:
+        pytest.skip(f"onnxruntime {onnxruntime.__version__} {what}")
