@@ -230,7 +230,7 @@ def test_progress(graph: Graph, plan: QuantPlan) -> None:
 
 
 MEMORY = """
-import resource, sys
+import re, sys
 from edgekit.plan import QuantPlan, Range
 from edgekit.quantize.compare import compare
 from edgekit.quantize.normalise import normalise
@@ -243,7 +243,7 @@ ranges = {name: Range(-1.0, 1.0, "minmax") for name in graph.activations}
 plan = QuantPlan(graph_sha256="", dataset_sha256=None, samples=1, method="minmax", ranges=ranges, weights={})
 sample = {"x": normal(1, 16, 256, 256)}
 compare(graph, graph, plan, (sample for _ in range(count)), total=count)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(re.search(r'VmHWM:\\s+([0-9]+)', open('/proc/self/status').read())[1]) / 1024)
 """
 
 

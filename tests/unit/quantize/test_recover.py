@@ -139,9 +139,8 @@ def test_one_sample_is_enough_to_run(graph: Graph, plan: QuantPlan) -> None:
 
 
 MEMORY = """
-import msgspec, resource
+import msgspec, re
 from edgekit.quantize.calibrate import calibrate
-from edgekit.quantize.equalise import equalise
 from edgekit.quantize.equalise import equalise
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.recover import recover
@@ -156,7 +155,7 @@ def peak_mib(count):
     samples = lambda: ({"x": sample * (1 + i % 7)} for i in range(count))
     found = equalise(graph, samples)
     recover(found, calibrate(found, samples(), total=count, dataset_sha256=None), samples)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(re.search(r'VmHWM:\\s+([0-9]+)', open('/proc/self/status').read())[1]) / 1024
 
 peak_mib(30)
 print(peak_mib(30), peak_mib(300))
