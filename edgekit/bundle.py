@@ -199,7 +199,9 @@ def _check(manifest: Manifest, where: str) -> Manifest:
     if len(set(paths)) != len(paths) or {MANIFEST, SEAL} & set(paths):
         raise InputError(f"{where}:{MANIFEST}: a file is listed twice")
     golden = manifest.golden
-    for path in (manifest.artifact, golden.samples, golden.outputs, golden.builtin_outputs):
+    recipe = manifest.recipe.files.values() if manifest.recipe else ()
+    engine = (manifest.engine.path, manifest.engine.layers) if manifest.engine else ()
+    for path in (manifest.artifact, golden.samples, golden.outputs, golden.builtin_outputs, *recipe, *engine):
         if path not in paths:
             raise InputError(f"{where}:{MANIFEST}: {path} is used but not listed under files")
     return manifest

@@ -12,7 +12,7 @@ import msgspec
 
 from edgekit.errors import InputError
 
-__all__ = ["Address", "Device", "Facts", "RuntimeFact", "SensorFact"]
+__all__ = ["Address", "Device", "Facts", "GpuFact", "JetsonFact", "RuntimeFact", "SensorFact"]
 
 # Letters, digits and what IPv4, IPv6 (with a zone), DNS names and ssh_config aliases hold besides.
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%\-]*")
@@ -118,7 +118,9 @@ class RuntimeFact(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     kind
-        What it runs, as targets name it: ``tflite``, ``onnxruntime``.
+        What it runs, as targets name it: ``tflite``, ``onnxruntime``, ``tensorrt``.
+    name
+        Of the package, or of a program: ``trtexec`` builds engines and times them, and gives no answers.
     lock
         The set of wheels it came from; None when it is the system's.
     error
@@ -141,6 +143,42 @@ class SensorFact(msgspec.Struct, frozen=True, kw_only=True):
     unit: _Text
 
 
+class GpuFact(msgspec.Struct, frozen=True, kw_only=True):
+    """An NVIDIA GPU, as its driver describes it.
+
+    Attributes
+    ----------
+    compute_capability
+        The architecture, as in ``8.7``.
+    cuda
+        The newest CUDA that the driver knows, as in ``12.6``.
+    """
+
+    name: _Word
+    compute_capability: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\Z", max_length=16)]
+    cuda: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\Z", max_length=16)] | None
+    memory_total_bytes: _Bytes
+
+
+class JetsonFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A Jetson's module and system.
+
+    Attributes
+    ----------
+    l4t, jetpack
+        Releases of Jetson Linux and of JetPack, as in ``36.4.0`` and ``6.1``; None where they cannot be told.
+    module
+        Part number of the module, as in ``p3767-0003``.
+    power_mode
+        Name of the mode that nvpmodel holds it in.
+    """
+
+    l4t: _Word | None
+    jetpack: _Word | None
+    module: _Word | None
+    power_mode: _Word | None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a board says about itself; fields of newer agents are ignored.
 
@@ -154,6 +192,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         Model line of the device tree; None where there is none.
     simulated
         The board is emulated: figures from it say nothing about a real one.
+    gpu
+        The first NVIDIA GPU, or None.
+    jetson
+        None on any other board.
     """
 
     machine: _Word
@@ -173,6 +215,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     numpy: _Text | None
     sensors: Annotated[tuple[SensorFact, ...], msgspec.Meta(max_length=1024)]
     simulated: bool
+    gpu: GpuFact | None = None
+    jetson: JetsonFact | None = None
 
     @property
     def python_tag(self) -> str:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edgekit.engine import EngineFile, Recipe
 from edgekit.model import TensorSpec
+from edgekit.parse import BundlePath, Sha256
 from edgekit.target import Budget
 
 __all__ = ["MANIFEST", "MANIFEST_BYTES_MAX", "FileEntry", "Golden", "Manifest", "Origin", "Requires"]
@@ -17,9 +19,6 @@ __all__ = ["MANIFEST", "MANIFEST_BYTES_MAX", "FileEntry", "Golden", "Manifest", 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES_MAX = 4 << 20
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-# Plain relative paths of one or two parts: nothing that could climb, hide or surprise a shell.
-BundlePath = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?\Z")]
 AppName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 
 
@@ -76,6 +75,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         The declared preprocessing, its layout that of the artifact.
     taints
         Why the bundle must not be trusted, in words; empty when it may.
+    recipe
+        How the board makes a TensorRT engine of the bundle's files; None for a runtime that loads the artifact itself.
+    engine
+        The engine, where a reference board has built it; only boards with the very same key may run it.
     """
 
     schema: Literal["edgekit.bundle/1"] = "edgekit.bundle/1"
@@ -93,4 +96,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     budget: Budget
     origin: Origin
     taints: tuple[str, ...]
+    recipe: Recipe | None = None
+    engine: EngineFile | None = None
     files: Annotated[tuple[FileEntry, ...], msgspec.Meta(min_length=1, max_length=999)]

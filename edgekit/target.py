@@ -13,7 +13,7 @@ from edgekit.errors import InputError, UsageError
 from edgekit.nearest import did_you_mean
 from edgekit.parse import into, read_toml
 
-__all__ = ["Budget", "Target", "data_folder", "load_target", "same_kind", "target_names"]
+__all__ = ["Budget", "Nvidia", "Target", "data_folder", "load_target", "same_kind", "target_names"]
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +29,24 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accuracy_drop_max: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     latency_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+
+class Nvidia(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What TensorRT finds on a kind of board.
+
+    Attributes
+    ----------
+    compute_capability
+        The GPU's architecture; None where kinds of boards differ.
+    dla_cores
+        How many deep-learning accelerators there are.
+    jetpack
+        Lowest and highest release that supports the board; None where there is no JetPack.
+    """
+
+    compute_capability: str | None = None
+    dla_cores: int = 0
+    jetpack: tuple[str, str] | None = None
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,6 +68,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Lowest Python on the board.
     threads
         How many threads a probe uses unless told otherwise.
+    precision
+        ``"int8"``: what has no int8 kernel is float32. ``"mixed"`` and ``"fp16"``: see `edgekit.engine.Recipe`.
+    nvidia
+        What the board's GPU and accelerators can do; None for a board without one.
     """
 
     name: str
@@ -58,10 +80,11 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     machines: tuple[str, ...]
     boards: tuple[str, ...] = ()
     runtime: str
-    precision: Literal["int8"]
+    precision: Literal["int8", "mixed", "fp16"]
     finish: Literal["host", "device"]
     python: str = "3.8"
     threads: int = 1
+    nvidia: Nvidia | None = None
     budget: Budget = Budget()
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from edgekit.digest import sha256_bytes
 from edgekit.errors import InputError
 from edgekit.graph import Graph
+from edgekit.parse import Sha256
 from edgekit.quantize.counter import counted_values
 from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observe import observed
@@ -26,7 +27,6 @@ __all__ = ["FILE_BYTES_MAX", "Identity", "Observations", "Spans", "decode", "enc
 
 FILE_BYTES_MAX = 256 << 20
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 Span = tuple[Count, Count]
 Spans = tuple[Span, ...]

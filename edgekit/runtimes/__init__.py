@@ -18,7 +18,11 @@ from edgekit.plan import Precision, QuantPlan, Scheme
 __all__ = ["RUNTIMES", "Artifact", "Runtime", "Support"]
 
 RUNTIMES: Mapping[str, str] = MappingProxyType(
-    {"onnxruntime": "edgekit.runtimes.qdq:OnnxRuntime", "tflite": "edgekit.runtimes.tflite:TfliteRuntime"}
+    {
+        "onnxruntime": "edgekit.runtimes.qdq:OnnxRuntime",
+        "tensorrt": "edgekit.runtimes.qdq:TensorRtQdq",
+        "tflite": "edgekit.runtimes.tflite:TfliteRuntime",
+    }
 )
 
 

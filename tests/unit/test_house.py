@@ -26,7 +26,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = [ROOT / name for name in ("scripts/test", "scripts/demo", "scripts/lock", ".ci/run")]
 
 FILE_LINES_MAX = 300
-WING_LINES_MAX = 2_000
+WING_LINES_MAX = 3_200
 INSTALL_BYTES_MAX = 350_000_000
 
 # Never loaded by `edgekit --help`: they cost most of a second together.
@@ -81,7 +81,7 @@ def test_the_wing_loads_with_the_standard_library_alone(path: Path) -> None:
     for statement in tree.body:
         names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
         if isinstance(statement, ast.ImportFrom):
-            assert statement.level <= 1, "a relative import that leaves the wing"
+            assert statement.level <= len(path.relative_to(PACKAGE / "ondevice").parts), "a relative import that leaves the wing"
             names = [statement.module or ""] if statement.level == 0 else []
         for name in names:
             assert name.startswith("edgekit.ondevice") or name.partition(".")[0] in sys.stdlib_module_names, name

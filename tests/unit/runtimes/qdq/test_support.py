@@ -56,6 +56,6 @@ def test_tensorrt(body: str, x: str, op: str, reason: str) -> None:
     assert found.precision == ("float32" if reason else "int8")
 
 
-def test_onnxruntime_is_a_runtime_of_targets_and_tensorrt_not_yet() -> None:
+def test_both_are_runtimes_of_targets() -> None:
     assert RUNTIMES["onnxruntime"] == "edgekit.runtimes.qdq:OnnxRuntime"
-    assert not [reference for reference in RUNTIMES.values() if "TensorRt" in reference]
+    assert RUNTIMES["tensorrt"] == "edgekit.runtimes.qdq:TensorRtQdq"
