@@ -1,0 +1,142 @@
+"""How a build ends: what goes into the bundle beside the proof, and who makes the last form of it. Called by ``build``.
+
+Where a target's runtime loads the artifact as it is, nothing is left to do. A TensorRT engine is built on the board: now, where a
+reference board is named, or by the first deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgekit.device import Address, Device
+from edgekit.engine import EngineFile, EnginePrecision, Recipe
+from edgekit.errors import UsageError
+from edgekit.manifest import Golden
+from edgekit.measurement import Measurement
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.precision import Candidate, Precisions
+from edgekit.pipeline.rtx import check
+from edgekit.pipeline.trials import Chosen
+from edgekit.target import Target
+
+__all__ = ["GOLDEN_COUNT", "EngineOptions", "Finished", "finish_engine"]
+
+GOLDEN_COUNT = 8
+TENSORRT = "tensorrt"
+AnyPrecision = EnginePrecision | Literal["auto"]
+_ENGINE, _LAYERS = "engine/model.plan", "engine/layers.json"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the user says of an engine.
+
+    Attributes
+    ----------
+    precision
+        ``"auto"`` races all of them on the board; None is ``"auto"`` where there is a board, else the target's.
+    device
+        The board that builds the engine now; None leaves it to the first deployment.
+    """
+
+    precision: AnyPrecision | None = None
+    device: Device | None = None
+    dla_core: int | None = None
+    workspace_mib: int | None = None
+
+    def settled(self, target: Target) -> EngineOptions:
+        """Return what holds for a target.
+
+        Raises
+        ------
+        UsageError
+            The target has no engine, not that accelerator, or nobody could race.
+        """
+        if target.runtime != TENSORRT:
+            if self != EngineOptions():
+                raise UsageError(
+                    f"--device, --precision, --dla-core and --workspace are about TensorRT engines; {target.name} runs {target.runtime}",
+                    fix="leave them out, or name a target with the runtime tensorrt: edgekit targets list",
+                )
+            return self
+        cores = target.nvidia.dla_cores if target.nvidia else 0
+        if self.dla_core is not None and self.dla_core >= cores:
+            has = f"accelerators 0 to {cores - 1}" if cores else "none that all boards of its kind have"
+            raise UsageError(
+                f"--dla-core {self.dla_core}: {target.name} has {has}", fix="leave it out, or name the very board: edgekit targets list"
+            )
+        device = self.device
+        if device is None and target.finish == "host":
+            device = Device(name="local", address=Address.parse("local"))
+        if device is None and self.precision == "auto":
+            raise UsageError(
+                "--precision auto races engines on a board, and none is named: which precision is fastest cannot be told without one",
+                fix="--device NAME, or --precision int8, fp16 or mixed",
+            )
+        return EngineOptions(self.precision or ("auto" if device else target.precision), device, self.dla_core, self.workspace_mib)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a bundle holds beside plan, report and evaluation.
+
+    Attributes
+    ----------
+    chosen
+        What the report tells of.
+    artifact_name
+        The file that stands for the bundle on the host.
+    files
+        By path, golden files among them.
+    device
+        The board that has built the engine.
+    float32_nodes
+        Node -> why it is float32 where the others are float16.
+    """
+
+    chosen: Chosen
+    artifact_name: str
+    files: dict[str, bytes]
+    tolerance: int
+    recipe: Recipe | None = None
+    engine: EngineFile | None = None
+    device: str | None = None
+    float32_nodes: Mapping[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    samples: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def finish_engine(
+    precisions: Precisions, options: EngineOptions, golden: Golden, scratch: Path, *, progress: Progress = silent
+) -> Finished:
+    """Write the files of a TensorRT build, and let the board that is named build of them.
+
+    Raises
+    ------
+    BuildError
+        NVIDIA's compiler refuses a file, or the board cannot build.
+    """
+    assert options.precision is not None
+    assert options.precision != "auto"
+    candidate = precisions.make(options.precision, golden, GOLDEN_COUNT, progress=progress)
+    checked = check(candidate.files, scratch, progress=progress)
+    return _finished(candidate, precisions, {"tensorrt-rtx": checked.version or "not checked"}, checked.notes)
+
+
+def _finished(candidate: Candidate, precisions: Precisions, environment: dict[str, str], notes: tuple[str, ...]) -> Finished:
+    recipe = candidate.recipe
+    return Finished(
+        chosen=candidate.chosen,
+        artifact_name=candidate.artifact_name,
+        files={**candidate.files, **candidate.golden},
+        tolerance=candidate.tolerance,
+        recipe=recipe,
+        float32_nodes={name: precisions.overflow[name] for name in recipe.float32_nodes},
+        environment={"precision": recipe.precision, **environment},
+        notes=notes,
+    )
