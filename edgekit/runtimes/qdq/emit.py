@@ -104,7 +104,7 @@ class TensorRtQdq:
         _check(plan, self.scheme, self.io_dtype, self.layout)
         write: dict[str, Callable[[], Graph]] = {
             "model.onnx": lambda: _fused(graph, plan),
-            "mixed.onnx": lambda: half(_fused(graph, plan, has_half_scales=True), float32_nodes),
+            "mixed.onnx": lambda: half(_fused(graph, plan, has_half_scales=True), fused.with_siblings(graph, plan, float32_nodes)),
             "float.onnx": lambda: graph,
             "half.onnx": lambda: half(graph, float32_nodes),
         }
