@@ -97,7 +97,8 @@ class QuantPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     scheme
         What the runtime's kernels make of a range.
     recovery
-        What was done to weights and biases to win accuracy back: ``quantize.recover``.
+        What was done to win accuracy back: to the graph beforehand (``quantize.balance``, ``quantize.equalise``), and to weights
+        and biases (``quantize.recover``).
     """
 
     schema: Literal["edgekit.plan/1"] = "edgekit.plan/1"

@@ -9,9 +9,10 @@ import struct
 import sys
 from typing import Any
 
+from . import gpu
 from .board import read_text, temperatures
 from .disk import free_bytes
-from .runtimes import LINKS, runtime_folder, runtimes_in, version_of
+from .runtimes import LINKS, programs, runtime_folder, runtimes_in, version_of
 from .wire import Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
@@ -21,6 +22,7 @@ CORTEX = {0xC07: "A7", 0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0
 def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Return everything about the board that deciding, building for it and judging its measurements needs."""
     folders = [folder for folder in (runtime_folder(root, kind) for kind in LINKS) if folder]
+    found, gpu_error = gpu.ask()
     glibc = re.search(r"\d+\.\d+", "".join(platform.libc_ver()) if platform.libc_ver()[0] == "glibc" else "")
     return {
         **hardware("/"),
@@ -30,8 +32,11 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
         "disk_free_bytes": free_bytes(root),
-        "runtimes": [found for folder in (*folders, None) for found in runtimes_in(folder)],
+        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder)] + programs(),
         "numpy": version_of("numpy", folders + sys.path),
+        "gpu": found,
+        "gpu_error": gpu_error,
+        "jetson": None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -67,7 +68,10 @@ def quantize(
     plan = msgspec.structs.replace(plan, nodes={**plan.nodes, **joints})
     wanted = msgspec.structs.asdict(project.quantize)
     options = Recovery(**{name: wanted[name] for name in Recovery.__dataclass_fields__})
-    return recover(graph, plan, material.samples, options=options, progress=progress), notes
+    recovered = recover(graph, plan, material.samples, options=options, progress=progress)
+    # What `prepare.even_out` did to the graph before anything was observed.
+    before = tuple(name for name in ("balance", "equalise") if wanted[name])
+    return replace(recovered, plan=msgspec.structs.replace(recovered.plan, recovery=(*before, *recovered.plan.recovery))), notes
 
 
 def requantize(material: Material, plan: QuantPlan, *, progress: Progress = silent) -> Recovered:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -90,7 +91,7 @@ def ranking(
     kept: tuple[str, ...] = ()
     left = whole
     while candidates := [c for c in gains if set(c) - set(kept)]:
-        best = _leading(candidates, gains, kept, lambda candidate, left=left, kept=kept: left - error.of(_joined(kept, candidate)))  # type: ignore[misc]
+        best = _leading(candidates, gains, kept, partial(_gain, error, left, kept))
         added = tuple(name for name in best if name not in kept)
         kept, before = _joined(kept, best), left
         left = error.of(kept)
@@ -116,6 +117,10 @@ def _leading(
         gains[leader] = gain(leader)
         fresh.add(leader)
     return max(fresh, key=per_layer)
+
+
+def _gain(error: _OutputError, left: float, kept: Sequence[str], candidate: tuple[str, ...]) -> float:
+    return left - error.of(_joined(kept, candidate))
 
 
 def _joined(kept: Sequence[str], candidate: Sequence[str]) -> tuple[str, ...]:

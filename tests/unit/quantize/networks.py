@@ -89,8 +89,11 @@ def integers(**values: list[int]) -> dict[str, Array]:
     return {name: np.array(value, np.int64) for name, value in values.items()}
 
 
+def has_onnxruntime(version: tuple[int, int]) -> bool:
+    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= version
+
+
 def needs_onnxruntime(version: tuple[int, int], what: str) -> None:
     """Skip the test where the installed ONNX Runtime is older: it refuses such a model, or fails on it, by itself."""
-    installed = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if installed < version:
+    if not has_onnxruntime(version):
         pytest.skip(f"onnxruntime {onnxruntime.__version__} {what}")

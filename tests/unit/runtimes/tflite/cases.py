@@ -42,6 +42,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     agreement: float = 1.0
     relative: float = 1e-4
     litert_only: str = ""
+    onnxruntime_1_23: str = ""
     refused: str = ""
 
     def graph(self) -> Graph:

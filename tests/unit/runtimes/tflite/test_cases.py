@@ -13,6 +13,7 @@ from edgekit.runtimes import Artifact
 from edgekit.runtimes.tflite import TfliteRuntime
 from edgekit.runtimes.tflite.inspect import operators
 from edgekit.runtimes.tflite.table import OPERATORS
+from tests.unit.quantize.networks import needs_onnxruntime
 from tests.unit.runtimes.tflite.cases import Case, all_cases
 from tests.unit.runtimes.tflite.emitting import Runner, float_session, minmax_plan, real, sqnr_db
 
@@ -32,6 +33,8 @@ def to_file(value: Array, artifact: Artifact, name: str) -> Array:
 
 def compared(case: Case, graph: Graph, artifact: Artifact, *, xnnpack: bool) -> list[tuple[Array, Array]]:
     """Return (reference, measured) of every output over all samples; the float model sees the same quantized inputs."""
+    if case.onnxruntime_1_23:
+        needs_onnxruntime((1, 24), case.onnxruntime_1_23)
     runner, session = Runner(artifact.data, xnnpack=xnnpack), float_session(graph)
     found: list[tuple[list[Array], list[Array]]] = [([], []) for _ in graph.outputs]
     for sample in case.feeds():

@@ -13,7 +13,7 @@ import pytest
 from edgekit.plan import NodePrecision
 from edgekit.quantize.normalise import normalise
 from edgekit.runtimes.tflite import TfliteRuntime
-from tests.unit.quantize.networks import run
+from tests.unit.quantize.networks import needs_onnxruntime, run
 from tests.unit.runtimes.tflite.emitting import Runner, minmax_plan
 from tests.unit.runtimes.tflite.nets import Net
 
@@ -106,6 +106,8 @@ STEPS: tuple[Callable[[Chain], None], ...] = (
 
 @pytest.mark.parametrize("seed", range(100))
 def test_chain(seed: int) -> None:
+    if seed == 19:
+        needs_onnxruntime((1, 24), "folds this chain into shapes that contradict each other")
     chain = Chain(seed)
     for step in chain.random.choices(STEPS, k=chain.random.randint(4, 8)):
         if len(chain.shape) > 1 and math.prod(chain.shape) < 2000:

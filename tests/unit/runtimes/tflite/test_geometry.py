@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import BuildError
 from edgekit.runtimes.tflite import TfliteRuntime
+from tests.unit.quantize.networks import has_onnxruntime
 from tests.unit.runtimes.tflite.cases import Case
 from tests.unit.runtimes.tflite.emitting import Runner, float_session, minmax_plan, sqnr_db
 
@@ -44,6 +45,8 @@ def test_pooling(
 ) -> None:
     # ONNX wants pads below the kernel.
     assume(all(p < k for p, k in zip(pads, (*kernel, *kernel), strict=True)))
+    # Older ones divide by the whole window where it reaches past the padding.
+    assume(not (op == "AveragePool" and ceil and counted) or has_onnxruntime((1, 24)))
     attributes = f"kernel_shape={list(kernel)}, strides={list(strides)}, pads={list(pads)}, ceil_mode={int(ceil)}"
     if op == "AveragePool":
         attributes += f", count_include_pad={int(counted)}"
