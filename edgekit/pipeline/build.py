@@ -112,7 +112,7 @@ def build(
         chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)
         if isinstance(runtime, TensorRtQdq):
             precisions = Precisions(runtime, judge, chosen, quantized, dla_core=options.dla_core, workspace_mib=options.workspace_mib)
-            finished = finish_engine(precisions, options, _GOLDEN, scratch, progress=progress)
+            finished = finish_engine(precisions, options, target, _GOLDEN, scratch, progress=progress)
         else:
             golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
             finished = Finished(chosen, runtime.artifact_name, {runtime.artifact_name: chosen.artifact.data, **golden}, tolerance)

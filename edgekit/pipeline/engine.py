@@ -6,6 +6,7 @@ link: whoever asks for the same key attaches to it. Everything here may run twic
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,18 +16,23 @@ from typing import Any
 
 import msgspec
 
-from edgekit.device import Facts
+from edgekit.device import Device, Facts
 from edgekit.devices.session import AgentSession
 from edgekit.digest import sha256_file
 from edgekit.engine import EngineKey, Recipe
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
+from edgekit.manifest import Manifest
 from edgekit.ondevice.tensorrt.board import board_of
-from edgekit.ondevice.tensorrt.key import key_of, source_of
+from edgekit.ondevice.tensorrt.key import BOARD_FIELDS, FIELDS, key_of, source_of
 from edgekit.ondevice.wire import AgentError
 from edgekit.pipeline import Progress
 from edgekit.pipeline.enginecache import FILES, TIMING, CachedEngine, EngineAccount, EngineCache, FileAccount
 
-__all__ = ["Plan", "Told", "build_there", "fetch", "going_on", "key_on", "plan_on"]
+__all__ = ["TENSORRT", "Plan", "Told", "build_there", "fetch", "fetch_timing", "key_on", "lacks", "plan_for", "plan_on"]
+
+TENSORRT = "tensorrt"
+NOT_WHEELS = "on the board: sudo apt install tensorrt python3-libnvinfer"
+"""TensorRT comes with JetPack as Debian packages (JetPack documentation, "How to Install JetPack"), built for its CUDA and driver."""
 
 _BUILD_TIMEOUT_S = 6 * 3600.0
 """A detector takes 40 minutes on an Orin Nano, and three precisions are built one after the other; each has this long."""
@@ -80,6 +86,52 @@ def plan_on(board: Mapping[str, Any], recipe: Recipe, sha256_of: Callable[[str],
     source = source_of(recipe.precision, board["tensorrt"])
     key = key_of(msgspec.to_builtins(recipe), sha256_of(source), dict(board))
     return Plan(recipe, source, msgspec.convert(key, EngineKey))
+
+
+def lacks(facts: Facts) -> list[tuple[str, str | None]]:
+    """Return what keeps TensorRT from running engines on a board, each with its fix; empty when nothing does."""
+    try:
+        board_of(msgspec.to_builtins(facts))
+    except AgentError as error:
+        return [(error.message, error.fix)]
+    package = [runtime for runtime in facts.runtimes if (runtime.kind, runtime.name) == (TENSORRT, TENSORRT)]
+    if any(runtime.error is None for runtime in package):
+        return []
+    why = "; ".join(runtime.error or "" for runtime in package) or "it is not installed"
+    return [(f"TensorRT's Python package does not run there ({why}), and trtexec alone gives no answers", NOT_WHEELS)]
+
+
+def plan_for(manifest: Manifest, facts: Facts, device: Device) -> Plan | None:
+    """Return how a board gets the engine of a bundle: None where it is in the bundle, or there is none.
+
+    Raises
+    ------
+    DeployError
+        The bundle's engine is for other boards; the first field that differs is named.
+    """
+    if manifest.recipe is None:
+        return None
+    digests = {entry.path: entry.sha256 for entry in manifest.files}
+    plan = plan_on(key_on(facts, str(device.address)), manifest.recipe, digests.__getitem__)
+    if manifest.engine is None:
+        return plan
+    wanted, has = (msgspec.structs.asdict(key) for key in (manifest.engine.key, plan.key))
+    for field in (*BOARD_FIELDS, *FIELDS):
+        if wanted[field] != has[field]:
+            raise DeployError(
+                f"{device.address}: the bundle's engine is for {field} {wanted[field]}, the board has {has[field]}; "
+                "nothing of the release was sent",
+                fix=_rebuild(manifest, manifest.recipe, device),
+            )
+    return None
+
+
+def _rebuild(manifest: Manifest, recipe: Recipe, device: Device) -> str:
+    """Return the command that builds the engine for a board."""
+    words = ["edgekit", "build", "--target", manifest.target, "--device", device.name, "--precision", recipe.precision]
+    words += ["--dla-core", str(recipe.dla_core)] if recipe.dla_core is not None else []
+    words += ["--workspace", str(recipe.workspace_mib)] if recipe.workspace_mib is not None else []
+    return shlex.join(words)
 
 
 def build_there(session: AgentSession, plan: Plan, cache: EngineCache, progress: Progress) -> Told:

@@ -7,7 +7,7 @@ reference board is named, or by the first deployment.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,16 +17,19 @@ from edgekit.errors import UsageError
 from edgekit.manifest import Golden
 from edgekit.measurement import Measurement
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.enginecache import ENGINE, LAYERS
+from edgekit.pipeline.onboard import make
 from edgekit.pipeline.precision import Candidate, Precisions
 from edgekit.pipeline.rtx import check
 from edgekit.pipeline.trials import Chosen
 from edgekit.target import Target
 
-__all__ = ["GOLDEN_COUNT", "EngineOptions", "Finished", "finish_engine"]
+__all__ = ["GOLDEN_COUNT", "AnyPrecision", "EngineOptions", "Finished", "finish_engine"]
 
 GOLDEN_COUNT = 8
 TENSORRT = "tensorrt"
 AnyPrecision = EnginePrecision | Literal["auto"]
+_NAMES_MAX = 5
 _ENGINE, _LAYERS = "engine/model.plan", "engine/layers.json"
 
 
@@ -91,8 +94,6 @@ class Finished:
         The file that stands for the bundle on the host.
     files
         By path, golden files among them.
-    device
-        The board that has built the engine.
     float32_nodes
         Node -> why it is float32 where the others are float16.
     """
@@ -103,7 +104,6 @@ class Finished:
     tolerance: int
     recipe: Recipe | None = None
     engine: EngineFile | None = None
-    device: str | None = None
     float32_nodes: Mapping[str, str] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     samples: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Finished:
 
 
 def finish_engine(
-    precisions: Precisions, options: EngineOptions, golden: Golden, scratch: Path, *, progress: Progress = silent
+    precisions: Precisions, options: EngineOptions, target: Target, golden: Golden, scratch: Path, *, progress: Progress = silent
 ) -> Finished:
     """Write the files of a TensorRT build, and let the board that is named build of them.
 
@@ -120,12 +120,35 @@ def finish_engine(
     ------
     BuildError
         NVIDIA's compiler refuses a file, or the board cannot build.
+    DeviceError
+        The board cannot be reached, or stays away.
     """
     assert options.precision is not None
-    assert options.precision != "auto"
-    candidate = precisions.make(options.precision, golden, GOLDEN_COUNT, progress=progress)
-    checked = check(candidate.files, scratch, progress=progress)
-    return _finished(candidate, precisions, {"tensorrt-rtx": checked.version or "not checked"}, checked.notes)
+    wanted: tuple[EnginePrecision, ...] = ("int8", "mixed", "fp16") if options.precision == "auto" else (options.precision,)
+    candidates = {precision: precisions.make(precision, golden, GOLDEN_COUNT, progress=progress) for precision in wanted}
+    files = {name: data for candidate in candidates.values() for name, data in candidate.files.items()}
+    checked = check(files, scratch, progress=progress)
+    environment = {"tensorrt-rtx": checked.version or "not checked"}
+    if options.device is None:
+        (candidate,) = candidates.values()
+        return _finished(candidate, precisions, environment, checked.notes)
+    made = make(options.device, target, candidates, precisions.contest(target.threads), scratch, progress=progress)
+    candidate, engine = candidates[made.race.winner], made.engines[made.race.winner]
+    notes = [*checked.notes, *made.race.notes, *(f"{made.board}: {warning}" for warning in engine.account.warnings)]
+    if made.reused:
+        notes.append("nothing was built or measured now: an earlier build did both, on this board or one of its kind")
+    if engine.account.fallback:
+        named = ", ".join(engine.account.fallback[:_NAMES_MAX]) + (" and more" if len(engine.account.fallback) > _NAMES_MAX else "")
+        notes.append(f"{len(engine.account.fallback)} layers left the deep-learning accelerator for the GPU: {named}")
+    environment |= {"board": made.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
+    finished = _finished(candidate, precisions, environment, tuple(notes))
+    return replace(
+        finished,
+        files={**finished.files, _ENGINE: engine.read(ENGINE), _LAYERS: engine.read(LAYERS)},
+        engine=EngineFile(_ENGINE, _LAYERS, engine.account.key),
+        measurements=made.race.measurements,
+        samples=made.race.samples,
+    )
 
 
 def _finished(candidate: Candidate, precisions: Precisions, environment: dict[str, str], notes: tuple[str, ...]) -> Finished:

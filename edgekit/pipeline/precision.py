@@ -6,8 +6,11 @@ figures come from the board.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,12 +20,12 @@ from edgekit.ondevice.tensorrt.key import SOURCES
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.quantize import Quantized
 from edgekit.pipeline.trials import Chosen, Judge
-from edgekit.pipeline.verify import Reference, answers, golden_files
+from edgekit.pipeline.verify import Reference, answers, golden_files, wire_layout
 from edgekit.quantize.half import overflowing
 from edgekit.runtimes import Artifact
 from edgekit.runtimes.qdq import TensorRtQdq
 
-__all__ = ["Candidate", "Precisions"]
+__all__ = ["Candidate", "Contest", "Precisions"]
 
 _TOLERANCE_MIN = 4
 """Steps of the golden check. A layer's INT8 sums are exact in any kernel; they differ in when a result is rounded, by a step of one
@@ -54,6 +57,18 @@ class Candidate:
     def artifact_name(self) -> str:
         """Of the file that stands for the engine on the host."""
         return SOURCES[self.recipe.precision]["weak"]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What a board judges engines by: the evaluation set, as `edgekit.pipeline.race.race` takes it."""
+
+    container: Path
+    preprocess: Mapping[str, Any]
+    labels: tuple[int, ...] | None
+    float_predictions: tuple[int, ...]
+    accuracy_drop_max: float | None
+    threads: int
 
 
 class Precisions:
@@ -99,6 +114,18 @@ class Precisions:
         least = msgspec.structs.replace(golden, tolerance=_TOLERANCE_MIN)
         kept, tolerance = golden_files(chosen.artifact, reference, least, count, twin=twin)
         return Candidate(recipe, files, chosen, kept, tolerance)
+
+    def contest(self, threads: int) -> Contest:
+        """Return what a board judges engines by: the evaluation set, and what the float network says of it."""
+        reference, artifact = self._judge.reference, self._chosen.artifact
+        return Contest(
+            container=reference.evaluation.container,
+            preprocess=reference.feed.to_wire(layout=wire_layout(artifact, reference.feed)),
+            labels=reference.evaluation.labels,
+            float_predictions=self._chosen.answers.float_predictions,
+            accuracy_drop_max=self._judge.budget.accuracy_drop_max,
+            threads=threads,
+        )
 
     def _files(self, precision: EnginePrecision) -> tuple[dict[str, bytes], Artifact]:
         """Return what builders read, and the file's twin, which is float16 where the file is float32."""
