@@ -27,7 +27,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     winner
         The engine that is shipped.
     decided_by
-        ``"latency"``; ``"accuracy"`` where the times may not be believed, or are too close to tell; ``"budget"`` where the others lose too much.
+        ``"latency"``; ``"accuracy"`` where times are not believed, or too close to tell; ``"budget"`` where the others lose too much.
     notes
         Sentences for people: who won by how much, who lost and why, what could not be told.
     measurements
