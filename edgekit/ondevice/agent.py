@@ -27,6 +27,7 @@ JOBS = {
     "store.status": "releases:status",
     "runtime.install": "wheels:install",
     "engine.check": "tensorrt.check:check",
+    "engine.race": "tensorrt.race:race",
     "golden": "accuracy:golden",
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
