@@ -29,8 +29,6 @@ _WHOLE_MAX = 2048.0
 # A bound beyond every float16 number is none: cut off at the largest it does the same.
 _BOUNDS = frozenset({"Clip", "Max", "Min", "Pad"})
 _MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
-# What these hold on their way is larger than what they give.
-_INNER = frozenset({"ReduceL2", "ReduceLogSum", "ReduceLogSumExp"})
 
 
 def overflowing(graph: Graph, extremes: Mapping[str, tuple[float, float]]) -> dict[str, str]:
@@ -84,19 +82,20 @@ def _constant(graph: Graph, node: Node, name: str) -> str | None:
 
 
 def _inner(graph: Graph, node: Node, largest: Mapping[str, float], made: float) -> float:
-    """Return the largest value that a node may hold on its way from input to output."""
-    shape = graph.shapes[node.inputs[0]] if node.inputs else ()
+    """Return the largest value that a node may hold on its way from input to output; `normalise` spells out most that hold any."""
     if node.op in _MEANS:
-        return made * _averaged(graph, node, shape)
-    if node.op in _INNER:
-        read = largest.get(node.inputs[0], 0.0)
-        return made**2 if node.op == "ReduceL2" else math.exp(min(made, 80.0)) if node.op == "ReduceLogSumExp" else read * math.prod(shape)
-    return 0.0
+        return made * _averaged(graph, node)
+    if node.op == "LpNormalization":
+        return graph.shapes[node.inputs[0]][node.attrs.get("axis", -1)] * largest.get(node.inputs[0], 0.0) ** int(node.attrs.get("p", 2))
+    if node.op in ("GlobalLpPool", "LpPool"):
+        return made ** int(node.attrs.get("p", 2))
+    return math.exp(min(made, 80.0)) if node.op == "ReduceLogSumExp" else 0.0
 
 
-def _averaged(graph: Graph, node: Node, shape: tuple[int, ...]) -> int:
+def _averaged(graph: Graph, node: Node) -> int:
     """Return how many values a mean is of."""
+    shape = graph.shapes[node.inputs[0]]
     if node.op == "AveragePool":
         return math.prod(node.attrs["kernel_shape"])
     axes = reduced_axes(graph, node) if node.op == "ReduceMean" else range(2, len(shape))
-    return math.prod(shape[axis] for axis in axes) if axes is not None else math.prod(shape)
+    return math.prod(shape[axis] for axis in (range(len(shape)) if axes is None else axes))

@@ -38,7 +38,8 @@ def with_siblings(graph: Graph, plan: QuantPlan, float32_nodes: Collection[str])
     TensorRT computes such products as one, and its compiler fails on results of unlike types ("Invalid binary pointwise
     types", measured with tensorrt-rtx 1.7).
     """
-    products = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in plan.weights and plan.precision(node.name) == "int8"]
+    whole = (node for node in graph.nodes if plan.precision(node.name) == "int8")
+    products = [node for node in whole if len(node.inputs) > 1 and node.inputs[1] in plan.weights]
     multiplied = {_origin(graph, node.inputs[0]) for node in products if node.name in float32_nodes}
     return frozenset({*float32_nodes, *(node.name for node in products if _origin(graph, node.inputs[0]) in multiplied)})
 
