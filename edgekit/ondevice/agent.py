@@ -26,6 +26,7 @@ JOBS = {
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
     "runtime.install": "wheels:install",
+    "engine.check": "tensorrt.check:check",
     "golden": "accuracy:golden",
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
