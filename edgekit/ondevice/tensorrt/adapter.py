@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ..wire import AgentError, Progress
 
-__all__ = ["Network", "build", "explain", "layer_information", "load", "open_network", "said_of", "use_profiles"]
+__all__ = ["FLAGS", "MEMORY_FIX", "Network", "build", "died", "explain", "layer_information", "load", "open_network", "refused", "said_of", "use_profiles"]
 
 Profiles = Mapping[str, Sequence[Sequence[int]]]  # input -> smallest, likeliest, largest shape
 
@@ -120,10 +120,25 @@ def said_of(lines: Iterable[str]) -> str:
     return said + "; " + MEMORY_FIX if MEMORY.search(said) else said
 
 
+def refused(error: Mapping[str, str | None], version: str) -> AgentError:
+    """Return the error of a network that TensorRT refuses."""
+    node = " at node %s" % error["node"] if error["node"] else ""
+    operator = " (%s)" % error["op"] if error["op"] else ""
+    return AgentError("runtime-failed", "TensorRT %s does not build it%s%s: %s" % (version, node, operator, error["message"]))
+
+
+def died(number: int, lines: Iterable[str]) -> AgentError:
+    """Return the error of a builder that a signal ended. The kernel's choice when memory runs out is signal 9 (mm/oom_kill.c)."""
+    if number == 9:
+        return AgentError("runtime-failed", "the builder was killed by signal 9: most likely memory ran out (dmesg tells)", MEMORY_FIX)
+    said = said_of(lines)
+    return AgentError("runtime-failed", "the builder was killed by signal %d%s" % (number, said and ": " + said))
+
+
 def build(
     network: Network, recipe: Mapping[str, Any], workspace_bytes: int | None, timing_cache: bytes, progress: Progress, profiles: Profiles
 ) -> tuple[Any, bytes, list[str]]:
-    """Return the engine's bytes, what the builder timed, and the layers that a DLA left to the GPU.
+    """Return the engine's bytes (None: refused, the log says why), what the builder timed, and the layers that a DLA left to the GPU.
 
     ``recipe`` has `RECIPE_FIELDS`; ``timing_cache`` may be empty; every input with open dimensions needs a profile.
     """
@@ -144,8 +159,7 @@ def build(
     cache = _timing_cache(network, config, timing_cache)
     progress("build the engine", 0, 1)
     plan = network.builder.build_serialized_network(network.definition, config)
-    timed = bytes(cache.serialize())
-    return plan, timed, fallback
+    return plan, bytes(cache.serialize()), fallback
 
 
 def use_profiles(network: Network, config: Any, profiles: Profiles) -> None:
