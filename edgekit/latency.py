@@ -7,7 +7,7 @@ is parsed strictly and within bounds before anything is computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,7 +26,9 @@ _LOAD_PER_CORE_MAX = 0.5
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
+_SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
 _Few = msgspec.Meta(max_length=1024)
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 
 
 class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,21 +45,26 @@ class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole answer.
 
-    ``invoke_ns`` is the runtime alone, ``end_to_end_ns`` from raw sample to output; ``capped`` says
-    that a series ended at the most the agent keeps, before its minimum time or count.
+    ``invoke_ns`` is the runtime alone, on a GPU with the copies to and from it; ``parts_ns`` are
+    the device's own times of the copies in, the computing and the copies out. ``end_to_end_ns`` is
+    from raw sample to output, and empty where no sample was run; ``fed`` says what was. ``capped``
+    says that a series ended at the most the agent keeps, before its minimum time or count.
     """
 
-    load_ns: _Nanoseconds
-    first_invoke_ns: _Nanoseconds
+    load_ns: _Nanoseconds | None
+    first_invoke_ns: _Nanoseconds | None
     warmup: _Warmup
     invoke_ns: _Series
-    end_to_end_ns: _Series
+    parts_ns: dict[Literal["h2d", "compute", "d2h"], _Series]
+    end_to_end_ns: _SeriesOrNone
     capped: bool
-    peak_rss_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
+    peak_rss_bytes: _Bytes
+    gpu_memory_bytes: _Bytes | None
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     affinity: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], _Few] | None
     runtime: _Runtime
     delegate: _Word | None
+    fed: _Word
     before: BoardState
     after: BoardState
 
@@ -148,14 +155,13 @@ def latency_measurements(
         run = msgspec.convert(data, _Run)
     except msgspec.ValidationError as error:
         raise DeviceError(f"{address}: the answer to probe.latency is malformed: {error}", fix=f"edgekit deploy {address}") from error
-    series = {"invoke": summary(run.invoke_ns), "end_to_end": summary(run.end_to_end_ns)}
-    evidence = _Evidence(run, series, cores, simulated)
+    raw: dict[str, list[int]] = {"invoke": run.invoke_ns, **run.parts_ns, "end_to_end": run.end_to_end_ns}
+    series = {name: summary(values) for name, values in raw.items() if values}
+    evidence = _Evidence(run, {name: series[name] for name in ("invoke", "end_to_end") if name in series}, cores, simulated)
     broken = {rule.__name__: reason for rule in _RULES if (reason := rule(evidence))}
     rule = next(iter(broken), None)
-    times = [
-        Measurement("load", run.load_ns / _NS_PER_MS, "ms", 1, not broken, rule),
-        Measurement("first_invoke", run.first_invoke_ns / _NS_PER_MS, "ms", 1, not broken, rule),
-    ]
+    once = {"load": run.load_ns, "first_invoke": run.first_invoke_ns}
+    times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
         times += _series_measurements(name, one, rule)
     verdicts = []
@@ -164,6 +170,8 @@ def latency_measurements(
     elif p99_budget_ms is not None:
         verdicts.append(_p99_verdict(series["invoke"], p99_budget_ms))
     state = [Measurement("peak_rss", run.peak_rss_bytes / (1 << 20), "MiB", 1)]
+    if run.gpu_memory_bytes is not None:
+        state.append(Measurement("gpu_memory", run.gpu_memory_bytes / (1 << 20), "MiB", 1))
     for moment, board in (("before", run.before), ("after", run.after)):
         if board.temperature_c:
             state.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
@@ -175,7 +183,7 @@ def latency_measurements(
     return Findings(
         measurements=(*times, *state),
         verdicts=tuple(verdicts),
-        samples={"invoke_ns": tuple(run.invoke_ns), "end_to_end_ns": tuple(run.end_to_end_ns)},
+        samples={f"{name}_ns": tuple(values) for name, values in raw.items() if values},
         environment=_environment(run),
     )
 
@@ -229,6 +237,7 @@ def _environment(run: _Run) -> dict[str, str]:
     words = {
         "runtime": f"{run.runtime.name} {run.runtime.version or 'of unknown version'}",
         "delegate": run.delegate or "none",
+        "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
         "governor": ", ".join(sorted(set(run.before.governor + run.after.governor))),
         "gpu_clock": throttle.clock_words(run.after.gpu),

@@ -45,7 +45,7 @@ def standin_python(
     site, programs, libraries = (folder / name for name in ("site", "bin", "lib"))
     for part in (site, programs, libraries):
         part.mkdir(parents=True)
-    for package in packages:
+    for package in (*packages, "standin_gpu"):
         (site / package).symlink_to(_HERE / package)
     if trtexec:
         (programs / "trtexec").symlink_to(_HERE / "trtexec")
