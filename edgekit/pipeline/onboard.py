@@ -21,7 +21,7 @@ from edgekit.pipeline.enginecache import ENGINE, CachedEngine, EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.precision import Candidate, Contest
 from edgekit.pipeline.race import RaceResult, race
-from edgekit.target import Target
+from edgekit.target import Target, unsupported
 
 __all__ = ["Made", "make"]
 
@@ -105,6 +105,9 @@ def _check_kind(target: Target, facts: Facts, where: str) -> None:
             f"{where}: it is a {facts.board}, {target.name} is {' or '.join(target.boards)}",
             fix="name a board of that kind, or another target: edgekit targets list",
         )
+    if contradiction := unsupported(target, facts):
+        text, fix = contradiction
+        raise BuildError(f"{where}: {text}", fix=fix)
 
 
 def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
