@@ -194,6 +194,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         The board is emulated: figures from it say nothing about a real one.
     gpu
         The first NVIDIA GPU, or None.
+    gpu_error
+        Why an NVIDIA driver that is there shows none.
     jetson
         None on any other board.
     """
@@ -216,6 +218,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     sensors: Annotated[tuple[SensorFact, ...], msgspec.Meta(max_length=1024)]
     simulated: bool
     gpu: GpuFact | None = None
+    gpu_error: _Text | None = None
     jetson: JetsonFact | None = None
 
     @property

@@ -7,40 +7,28 @@ is parsed strictly and within bounds before anything is computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edgekit import throttle
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
+from edgekit.throttle import BoardState
 
 __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
 _DRIFT_MAX = 0.03
 _LOAD_PER_CORE_MAX = 0.5
-_THROTTLED_NOW = 0xF
-_THROTTLED_SINCE_BOOT = 0xF0000
 
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
-_Celsius = Annotated[float, msgspec.Meta(ge=-300, le=1000)]  # a switched-off zone of a Jetson says -256
-_Megahertz = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+_SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
 _Few = msgspec.Meta(max_length=1024)
-
-
-class _Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The state of the board at one moment; None where it cannot say."""
-
-    time: _Word | float
-    temperature_c: Annotated[dict[_Word, _Celsius], _Few]
-    cpu_mhz: Annotated[list[_Megahertz], _Few]
-    governor: Annotated[list[_Word], _Few]
-    throttled: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{1,8}$")] | None
-    load1: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None
-    power_mode: _Word | None
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 
 
 class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,23 +45,28 @@ class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole answer.
 
-    ``invoke_ns`` is the runtime alone, ``end_to_end_ns`` from raw sample to output; ``capped`` says
-    that a series ended at the most the agent keeps, before its minimum time or count.
+    ``invoke_ns`` is the runtime alone, on a GPU with the copies to and from it; ``parts_ns`` are
+    the device's own times of the copies in, the computing and the copies out. ``end_to_end_ns`` is
+    from raw sample to output, and empty where no sample was run; ``fed`` says what was. ``capped``
+    says that a series ended at the most the agent keeps, before its minimum time or count.
     """
 
-    load_ns: _Nanoseconds
-    first_invoke_ns: _Nanoseconds
+    load_ns: _Nanoseconds | None
+    first_invoke_ns: _Nanoseconds | None
     warmup: _Warmup
     invoke_ns: _Series
-    end_to_end_ns: _Series
+    parts_ns: dict[Literal["h2d", "compute", "d2h"], _Series]
+    end_to_end_ns: _SeriesOrNone
     capped: bool
-    peak_rss_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
+    peak_rss_bytes: _Bytes
+    gpu_memory_bytes: _Bytes | None
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     affinity: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], _Few] | None
     runtime: _Runtime
     delegate: _Word | None
-    before: _Board
-    after: _Board
+    fed: _Word
+    before: BoardState
+    after: BoardState
 
 
 class _Evidence(msgspec.Struct, frozen=True):
@@ -94,16 +87,13 @@ def simulated(evidence: _Evidence) -> str | None:
 
 
 def throttled(evidence: _Evidence) -> str | None:
-    """Raspberry Pi documentation, ``vcgencmd get_throttled``: bits 0-3 now, 16-19 since boot.
+    """A Raspberry Pi's firmware slowed it down, see `edgekit.throttle.throttled`."""
+    return throttle.throttled(evidence.run.before, evidence.run.after)
 
-    Under-voltage, capped frequency, throttling, soft temperature limit, in this order. A bit of
-    the upper four counts when it was set during the run.
-    """
-    before, after = (int(board.throttled or "0x0", 16) for board in (evidence.run.before, evidence.run.after))
-    bits = ((before | after) & _THROTTLED_NOW) | ((after & ~before & _THROTTLED_SINCE_BOOT) >> 16)
-    causes = ("under-voltage", "capped frequency", "throttling", "soft temperature limit")
-    seen = [cause for bit, cause in enumerate(causes) if bits >> bit & 1]
-    return f"the board slowed itself down: {', '.join(seen)}" if seen else None
+
+def gpu_throttled(evidence: _Evidence) -> str | None:
+    """An NVIDIA board slowed itself down, see `edgekit.throttle.gpu_throttled`."""
+    return throttle.gpu_throttled(evidence.run.before, evidence.run.after)
 
 
 def busy(evidence: _Evidence) -> str | None:
@@ -135,7 +125,7 @@ def drifting(evidence: _Evidence) -> str | None:
     return None
 
 
-_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, busy, unsteady, drifting)
+_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, gpu_throttled, busy, unsteady, drifting)
 
 
 def latency_measurements(
@@ -165,14 +155,13 @@ def latency_measurements(
         run = msgspec.convert(data, _Run)
     except msgspec.ValidationError as error:
         raise DeviceError(f"{address}: the answer to probe.latency is malformed: {error}", fix=f"edgekit deploy {address}") from error
-    series = {"invoke": summary(run.invoke_ns), "end_to_end": summary(run.end_to_end_ns)}
-    evidence = _Evidence(run, series, cores, simulated)
+    raw: dict[str, list[int]] = {"invoke": run.invoke_ns, **run.parts_ns, "end_to_end": run.end_to_end_ns}
+    series = {name: summary(values) for name, values in raw.items() if values}
+    evidence = _Evidence(run, {name: series[name] for name in ("invoke", "end_to_end") if name in series}, cores, simulated)
     broken = {rule.__name__: reason for rule in _RULES if (reason := rule(evidence))}
     rule = next(iter(broken), None)
-    times = [
-        Measurement("load", run.load_ns / _NS_PER_MS, "ms", 1, not broken, rule),
-        Measurement("first_invoke", run.first_invoke_ns / _NS_PER_MS, "ms", 1, not broken, rule),
-    ]
+    once = {"load": run.load_ns, "first_invoke": run.first_invoke_ns}
+    times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
         times += _series_measurements(name, one, rule)
     verdicts = []
@@ -181,15 +170,20 @@ def latency_measurements(
     elif p99_budget_ms is not None:
         verdicts.append(_p99_verdict(series["invoke"], p99_budget_ms))
     state = [Measurement("peak_rss", run.peak_rss_bytes / (1 << 20), "MiB", 1)]
+    if run.gpu_memory_bytes is not None:
+        state.append(Measurement("gpu_memory", run.gpu_memory_bytes / (1 << 20), "MiB", 1))
     for moment, board in (("before", run.before), ("after", run.after)):
         if board.temperature_c:
             state.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
         if board.cpu_mhz:
             state.append(Measurement(f"clock_{moment}", max(board.cpu_mhz), "MHz", 1, details={"lowest": min(board.cpu_mhz)}))
+        if board.gpu:
+            bounds = {"lowest": board.gpu.min_mhz, "highest": board.gpu.max_mhz}
+            state.append(Measurement(f"gpu_clock_{moment}", board.gpu.mhz, "MHz", 1, details=bounds))
     return Findings(
         measurements=(*times, *state),
         verdicts=tuple(verdicts),
-        samples={"invoke_ns": tuple(run.invoke_ns), "end_to_end_ns": tuple(run.end_to_end_ns)},
+        samples={f"{name}_ns": tuple(values) for name, values in raw.items() if values},
         environment=_environment(run),
     )
 
@@ -243,8 +237,10 @@ def _environment(run: _Run) -> dict[str, str]:
     words = {
         "runtime": f"{run.runtime.name} {run.runtime.version or 'of unknown version'}",
         "delegate": run.delegate or "none",
+        "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
         "governor": ", ".join(sorted(set(run.before.governor + run.after.governor))),
+        "gpu_clock": throttle.clock_words(run.after.gpu),
         "power_mode": run.before.power_mode or "",
         "affinity": ",".join(map(str, run.affinity or [])),
         "capped": "a series ended at the most samples kept" if run.capped else "",

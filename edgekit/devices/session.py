@@ -26,8 +26,8 @@ from edgekit.printable import printable
 __all__ = ["AgentSession", "silent"]
 
 _STORE_TIMEOUT_S = 600.0
-# Three runtimes, each in edgekit's folder and in the system's Python, are imported one after the other.
-_FACTS_TIMEOUT_S = 6.0 * IMPORT_TIMEOUT_S + 60.0
+# Three runtimes, each in edgekit's folder and in the system's Python, TensorRT, trtexec and the GPU's driver are tried one after the other.
+_FACTS_TIMEOUT_S = 9.0 * IMPORT_TIMEOUT_S + 60.0
 _TAIL_LINES = 12
 # Another host may send the same file at the same time, or leave us a spoilt part: then once more, from the start.
 _SENDS_MAX = 3

@@ -21,10 +21,10 @@ from .wire import DIGEST, AgentError, Progress, integer, matching, number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["golden", "infer", "probe", "steps"]
+__all__ = ["Pass", "golden", "infer", "probe", "steps"]
 
 
-class _Pass:
+class Pass:
     """One pass over a set: yields the outputs and keeps the predictions."""
 
     def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples) -> None:
@@ -64,7 +64,7 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
-        run = _Pass(runner, declared, samples)
+        run = Pass(runner, declared, samples)
         collections.deque(run.outputs("accuracy", progress), maxlen=0)
         return run.report()
 
@@ -77,7 +77,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
     runner = open_artifact(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
-        run = _Pass(runner, job["preprocess"], samples)
+        run = Pass(runner, job["preprocess"], samples)
         write(str(outputs), run.outputs("infer", progress))
         return run.report()
 
@@ -94,7 +94,7 @@ def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
         count, worst = len(samples), [0.0] * len(expected)
         if not count or any((len(outputs), outputs.arrays) != (count, (ALONE,)) for outputs in expected):
             raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
-        for index, output in enumerate(_Pass(runner, declared, samples).outputs("golden", progress)):
+        for index, output in enumerate(Pass(runner, declared, samples).outputs("golden", progress)):
             worst = [max(so_far, steps(outputs[index][ALONE], output)) for so_far, outputs in zip(worst, expected)]
     nearest = min(worst)
     return {"ok": nearest <= tolerance, "count": count, "max_diff": nearest if math.isfinite(nearest) else None, "tolerance": tolerance}

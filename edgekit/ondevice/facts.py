@@ -9,9 +9,11 @@ import struct
 import sys
 from typing import Any
 
-from .board import read_text, temperatures
+from . import gpu
 from .disk import free_bytes
-from .runtimes import LINKS, runtime_folder, runtimes_in, version_of
+from .jetson import jetson
+from .runtimes import LINKS, programs, runtime_folder, runtimes_in, version_of
+from .sensor import read_text, sensors
 from .wire import Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
@@ -21,6 +23,7 @@ CORTEX = {0xC07: "A7", 0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0
 def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Return everything about the board that deciding, building for it and judging its measurements needs."""
     folders = [folder for folder in (runtime_folder(root, kind) for kind in LINKS) if folder]
+    found, gpu_error = gpu.ask()
     glibc = re.search(r"\d+\.\d+", "".join(platform.libc_ver()) if platform.libc_ver()[0] == "glibc" else "")
     return {
         **hardware("/"),
@@ -30,8 +33,11 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
         "disk_free_bytes": free_bytes(root),
-        "runtimes": [found for folder in (*folders, None) for found in runtimes_in(folder)],
+        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder)] + programs(),
         "numpy": version_of("numpy", folders + sys.path),
+        "gpu": found,
+        "gpu_error": gpu_error,
+        "jetson": jetson("/"),
     }
 
 
@@ -59,6 +65,6 @@ def hardware(top: str) -> dict[str, Any]:
         "cpu_features": sorted((cpu.get("Features") or cpu.get("flags") or "").split()),
         "memory_total_bytes": int(memory.get("MemTotal", 0)) * 1024,
         "memory_available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
-        "sensors": [{"name": name, "kind": "temperature", "value": t, "unit": "degC"} for name, t in sorted(temperatures(top).items())],
+        "sensors": sensors(top),
         "simulated": simulated or command.startswith("qemu-"),
     }

@@ -1,7 +1,8 @@
 """How long one inference takes: job `probe.latency`. Raw samples go up; the statistics are the host's.
 
 Warm up until steady, then measure until both a minimum time and a minimum count are reached; nothing is clipped. Two figures: the invoke
-alone, and end to end (preprocess a raw sample, set the input, invoke, get the output). File reading and decoding are in neither.
+alone, and end to end (preprocess a raw sample, set the input, invoke, get the output). File reading and decoding are in neither. On a GPU
+the invoke holds the copies to and from it, and its parts, timed by the device, go up beside it. The race uses the same pieces.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import time
 from typing import Any, Callable
 
 from . import board, inputs, preprocess
-from .runner import open_release
+from .runner import Runner, find_release, is_engine, open_artifact
 from .samples import Samples
 from .wire import AgentError, Progress, integer, number
+
+__all__ = ["KEPT_MAX", "Parts", "measure", "probe", "report", "warm_up"]
 
 # Steady: the last two windows of at least 30 runs and 1 s have medians within 1 %.
 WINDOW_RUNS, WINDOW_NS, STEADY = 30, 1_000_000_000, 0.01
@@ -29,7 +32,15 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Measure a release on its golden samples, taken in turn."""
     min_time_s, warmup_cap_s = number(job, "min_time_s", 0, 3600, 3.0), number(job, "warmup_cap_s", 0, 3600, 60)
     min_count = integer(job, "min_count", 1, KEPT_MAX, 100)
-    declared, golden, runner = open_release(job, root)
+    threads, (declared, golden, artifact) = integer(job, "threads", 1, 256, 1), find_release(job, root)
+    try:
+        runner = open_artifact(root, artifact, threads, graph=job.get("cuda_graph") is True)
+    except AgentError as error:
+        if error.kind != "runtime-missing" or not is_engine(artifact):
+            raise
+        from .tensorrt import timing
+
+        return timing.probe(artifact, min_time_s, min_count, threads, error)
     with Samples(golden["samples"]) as samples:
         raw = [samples[index] for index in range(min(len(samples), GOLDEN_MAX))]
         shapes = inputs.shapes(runner.inputs, samples.arrays)
@@ -47,27 +58,57 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     runner.invoke()
     first_invoke_ns = time.perf_counter_ns() - started
     gc.disable()  # for the rest of this process
-    warmup = _warm_up(runner.invoke, warmup_cap_s, progress)
-    invoke_ns = _measure(runner.invoke, "latency", min_time_s, min_count, progress)
-    end_to_end_ns = _measure(end_to_end, "end-to-end", min_time_s, min_count, progress)
+    warmup, parts = warm_up(runner.invoke, warmup_cap_s, progress), Parts(runner)
+    invoke_ns = measure(runner.invoke, "latency", min_time_s, min_count, progress, parts.take)
+    end_to_end_ns = measure(end_to_end, "end-to-end", min_time_s, min_count, progress)
+    return report(runner, before, threads, first_invoke_ns, warmup, invoke_ns, parts.series, end_to_end_ns)
+
+
+class Parts:
+    """What the device says of the parts of each timed run."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.series: dict[str, list[int]] = {name: [] for name in runner.parts_ns()}
+
+    def take(self) -> None:
+        for name, value in self._runner.parts_ns().items():
+            self.series[name].append(value)
+
+
+def report(
+    runner: Runner,
+    before: dict[str, Any],
+    threads: int,
+    first_invoke_ns: int,
+    warmup: dict[str, Any],
+    invoke_ns: list[int],
+    parts_ns: dict[str, list[int]],
+    end_to_end_ns: list[int],
+) -> dict[str, Any]:
+    """Return the answer to `probe.latency`."""
     return {
         "load_ns": runner.load_ns,
         "first_invoke_ns": first_invoke_ns,
         "warmup": warmup,
         "invoke_ns": invoke_ns,
+        "parts_ns": parts_ns,
         "end_to_end_ns": end_to_end_ns,
         "capped": KEPT_MAX in (len(invoke_ns), len(end_to_end_ns)),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "threads": integer(job, "threads", 1, 256, 1),
+        "gpu_memory_bytes": runner.gpu_memory_bytes,
+        "threads": threads,
         "affinity": sorted(os.sched_getaffinity(0)),
         "runtime": runner.runtime,
         "delegate": runner.delegate,
+        "fed": "samples",
         "before": before,
         "after": board.state(),
     }
 
 
-def _warm_up(run: Callable[[], None], cap_s: float, progress: Progress) -> dict[str, Any]:
+def warm_up(run: Callable[[], None], cap_s: float, progress: Progress) -> dict[str, Any]:
+    """Run until steady, or as long as may be."""
     clock, medians, runs, steady = time.perf_counter_ns, [], 0, False
     start = clock()
     while not steady and clock() - start < cap_s * 1e9:
@@ -86,8 +127,15 @@ def _warm_up(run: Callable[[], None], cap_s: float, progress: Progress) -> dict[
     return {"runs": runs, "seconds": (clock() - start) / 1e9, "steady": steady}
 
 
-def _measure(run: Callable[[], None], stage: str, min_time_s: float, min_count: int, progress: Progress) -> list[int]:
-    """Return the time of every run, in order, until both minima are reached or as many are kept as may be."""
+def measure(
+    run: Callable[[], None],
+    stage: str,
+    min_time_s: float,
+    min_count: int,
+    progress: Progress,
+    after_each: Callable[[], None] = lambda: None,
+) -> list[int]:
+    """Return the time of every run, in order, until both minima are reached or as many are kept as may be; ``after_each`` is not timed."""
     clock, min_ns = time.perf_counter_ns, min_time_s * 1e9
     samples: list[int] = []
     start = now = told = clock()
@@ -96,6 +144,7 @@ def _measure(run: Callable[[], None], stage: str, min_time_s: float, min_count: 
         run()
         now = clock()
         samples.append(now - begun)
+        after_each()
         if now - told > PAUSE_NS:
             share = min((now - start) / min_ns if min_ns else 1.0, len(samples) / min_count)
             progress(stage, len(samples), max(len(samples), int(len(samples) / share)))

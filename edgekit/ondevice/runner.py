@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import os
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from .releases import read_link
 from .samples import Sample
@@ -15,11 +16,11 @@ TFLITE = b"TFL3"  # the flatbuffer's file identifier, schema.fbs
 ONNX = b"\x08"  # the tag of ir_version, field 1 of ModelProto, onnx.proto
 
 
-class Runner:
+class Runner(abc.ABC):
     """An artifact, opened: set its inputs, invoke it, get its first output.
 
     ``load_ns`` leaves the imports out. ``inputs`` and ``output`` are tables, see `edgekit.ondevice.inputs`. ``delegate`` names what took
-    part of the network over from the runtime's own kernels.
+    part of the network over from the runtime's own kernels. ``gpu_memory_bytes`` is what opening took of a GPU's memory.
     """
 
     runtime: dict[str, Any]
@@ -27,18 +28,23 @@ class Runner:
     inputs: list[dict[str, Any]]
     output: dict[str, Any]
     delegate: str | None
+    gpu_memory_bytes: int | None = None
 
+    @abc.abstractmethod
     def set(self, sample: Sample) -> None:
         """Set the inputs from preprocessed arrays by name; see `edgekit.ondevice.inputs`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def invoke(self) -> None:
-        """Run the network once."""
-        raise NotImplementedError
+        """Run the network once, and wait until its outputs are there."""
 
+    @abc.abstractmethod
     def get(self) -> Any:
         """Return the first output, a copy, as it is in the artifact."""
-        raise NotImplementedError
+
+    def parts_ns(self) -> dict[str, int]:
+        """Return how long the parts of the last `invoke` took, by name; empty where the runtime does not tell."""
+        return {}
 
     @staticmethod
     def check(artifact: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
@@ -47,10 +53,27 @@ class Runner:
             raise AgentError("input", "%s has %d inputs and %d outputs; one of each is needed" % (artifact, len(inputs), len(outputs)))
 
 
-def open_artifact(root: str, artifact: str, threads: int, builtin: bool = False) -> Runner:
-    """Open an artifact in its runtime; ``builtin`` asks for the kernels that round otherwise than the default ones."""
+class Release(NamedTuple):
+    """A release on the board: what it is fed with, its ``golden`` files with full paths, and its artifact's path."""
+
+    preprocess: dict[str, Any]
+    golden: dict[str, Any]
+    artifact: str
+
+
+def open_artifact(root: str, artifact: str, threads: int, builtin: bool = False, graph: bool = False) -> Runner:
+    """Open an artifact in its runtime.
+
+    ``builtin`` asks for the kernels that round otherwise than the default ones, ``graph`` for a CUDA graph; only TensorRT has any.
+    """
+    if is_engine(artifact):
+        from .tensorrt.runner import TensorRtRunner
+
+        return TensorRtRunner(root, artifact, graph)
     with open(artifact, "rb") as file:
         head = file.read(8)
+    if graph:
+        raise AgentError("usage", "a CUDA graph is asked for, and %s is no TensorRT engine" % artifact)
     if head[4:] == TFLITE:
         from .tflite import TfliteRunner
 
@@ -59,11 +82,16 @@ def open_artifact(root: str, artifact: str, threads: int, builtin: bool = False)
         from .onnx import OnnxRunner
 
         return OnnxRunner(root, artifact, threads, builtin)
-    raise AgentError("input", "%s is neither a .tflite nor an .onnx file" % artifact)
+    raise AgentError("input", "%s is neither a .tflite nor an .onnx file nor a .plan" % artifact)
 
 
-def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:
-    """Open the release that a job names, or the current one; return its ``preprocess``, its ``golden`` with full paths, and a runner."""
+def is_engine(artifact: str) -> bool:
+    """Tell whether an artifact is a TensorRT engine: its first bytes are TensorRT's own business, its name is ours."""
+    return artifact.endswith(".plan")
+
+
+def find_release(job: dict[str, Any], root: str) -> Release:
+    """Return the release that a job names, or the current one."""
     app = matching(job.get("app"), NAME, "app")
     release = read_link(root, app, "current") if job.get("release") is None else matching(job["release"], DIGEST, "release")
     wrong = "it has no active one" if release is None else whole(root, app, release, digests=False)
@@ -77,4 +105,15 @@ def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[s
     if not isinstance(preprocess, dict) or not all(isinstance(path, str) and path in files for path in paths):
         raise AgentError("input", "the manifest of %.12s must have a preprocess, an artifact and golden files that it lists" % release)
     artifact, *kept = (os.path.join(folder, str(path)) for path in paths)
-    return preprocess, {**golden, **dict(zip(GOLDEN, kept))}, open_artifact(root, artifact, integer(job, "threads", 1, 256, 1))
+    if manifest.get("recipe") is not None:
+        from .tensorrt.release import plan_of
+
+        artifact = plan_of(root, folder, manifest, files)
+    return Release(preprocess, {**golden, **dict(zip(GOLDEN, kept))}, artifact)
+
+
+def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:
+    """Open the release that a job names, or the current one; return its ``preprocess``, its ``golden`` with full paths, and a runner."""
+    found = find_release(job, root)
+    threads = integer(job, "threads", 1, 256, 1)
+    return found.preprocess, found.golden, open_artifact(root, found.artifact, threads, graph=job.get("cuda_graph") is True)

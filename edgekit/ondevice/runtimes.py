@@ -1,7 +1,7 @@
 """Which inference runtimes are installed, and importing one of them.
 
 The folder that a kind's link names (``runtimes/current``, ...) comes first on the path. What can be imported is asked in a process of its
-own: a bad library aborts its process.
+own: a bad library aborts its process. TensorRT is the system's: edgekit installs none, and finds its Python package and `trtexec`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import os
+import re
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -21,14 +23,20 @@ RUNTIMES = (
     ("tflite", "ai-edge-litert", "ai_edge_litert.interpreter"),
     ("tflite", "tflite-runtime", "tflite_runtime.interpreter"),
     ("onnxruntime", "onnxruntime", "onnxruntime"),
+    ("tensorrt", "tensorrt", "tensorrt"),
 )
 # The link to the runtime that edgekit installed and chose, in `runtimes`.
 LINKS = {"tflite": "current", "onnxruntime": "current-onnxruntime"}
+# Where NVIDIA's packages put it, out of PATH (TensorRT documentation, "trtexec").
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
+# Its first line; before release 10 the number is 1000 * major + 100 * minor + patch, then 10000 * major (NvInferVersion.h,
+# NV_TENSORRT_VERSION). "[TensorRT v8502]", "[TensorRT v100300]", "[TensorRT v101602] [b10]"; a dotted number is taken as it is.
+BANNER = re.compile(r"\[TensorRT v(\d+(?:\.\d+)*)\](?: \[b(\d+)\])?")
 
 
 def runtime_folder(root: str, kind: str) -> str | None:
     """Return the folder of the runtime of a kind that edgekit installed and chose, or None."""
-    folder = os.path.realpath(os.path.join(root, "runtimes", LINKS[kind]))
+    folder = os.path.realpath(os.path.join(root, "runtimes", LINKS[kind])) if kind in LINKS else ""
     return folder if os.path.isdir(folder) else None
 
 
@@ -40,17 +48,42 @@ def version_of(distribution: str, paths: list[str]) -> str | None:
 def runtimes_in(folder: str | None) -> list[dict[str, Any]]:
     """List the runtimes in a folder, or without one in this interpreter, each with what an import says."""
     paths, lock = (sys.path, None) if folder is None else ([folder], os.path.basename(folder))
-    return [
-        {
-            "kind": kind,
-            "name": name,
-            "version": version_of(name, paths) or "unknown",
-            "lock": lock,
-            "error": _import_failure(module, folder),
-        }
-        for kind, name, module in RUNTIMES
-        if importlib.machinery.PathFinder.find_spec(module.partition(".")[0], paths) is not None
-    ]
+    found = []
+    for kind, name, module in RUNTIMES:
+        if importlib.machinery.PathFinder.find_spec(module.partition(".")[0], paths) is not None:
+            version, error = _import(module, folder)
+            version = version or version_of(name, paths) or "unknown"
+            found.append({"kind": kind, "name": name, "version": version, "lock": lock, "error": error})
+    return found
+
+
+def trtexec() -> str | None:
+    """Return the path of TensorRT's program, one on PATH first."""
+    return shutil.which("trtexec") or shutil.which(TRTEXEC)
+
+
+def programs() -> list[dict[str, Any]]:
+    """List the runtimes that are programs: TensorRT's, with the version that it says."""
+    path = trtexec()
+    if path is None:
+        return []
+    said, error = _output([path, "--help"])
+    version = _trtexec_version(said)
+    if error is None and version is None:
+        error = "%s does not say which TensorRT it is of: %.200r" % (path, said)
+    return [{"kind": "tensorrt", "name": "trtexec", "version": version or "unknown", "lock": None, "error": error}]
+
+
+def _trtexec_version(said: str) -> str | None:
+    found = BANNER.search(said)
+    if found is None:
+        return None
+    text, build = found.groups()
+    if "." in text:
+        return text
+    number, unit = int(text), 10_000 if len(text) > 4 else 1_000
+    parts = [number // unit, number % unit // 100, number % 100]
+    return ".".join(map(str, parts + ([int(build)] if build else [])))
 
 
 def import_runtime(root: str, kind: str) -> tuple[dict[str, Any], Any]:
@@ -71,15 +104,25 @@ def import_runtime(root: str, kind: str) -> tuple[dict[str, Any], Any]:
     raise AgentError("runtime-missing", "no %s runtime: %s cannot be found" % (kind, " or ".join(names)))
 
 
-def _import_failure(module: str, folder: str | None) -> str | None:
-    """Import a runtime in a process of its own; return the end of what it said when that failed."""
-    code = "import sys; sys.path[:0] = sys.argv[1:]; import %s" % module
-    command = [sys.executable, "-c", code] + ([folder] if folder else [])
+def _import(module: str, folder: str | None) -> tuple[str | None, str | None]:
+    """Import a runtime in a process of its own; return the version it says and, when that failed, the end of what it said."""
+    # Its package's own word comes before the metadata, which a virtual environment may hide or another installation may have left.
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import %s; print('\\nversion', getattr(%s, '__version__', ''))"
+    said, error = _output([sys.executable, "-c", code % (module, module.partition(".")[0])] + ([folder] if folder else []))
+    return said.rpartition("\nversion ")[2].strip() if error is None else None, error
+
+
+def _output(command: list[str]) -> tuple[str, str | None]:
+    """Run a command; return its stdout and, when it failed, the end of what it said."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_TIMEOUT_S, check=False, cwd="/")
+    except OSError as refused:
+        return "", str(refused)
     except subprocess.TimeoutExpired:
-        return "the import did not end within %d s" % IMPORT_TIMEOUT_S
-    said = done.stderr.decode("utf-8", "replace").strip()[-800:].strip()
+        return "", "it did not answer within %d s" % IMPORT_TIMEOUT_S
+    said, error = done.stderr.decode("utf-8", "replace").strip()[-800:].strip(), None
     if done.returncode < 0:
-        return "killed by signal %d %s" % (-done.returncode, said)
-    return (said or "status %d" % done.returncode) if done.returncode else None
+        error = "killed by signal %d %s" % (-done.returncode, said)
+    elif done.returncode:
+        error = said or "status %d" % done.returncode
+    return done.stdout.decode("utf-8", "replace"), error

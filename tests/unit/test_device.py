@@ -121,7 +121,7 @@ def test_facts_of_a_newer_agent_are_read() -> None:
     facts = msgspec.convert({**FACTS, "npu": "hailo"}, Facts)
     assert facts.runtimes[0].version == "2.3.0"
     assert facts.python_tag == "cp311"
-    assert msgspec.json.decode(msgspec.json.encode(facts)) == {**FACTS, "gpu": None, "jetson": None}
+    assert msgspec.json.decode(msgspec.json.encode(facts)) == {**FACTS, "gpu": None, "gpu_error": None, "jetson": None}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ BOARD: Data = {
     "temperature_c": {"cpu-thermal": 51.0},
     "cpu_mhz": [1800.0, 1800.0, 1800.0, 1800.0],
     "governor": ["ondemand"],
+    "gpu": None,
+    "throttle_events": {},
+    "alarms": [],
     "throttled": "0x0",
     "load1": 0.3,
     "power_mode": None,
@@ -35,12 +38,15 @@ def answer() -> Data:
         "warmup": {"runs": 120, "seconds": 2.4, "steady": True},
         "invoke_ns": (20e6 + rng.gamma(2, 2e5, 2000)).astype(int).tolist(),
         "end_to_end_ns": (25e6 + rng.gamma(2, 3e5, 2000)).astype(int).tolist(),
+        "parts_ns": {},
         "capped": False,
         "peak_rss_bytes": 64 << 20,
+        "gpu_memory_bytes": None,
         "threads": 4,
         "affinity": [0, 1, 2, 3],
         "runtime": {"name": "tflite_runtime", "version": "2.14.0"},
         "delegate": "xnnpack",
+        "fed": "samples",
         "before": copy.deepcopy(BOARD),
         "after": copy.deepcopy(BOARD),
     }
@@ -73,6 +79,26 @@ def test_a_sound_run() -> None:
     }
 
 
+def test_the_parts_of_a_run_on_a_gpu() -> None:
+    data = answer()
+    data["parts_ns"] = {"h2d": [1_000_000] * 2000, "compute": [18_000_000] * 2000, "d2h": [500_000] * 2000}
+    data["gpu_memory_bytes"] = 96 << 20
+    findings = measure(data)
+    by_name = {measurement.name: measurement for measurement in findings.measurements}
+    assert [by_name[f"{part}_p50"].value for part in ("h2d", "compute", "d2h")] == [1.0, 18.0, 0.5]
+    assert by_name["gpu_memory"].value == 96.0
+    assert findings.samples["compute_ns"] == (18_000_000,) * 2000
+
+
+def test_a_run_that_was_fed_no_samples_says_so() -> None:
+    data = answer()
+    data.update(load_ns=None, first_invoke_ns=None, end_to_end_ns=[], fed="random values of trtexec")
+    findings = measure(data)
+    assert not any(measurement.name.startswith(("load", "first", "end_to_end")) for measurement in findings.measurements)
+    assert set(findings.samples) == {"invoke_ns"}
+    assert findings.environment["fed"] == "random values of trtexec"
+
+
 def set_(*path: str, to: object) -> Callable[[Data], None]:
     def change(data: Data) -> None:
         for key in path[:-1]:
@@ -100,6 +126,7 @@ def heat_up(data: Data) -> None:
         (throttled("0x1", "0x0"), "throttled", "under-voltage"),
         (throttled("0x0", "0x4"), "throttled", "throttling"),
         (throttled("0x50000", "0xD0000"), "throttled", "soft temperature limit"),
+        (set_("after", "alarms", to=["gpu-throttle-alert"]), "gpu_throttled", "gpu-throttle-alert"),
         (set_("before", "load1", to=2.5), "busy", "load 2.50 on 4 cores"),
         (heat_up, "drifting", "invoke drifted by +5"),
     ],
@@ -150,6 +177,15 @@ def test_the_state_that_the_agent_reads_is_understood() -> None:
     assert measure(data).samples["invoke_ns"] == tuple(data["invoke_ns"])
 
 
+def test_the_clock_of_the_gpu_is_told() -> None:
+    data = answer()
+    data["before"]["gpu"] = data["after"]["gpu"] = {"mhz": 1020.0, "min_mhz": 1020.0, "max_mhz": 1020.0, "governor": "nvhost_podgov"}
+    findings = measure(data)
+    (clock,) = (measurement for measurement in findings.measurements if measurement.name == "gpu_clock_after")
+    assert (clock.value, clock.unit, clock.details) == (1020.0, "MHz", {"lowest": 1020.0, "highest": 1020.0})
+    assert findings.environment["gpu_clock"] == "at most 1020 MHz, locked"
+
+
 def test_a_series_that_was_cut_short_is_told() -> None:
     data = answer()
     data["capped"] = True
@@ -196,6 +232,10 @@ def test_too_few_samples_say_how_many_are_missing() -> None:
         set_("after", "governor", to=["x" * 201]),
         set_("after", "temperature_c", to={"cpu": 1e9}),
         set_("warmup", to={}),
+        set_("parts_ns", to={"h2d": []}),
+        set_("parts_ns", to={"lunch": [1]}),
+        set_("gpu_memory_bytes", to=-1),
+        set_("fed", to="x" * 201),
     ],
 )
 def test_a_malformed_answer_is_refused_with_the_device(change: Callable[[Data], None]) -> None:

@@ -86,8 +86,8 @@ def bundle(contents: dict[str, bytes], **manifest: Any) -> tuple[str, dict[str, 
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("agent") / "agent.pyz"
     with zipfile.ZipFile(path, "w") as packed:
-        for source in sorted(WING.glob("*.py")):
-            packed.write(source, "ondevice/" + source.name)
+        for source in sorted(WING.rglob("*.py")):
+            packed.write(source, "ondevice/" + source.relative_to(WING).as_posix())
         packed.writestr("__main__.py", "from ondevice.agent import main\nraise SystemExit(main())\n")
     return path
 

@@ -1,0 +1,134 @@
+"""The builder itself: job `engine.work`, started by `build` in a session of its own. No link's end reaches it; its stderr is ``build.log``.
+
+One process builds, for TensorRT may abort or be killed; one waits for it, finishes its engine or writes down why there is none. Both
+hold the engine's lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+from ..disk import blob_path, regular_bytes
+from ..wire import AgentError, Progress
+from . import adapter, command, engines
+from .key import digest_of, typing_of
+
+__all__ = ["FAILURE", "STATE", "work"]
+
+STATE, FAILURE, RESULT = "state.json", "failure.json", "result.json"
+STATE_PERIOD_S = 0.25
+LOG_TAIL_BYTES = 16 << 10
+
+
+def work(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
+    """Build the engine of ``key`` in its work folder, which is there; see `build._start` for the other fields."""
+    folder = engines.work_path(root, digest_of(job["key"]))
+    child = os.fork()
+    if child == 0:
+        os._exit(_child(job, root, folder))
+    status = os.waitpid(child, 0)[1]
+    told = engines.read_json(os.path.join(folder, RESULT))
+    if status == 0 and told is not None:
+        try:
+            engines.finish(root, job["key"], told)
+        except OSError as error:
+            _fail(folder, _translated(error))
+    elif engines.read_json(os.path.join(folder, FAILURE)) is None:
+        lines = _log_tail(folder)
+        if os.WIFSIGNALED(status):
+            _fail(folder, adapter.died(os.WTERMSIG(status), lines))
+        else:
+            why = "the builder ended with status %d: %s" % (os.WEXITSTATUS(status), adapter.said_of(lines))
+            _fail(folder, AgentError("runtime-failed", why))
+    return {}
+
+
+def _child(job: dict[str, Any], root: str, folder: str) -> int:
+    try:
+        engines.write_json(os.path.join(folder, RESULT), _build(job, root, folder))
+    except AgentError as error:
+        _fail(folder, error)
+    except OSError as error:
+        _fail(folder, _translated(error))
+    except BaseException:  # noqa: BLE001  # nothing may leave the fork; its parent reads the end of the log
+        traceback.print_exc()
+    else:
+        return 0
+    return 1
+
+
+def _translated(error: OSError) -> AgentError:
+    return AgentError("no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "state", "%s: %s" % (type(error).__name__, error))
+
+
+def _fail(folder: str, error: AgentError) -> None:
+    engines.write_json(os.path.join(folder, FAILURE), {"kind": error.kind, "message": error.message, "fix": error.fix})
+
+
+def _log_tail(folder: str) -> list[str]:
+    with open(os.path.join(folder, engines.LOG), "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", "replace").splitlines()
+
+
+def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
+    """Write the engine's files but the log; return its account."""
+    last = [0.0]
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if done == 0 or time.monotonic() - last[0] > STATE_PERIOD_S:
+            last[0] = time.monotonic()
+            engines.write_json(os.path.join(folder, STATE), {"stage": stage, "done": done, "total": total})
+
+    started, key = time.monotonic(), job["key"]
+    onnx = blob_path(root, key["onnx_sha256"])
+    if job["program"] is None:
+        warnings, fallback = _in_python(job, onnx, folder, progress)
+    else:
+        words = command.words_for(command.options_of(job["program"]), onnx, folder, key, key["tensorrt"], job["workspace_bytes"])
+        warnings, fallback = command.run(job["program"], words, key["tensorrt"], progress, job["lock"])
+    for name in (engines.ENGINE, engines.TIMING, engines.LAYERS):
+        if not regular_bytes(os.path.join(folder, name)):
+            raise AgentError("runtime-failed", "the builder said that all went well and wrote no %s" % name)
+    return {
+        "seconds": time.monotonic() - started,
+        "builder": "trtexec" if job["program"] else "tensorrt",
+        "fallback": fallback,
+        "warnings": [*job["warnings"], *warnings],
+    }
+
+
+def _in_python(job: dict[str, Any], onnx: str, folder: str, progress: Progress) -> tuple[list[str], list[str]]:
+    key = job["key"]
+    trt = importlib.import_module("tensorrt")
+    version = adapter.load(trt)
+    progress("parse the network", 0, 1)
+    network = adapter.open_network(trt, onnx, typing_of(version))
+    if network.errors:
+        raise adapter.refused(network.errors[0], version)
+    timing = os.path.join(folder, engines.TIMING)
+    with open(timing, "rb") as file:
+        known = file.read()
+    plan, timed, fallback = adapter.build(network, key, job["workspace_bytes"], known, progress, {})
+    with open(timing + ".new", "wb") as file:
+        file.write(timed)
+    os.replace(timing + ".new", timing)
+    if plan is None:
+        raise adapter.refused(adapter.explain(network.log.errors), version)
+    with open(os.path.join(folder, engines.ENGINE), "wb") as file:
+        file.write(plan)
+    warnings = network.log.warnings
+    del network, plan  # their memory, for the engine
+    progress("look at the engine", 0, 1)
+    with open(os.path.join(folder, engines.ENGINE), "rb") as file:
+        layers = adapter.layer_information(trt, file.read())
+    with open(os.path.join(folder, engines.LAYERS), "w", encoding="utf-8") as file:
+        file.write(layers)
+    sys.stderr.flush()
+    return warnings, fallback

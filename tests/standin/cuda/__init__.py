@@ -1,0 +1,1 @@
+"""A double of NVIDIA's cuda-bindings, for tests: see `bindings.driver`."""

@@ -1,0 +1,1 @@
+"""A double of PyCUDA, for tests: see `driver`."""
