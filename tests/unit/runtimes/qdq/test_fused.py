@@ -60,9 +60,11 @@ class TestResidualBlock:
         file = block()
         assert file.count("QuantizeLinear") == 3  # x, r, d; not y, which no product reads
 
-    def test_of_two_convolutions_the_one_computed_last_takes_the_sum(self) -> None:
-        file = written("a = Conv(x, w1) b = Conv(x, w2) y = Add(b, a)", w1=normal(4, 4, 1, 1), w2=normal(4, 4, 1, 1))
-        assert [file.readers(conv) for conv in file.all("Conv")] == [["QuantizeLinear"], ["Add"]]
+    @pytest.mark.parametrize("sides", ["Add(b, a)", "Add(a, b)"])
+    def test_of_two_convolutions_the_shortcut_is_rounded(self, sides: str) -> None:
+        body = f"s = Sigmoid(x) h = Conv(s, w) r = Relu(h) a = Conv(r, w) b = Conv(s, v) y = {sides}"
+        file = written(body, w=normal(4, 4, 1, 1), v=normal(4, 4, 1, 1))
+        assert {conv.output[0]: file.readers(conv) for conv in file.all("Conv")} == {"h": ["Relu"], "a": ["Add"], "b": ["QuantizeLinear"]}
 
     def test_a_convolution_that_others_read_too_takes_no_sum(self) -> None:
         file = written("a = Conv(x, w1) b = Sigmoid(a) y = Add(a, b)", w1=normal(4, 4, 1, 1))
