@@ -11,38 +11,24 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edgekit import throttle
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
+from edgekit.throttle import BoardState
 
 __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
 _DRIFT_MAX = 0.03
 _LOAD_PER_CORE_MAX = 0.5
-_THROTTLED_NOW = 0xF
-_THROTTLED_SINCE_BOOT = 0xF0000
 
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
 _SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
-_Celsius = Annotated[float, msgspec.Meta(ge=-300, le=1000)]  # a switched-off zone of a Jetson says -256
-_Megahertz = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 _Few = msgspec.Meta(max_length=1024)
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
-
-
-class _Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The state of the board at one moment; None where it cannot say."""
-
-    time: _Word | float
-    temperature_c: Annotated[dict[_Word, _Celsius], _Few]
-    cpu_mhz: Annotated[list[_Megahertz], _Few]
-    governor: Annotated[list[_Word], _Few]
-    throttled: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{1,8}$")] | None
-    load1: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None
-    power_mode: _Word | None
 
 
 class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,8 +65,8 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runtime: _Runtime
     delegate: _Word | None
     fed: _Word
-    before: _Board
-    after: _Board
+    before: BoardState
+    after: BoardState
 
 
 class _Evidence(msgspec.Struct, frozen=True):
@@ -101,16 +87,13 @@ def simulated(evidence: _Evidence) -> str | None:
 
 
 def throttled(evidence: _Evidence) -> str | None:
-    """Raspberry Pi documentation, ``vcgencmd get_throttled``: bits 0-3 now, 16-19 since boot.
+    """A Raspberry Pi's firmware slowed it down, see `edgekit.throttle.throttled`."""
+    return throttle.throttled(evidence.run.before, evidence.run.after)
 
-    Under-voltage, capped frequency, throttling, soft temperature limit, in this order. A bit of
-    the upper four counts when it was set during the run.
-    """
-    before, after = (int(board.throttled or "0x0", 16) for board in (evidence.run.before, evidence.run.after))
-    bits = ((before | after) & _THROTTLED_NOW) | ((after & ~before & _THROTTLED_SINCE_BOOT) >> 16)
-    causes = ("under-voltage", "capped frequency", "throttling", "soft temperature limit")
-    seen = [cause for bit, cause in enumerate(causes) if bits >> bit & 1]
-    return f"the board slowed itself down: {', '.join(seen)}" if seen else None
+
+def gpu_throttled(evidence: _Evidence) -> str | None:
+    """An NVIDIA board slowed itself down, see `edgekit.throttle.gpu_throttled`."""
+    return throttle.gpu_throttled(evidence.run.before, evidence.run.after)
 
 
 def busy(evidence: _Evidence) -> str | None:
@@ -142,7 +125,7 @@ def drifting(evidence: _Evidence) -> str | None:
     return None
 
 
-_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, busy, unsteady, drifting)
+_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, gpu_throttled, busy, unsteady, drifting)
 
 
 def latency_measurements(
@@ -198,6 +181,9 @@ def latency_measurements(
             state.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
         if board.cpu_mhz:
             state.append(Measurement(f"clock_{moment}", max(board.cpu_mhz), "MHz", 1, details={"lowest": min(board.cpu_mhz)}))
+        if board.gpu:
+            bounds = {"lowest": board.gpu.min_mhz, "highest": board.gpu.max_mhz}
+            state.append(Measurement(f"gpu_clock_{moment}", board.gpu.mhz, "MHz", 1, details=bounds))
     return Findings(
         measurements=(*times, *state),
         verdicts=tuple(verdicts),
@@ -258,6 +244,7 @@ def _environment(run: _Run) -> dict[str, str]:
         "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
         "governor": ", ".join(sorted(set(run.before.governor + run.after.governor))),
+        "gpu_clock": throttle.clock_words(run.after.gpu),
         "power_mode": run.before.power_mode or "",
         "affinity": ",".join(map(str, run.affinity or [])),
         "capped": "a series ended at the most samples kept" if run.capped else "",

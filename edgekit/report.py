@@ -51,7 +51,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Tool versions, ``time`` (ISO 8601, UTC; not inside a bundle, which is the same bytes on
         every rebuild), and what the probes add.
     float_nodes
-        Node -> why the build computes it in float32.
+        Node -> why the build keeps it out of INT8.
     trials
         What the accuracy budget's search measured, in order; empty where there was none.
     """

@@ -37,6 +37,8 @@ def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: boo
     Without --bundle it is the newest one in build that has the project's name and is for the
     device's target, as far as these are declared.
 
+    A TensorRT bundle without an engine has it built on the device first; a lost link does not end that.
+
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
     the release current; if anything fails on the way, the old release goes on.
     """
@@ -74,6 +76,9 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
+    if done.engine:
+        how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
+        page.line(f"its engine {done.engine.engine[:12]} {how}")
     if done.previous and done.previous != done.release:
         page.line(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
     if done.stand_in:

@@ -24,7 +24,7 @@ def print_report(page: Page, report: Report) -> None:
         page.line((f"SIMULATED: {board} stands in for {report.bundle.target}; its times say nothing about the board", "yellow"))
     page.table(("measurement", "value", "n", "note"), [(m.name, figure(m), str(m.n), note(m)) for m in report.measurements])
     if report.float_nodes:
-        page.line(f"{len(report.float_nodes)} nodes compute in float32:")
+        page.line(f"{len(report.float_nodes)} nodes are kept out of INT8:")
         page.table(("nodes", "why"), [(_nodes(report, why, count), why) for why, count in Counter(report.float_nodes.values()).items()])
     if len(report.trials) > 1:
         page.line(f"What {len(report.trials)} trials found to choose from, cheapest first:")

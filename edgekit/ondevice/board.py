@@ -1,6 +1,6 @@
 """The state of the board that decides whether a measurement is valid: temperatures, clocks, throttling, load.
 
-Read before and after a probe, and by `facts`. A sensor that cannot be read is left out: some zones of a healthy board never can.
+Read before and after a probe.
 """
 
 from __future__ import annotations
@@ -12,46 +12,27 @@ import subprocess
 import time
 from typing import Any
 
-
-def read_text(path: str) -> str | None:
-    """Return a small text of the kernel's, without the NUL that ends a device-tree property; None when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20).decode("utf-8", "replace").strip("\0 \n\t")
-    except OSError:
-        return None
-
-
-def _number(path: str) -> float | None:
-    try:
-        return float(read_text(path) or "")
-    except ValueError:
-        return None
-
-
-def temperatures(top: str = "/") -> dict[str, float]:
-    """Return thermal zone -> degrees Celsius; zones of one type are told apart by their number. The kernel gives millidegrees."""
-    found: dict[str, float] = {}
-    for zone in sorted(glob.glob(os.path.join(top, "sys/class/thermal/thermal_zone*"))):
-        value = _number(os.path.join(zone, "temp"))
-        name = read_text(os.path.join(zone, "type")) or os.path.basename(zone)
-        if value is not None:
-            found["%s-%s" % (name, zone.rpartition("zone")[2]) if name in found else name] = value / 1000
-    return found
+from . import sensor
+from .jetson import power_mode
 
 
 def state(top: str = "/") -> dict[str, Any]:
-    """Return the board's state now; clocks in MHz, one per core that has cpufreq."""
+    """Return the board's state now; CPU clocks in MHz, one per core that has cpufreq."""
+    gpu = sensor.gpu_clock(top)  # first: it falls soon after the work ends
     cores = sorted(glob.glob(os.path.join(top, "sys/devices/system/cpu/cpu[0-9]*/cpufreq")), key=lambda path: int(path.split("/cpu")[-2]))
-    clocks = [_number(os.path.join(core, "scaling_cur_freq")) for core in cores]
+    clocks = [sensor.read_number(os.path.join(core, "scaling_cur_freq")) for core in cores]
+    governors = [sensor.read_text(os.path.join(core, "scaling_governor")) for core in cores]
     return {
         "time": time.time(),
-        "temperature_c": temperatures(top),
+        "temperature_c": sensor.temperatures(top),
         "cpu_mhz": [clock / 1000 for clock in clocks if clock is not None],
-        "governor": [governor for governor in (read_text(os.path.join(core, "scaling_governor")) for core in cores) if governor],
+        "governor": [governor for governor in governors if governor],
+        "gpu": gpu,
+        "throttle_events": sensor.throttle_events(top),
+        "alarms": sensor.alarms(top),
         "throttled": _throttled(),
         "load1": os.getloadavg()[0],
-        "power_mode": None,
+        "power_mode": power_mode(top),
     }
 
 

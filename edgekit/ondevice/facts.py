@@ -10,9 +10,10 @@ import sys
 from typing import Any
 
 from . import gpu
-from .board import read_text, temperatures
 from .disk import free_bytes
+from .jetson import jetson
 from .runtimes import LINKS, programs, runtime_folder, runtimes_in, version_of
+from .sensor import read_text, sensors
 from .wire import Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
@@ -36,8 +37,15 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         "numpy": version_of("numpy", folders + sys.path),
         "gpu": found,
         "gpu_error": gpu_error,
-        "jetson": None,
+        "jetson": jetson("/"),
     }
+
+
+def engine_facts() -> dict[str, Any]:
+    """Return the facts that an engine depends on; importing every runtime to tell the others takes its time on a board."""
+    found, gpu_error = gpu.ask()
+    runtimes = runtimes_in(None, "tensorrt") + programs()
+    return {**hardware("/"), "runtimes": runtimes, "gpu": found, "gpu_error": gpu_error, "jetson": jetson("/")}
 
 
 def hardware(top: str) -> dict[str, Any]:
@@ -64,6 +72,6 @@ def hardware(top: str) -> dict[str, Any]:
         "cpu_features": sorted((cpu.get("Features") or cpu.get("flags") or "").split()),
         "memory_total_bytes": int(memory.get("MemTotal", 0)) * 1024,
         "memory_available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
-        "sensors": [{"name": name, "kind": "temperature", "value": t, "unit": "degC"} for name, t in sorted(temperatures(top).items())],
+        "sensors": sensors(top),
         "simulated": simulated or command.startswith("qemu-"),
     }

@@ -24,18 +24,20 @@ from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.canary import canary, finding
+from edgekit.pipeline.finish import GOLDEN_COUNT, EngineOptions, Finished, finish_engine
 from edgekit.pipeline.material import Material, gather
+from edgekit.pipeline.precision import Precisions
 from edgekit.pipeline.quantize import quantize
-from edgekit.pipeline.trials import Chosen, Judge, meet
+from edgekit.pipeline.trials import Judge, meet
 from edgekit.pipeline.verify import ARTIFACT, float_reference, golden_files, wire_layout
 from edgekit.project import Project
 from edgekit.report import BundleName, Measurement, Report, encode_report
 from edgekit.runtimes import RUNTIMES, Runtime
+from edgekit.runtimes.qdq import TensorRtQdq
 from edgekit.target import Budget, Target
 
 __all__ = ["Built", "build"]
 
-GOLDEN_COUNT = 8
 # Enough to see a mistake that costs tens of points, and quick; `edgekit debug` takes more.
 _CANARY_SAMPLES = 48
 # The tolerance is the least one, in quantization steps; see `edgekit.pipeline.verify`.
@@ -62,6 +64,7 @@ def build(
     allow_random: bool = False,
     max_trials: int = MAX_TRIALS,
     resume: bool = False,
+    engine: EngineOptions | None = None,
     progress: Progress = silent,
 ) -> Built:
     """Quantize a model for a target, prove it on the evaluation set, and write its bundle.
@@ -83,9 +86,13 @@ def build(
         How many choices of float layers to judge at most.
     resume
         Go on where an earlier build of the same was stopped.
+    engine
+        What holds for a TensorRT engine.
 
     Raises
     ------
+    UsageError
+        See ``EngineOptions.settled``.
     InputError
         Model, datasets or preprocessing are missing or do not fit each other.
     BuildError
@@ -94,22 +101,29 @@ def build(
     """
     check_folder(output)
     budget = _budget(project.budget, target.budget)
+    options = (engine or EngineOptions()).settled(target)
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
         warned = _check_preprocessing(material, progress)
-        recovered, notes = quantize(material, project, runtime, resume=resume, progress=progress)
+        quantized = quantize(material, project, runtime, resume=resume, progress=progress)
         reference = float_reference(material.proto, material.evaluation, material.feed, scratch, progress=progress)
-        judge = Judge(recovered, runtime, reference, project.build, budget, progress=progress)
+        judge = Judge(quantized.recovered, runtime, reference, project.build, budget, progress=progress)
         chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)
-        golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
+        if isinstance(runtime, TensorRtQdq):
+            precisions = Precisions(runtime, judge, chosen, quantized, dla_core=options.dla_core, workspace_mib=options.workspace_mib)
+            finished = finish_engine(precisions, options, target, _GOLDEN, scratch, progress=progress)
+        else:
+            golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
+            finished = Finished(chosen, runtime.artifact_name, {runtime.artifact_name: chosen.artifact.data, **golden}, tolerance)
     name = project.model.name or _name_from(model_path)
     tools = _tools()
-    plan, artifact, answers, evaluation = chosen.plan, chosen.artifact, chosen.answers, material.evaluation
+    chosen, evaluation = finished.chosen, material.evaluation
+    plan, artifact, answers = chosen.plan, chosen.artifact, chosen.answers
     sizes = {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
-    report = _report(name, target.name, chosen, len(evaluation), tools, sizes)
+    report = _report(name, target.name, finished, len(evaluation), tools, sizes)
     files = {
-        runtime.artifact_name: artifact.data,
+        **finished.files,
         "plan.json": _json(plan),
         "report.json": encode_report(report),
         EVALUATION: _json(
@@ -120,20 +134,19 @@ def build(
                 artifact_predictions=answers.artifact_predictions,
             )
         ),
-        **golden,
     }
     manifest = Manifest(
         name=name,
         target=target.name,
         runtime=target.runtime,
-        artifact=runtime.artifact_name,
+        artifact=finished.artifact_name,
         threads=target.threads,
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         layouts=artifact.layouts,
         preprocess=material.feed.to_wire(layout=wire_layout(artifact, material.feed)),
         requires=Requires(machines=target.machines, boards=target.boards, python=target.python, runtime=target.runtime),
-        golden=msgspec.structs.replace(_GOLDEN, tolerance=tolerance),
+        golden=msgspec.structs.replace(_GOLDEN, tolerance=finished.tolerance),
         budget=budget,
         origin=Origin(
             model_sha256=material.model.sha256,
@@ -145,9 +158,11 @@ def build(
             tools=tools,
         ),
         taints=() if material.calibration else ("calibrated on random data",),
+        recipe=finished.recipe,
+        engine=finished.engine,
         files=list_files(files),
     )
-    return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *notes, *chosen.notes))
+    return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *quantized.notes, *chosen.notes, *finished.notes))
 
 
 def _check_preprocessing(material: Material, progress: Progress) -> tuple[str, ...]:
@@ -174,19 +189,24 @@ def _scratch() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _report(name: str, target: str, chosen: Chosen, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:
-    """Say what the host found. No time and no digest in it: it is part of what the bundle's digest covers."""
+def _report(name: str, target: str, finished: Finished, count: int, tools: dict[str, str], sizes: dict[str, int]) -> Report:
+    """Say what was found. No time and no digest in it: it is part of what the bundle's digest covers."""
+    chosen = finished.chosen
     findings, sqnr_db = chosen.findings, chosen.answers.sqnr_db
+    kept = {node: choice.why for node, choice in chosen.plan.nodes.items() if choice.precision != "int8"}
+    if finished.recipe and finished.recipe.precision == "fp16":
+        kept = {}
     sqnr = Measurement("output_sqnr", sqnr_db if math.isfinite(sqnr_db) else None, "dB", count)
+    made = (Measurement(key, size / 1e6, "MB", 1) for key, size in sizes.items())
     return Report(
         bundle=BundleName(name, target, None),
         device=None,
         simulated=False,
-        measurements=(*findings.measurements, sqnr, *(Measurement(key, size / 1e6, "MB", 1) for key, size in sizes.items())),
+        measurements=(*findings.measurements, sqnr, *made, *finished.measurements),
         verdicts=findings.verdicts,
-        samples=findings.samples,
-        environment={**tools, **findings.environment},
-        float_nodes={node: kept.why for node, kept in chosen.plan.nodes.items() if kept.precision != "int8"},
+        samples={**findings.samples, **finished.samples},
+        environment={**tools, **findings.environment, **finished.environment},
+        float_nodes={**kept, **finished.float32_nodes},
         trials=chosen.trials,
     )
 

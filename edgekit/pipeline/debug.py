@@ -64,8 +64,8 @@ def debug(
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     with tempfile.TemporaryDirectory(prefix="edgekit-debug-") as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=Path(scratch), progress=progress)
-        recovered, notes = quantize(material, project, runtime, progress=progress)
-        return _explain(project, material, recovered, samples, notes, progress)
+        quantized = quantize(material, project, runtime, progress=progress)
+        return _explain(project, material, quantized.recovered, samples, quantized.notes, progress)
 
 
 def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int = SAMPLES, progress: Progress = silent) -> Explanation:

@@ -1,8 +1,8 @@
 """``edgekit deploy``: a bundle becomes the release a board runs.
 
-Order: facts are checked before the first byte; blobs arrive and are verified; the release is staged
-beside the running one; golden samples run on the board; only then one atomic rename makes it current.
-Whatever breaks on the way, ``current`` is the old release or the new one, whole.
+Order: facts are checked before the first byte; blobs arrive and are verified; the release is staged beside the running one; where a
+bundle holds only the recipe of a TensorRT engine, the board builds it; golden samples run on the board; only then one atomic rename
+makes it current. Whatever breaks on the way, ``current`` is the old release or the new one, whole.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeployError, DeviceError, InputError, LinkError
+from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
 from edgekit.manifest import Manifest, Requires
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.engine import TENSORRT, Plan, Told, build_there, fetch_timing, lacks, plan_for
+from edgekit.pipeline.enginecache import EngineCache
+from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
 from edgekit.target import same_kind
 
@@ -41,6 +44,8 @@ class Deployed:
         Size of the bundle, and what had to travel.
     stand_in
         The board is not of the kind the bundle was built for.
+    engine
+        What the board has built of the release's recipe; None where there was nothing to build.
     """
 
     device: str
@@ -52,6 +57,7 @@ class Deployed:
     golden: dict[str, Any]
     stand_in: bool
     facts: Facts
+    engine: Told | None = None
 
 
 def stands_in(requires: Requires, facts: Facts) -> bool:
@@ -64,7 +70,7 @@ def stands_in(requires: Requires, facts: Facts) -> bool:
     return other_machine or other_board or facts.simulated
 
 
-def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool) -> list[tuple[str, str]]:
+def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool) -> list[tuple[str, str | None]]:
     """Return what keeps a bundle off a device, each with its fix; empty when nothing does.
 
     Parameters
@@ -72,7 +78,8 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
     stand_in
         The device need not be the kind of board the bundle was built for.
     """
-    found, requires = [], manifest.requires
+    found: list[tuple[str, str | None]] = []
+    requires = manifest.requires
     anyway = "build for this board (edgekit targets list), or --stand-in to try the bundle here with every figure marked simulated"
     if not stand_in:
         if facts.machine not in requires.machines:
@@ -85,6 +92,8 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
         found.append(
             (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")
         )
+    if requires.runtime == TENSORRT:
+        return [*found, *lacks(facts)]
     fitting = [runtime for runtime in facts.runtimes if runtime.kind == requires.runtime]
     if not any(runtime.error is None for runtime in fitting):
         broken = "; ".join(f"{r.name} {r.version}: {r.error}" for r in fitting)
@@ -119,7 +128,8 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         facts = session.facts()
         if found := misfits(manifest, device, facts, stand_in=stand_in):
             text, fix = found[0]
-            raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix.replace("DEVICE", device.name))
+            raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
+        plan = plan_for(manifest, facts, device)
         missing, free_bytes = _missing(bundle, session)
         need = sum(missing.values()) + _SPARE_BYTES
         if free_bytes < need:
@@ -128,22 +138,41 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
                 fix="free some space on the board",
             )
         before = next((app.current for app in ask_status(session, manifest.name).apps), None)
-        golden: dict[str, Any] = {}
         sent = sum(missing.values())
         if not dry_run:
             sent = _deliver(bundle, session, missing, progress)
+    told = _build(plan, device, progress) if plan and not dry_run else None
+    golden: dict[str, Any] = {}
+    if not dry_run:
+        with connect(device) as connection, AgentSession(connection, device) as session:
             golden = _switch(bundle, session, str(device.address), progress)
-        return Deployed(
-            device=str(device.address),
-            app=manifest.name,
-            release=bundle.digest,
-            previous=before,
-            bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=sent,
-            golden=golden,
-            stand_in=stands_in(manifest.requires, facts),
-            facts=facts,
-        )
+    return Deployed(
+        device=str(device.address),
+        app=manifest.name,
+        release=bundle.digest,
+        previous=before,
+        bytes_total=sum(entry.bytes for entry in bundle.entries),
+        bytes_sent=sent,
+        golden=golden,
+        stand_in=stands_in(manifest.requires, facts),
+        facts=facts,
+        engine=told,
+    )
+
+
+def _build(plan: Plan, device: Device, progress: Progress) -> Told:
+    """Let the board build the engine of the release that is staged there, and keep here what it has timed."""
+    cache = EngineCache()
+
+    def work(session: AgentSession, listening: Progress) -> Told:
+        told = build_there(session, plan, cache, listening)
+        fetch_timing(session, plan, told, cache)
+        return told
+
+    try:
+        return persist(device, work, progress=progress, fix="the board goes on building its engine: the same command attaches to it")
+    except BuildError as error:
+        raise DeployError(f"{error.message}; the current release is unchanged", fix=error.fix) from error
 
 
 class _Part(msgspec.Struct, frozen=True):

@@ -6,7 +6,9 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.provision import setup as set_up_runtime
 from edgekit.devices.session import AgentSession
+from edgekit.errors import DeviceError
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.engine import TENSORRT, lacks
 from edgekit.target import Target, load_target
 
 __all__ = ["device_facts", "set_up"]
@@ -31,9 +33,14 @@ def set_up(device: Device, target: Target | None = None, progress: Progress = si
     Raises
     ------
     DeviceError
-        No runtime fits the board, or the one installed does not import there.
+        No runtime fits the board, or the one installed does not import there; TensorRT and what it needs are not there.
     """
     target = target or (load_target(device.target) if device.target else None)
     kind = target.runtime if target else "tflite"
     with connect(device) as connection, AgentSession(connection, device) as session:
+        if kind == TENSORRT:
+            facts = session.facts()
+            for text, fix in lacks(facts):
+                raise DeviceError(f"{device.address}: {text}; TensorRT comes with JetPack, not as wheels from this host", fix=fix)
+            return facts
         return set_up_runtime(session, session.facts(), kind, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -20,15 +20,28 @@ from edgekit.quantize.observe import observe
 from edgekit.quantize.recover import Recovered, Recovery, recover
 from edgekit.runtimes import Runtime
 
-__all__ = ["quantize", "requantize"]
+__all__ = ["Quantized", "quantize", "requantize"]
 
 
-def quantize(
-    material: Material, project: Project, runtime: Runtime, *, resume: bool = False, progress: Progress = silent
-) -> tuple[Recovered, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Quantized:
+    """The quantized graph with its plan.
+
+    Attributes
+    ----------
+    extremes
+        Tensor -> smallest and largest value that calibration saw; the plan's ranges may leave the outermost ones out.
+    notes
+        What the user should know of the calibration cache.
+    """
+
+    recovered: Recovered
+    extremes: dict[str, tuple[float, float]]
+    notes: tuple[str, ...]
+
+
+def quantize(material: Material, project: Project, runtime: Runtime, *, resume: bool = False, progress: Progress = silent) -> Quantized:
     """Observe, choose ranges, and win back what rounding loses.
-
-    Returns the quantized graph with its plan, and what the user should know of the calibration cache.
 
     What the runtime has no int8 kernel for stays in float, and so do joints of unlike outputs; the plan says why.
 
@@ -71,7 +84,8 @@ def quantize(
     recovered = recover(graph, plan, material.samples, options=options, progress=progress)
     # What `prepare.even_out` did to the graph before anything was observed.
     before = tuple(name for name in ("balance", "equalise") if wanted[name])
-    return replace(recovered, plan=msgspec.structs.replace(recovered.plan, recovery=(*before, *recovered.plan.recovery))), notes
+    recovered = replace(recovered, plan=msgspec.structs.replace(recovered.plan, recovery=(*before, *recovered.plan.recovery)))
+    return Quantized(recovered, {name: (histogram.lo, histogram.hi) for name, histogram in histograms.items()}, notes)
 
 
 def requantize(material: Material, plan: QuantPlan, *, progress: Progress = silent) -> Recovered:

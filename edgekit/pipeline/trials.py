@@ -43,8 +43,9 @@ RANKING_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Chosen:
-    """The plan that will be built, all it was chosen among, and what the user should know beside."""
+    """The plan that will be built, the graph it is emitted from, all it was chosen among, and what the user should know beside."""
 
+    graph: Graph
     plan: QuantPlan
     artifact: Artifact
     answers: Answers
@@ -97,7 +98,7 @@ class Judge:
         mixed = self.with_float(kept, why)
         artifact = self._runtime.emit(mixed.graph, mixed.plan, **self._border)
         found = answers(artifact, self.reference, progress=self._progress)
-        return Chosen(mixed.plan, artifact, found, self._findings(found))
+        return Chosen(mixed.graph, mixed.plan, artifact, found, self.findings(found))
 
     def __call__(self, kept: Sequence[str]) -> Trial:
         """Return what these layers in float give and cost."""
@@ -126,7 +127,8 @@ class Judge:
             float_macs=in_float / max(1, sum(self._macs.values())),
         )
 
-    def _findings(self, found: Answers) -> Findings:
+    def findings(self, found: Answers) -> Findings:
+        """Judge answers by the labels and the promise."""
         classes = class_count(self.recovered.original.outputs[0].shape)
         if classes is None:
             text = "the output is no vector of scores, so it names no class: only its SQNR is measured"

@@ -155,7 +155,9 @@ def answers(artifact: Artifact, reference: Reference, *, progress: Progress = si
     )
 
 
-def golden_files(artifact: Artifact, reference: Reference, golden: Golden, count: int) -> tuple[dict[str, bytes], int]:
+def golden_files(
+    artifact: Artifact, reference: Reference, golden: Golden, count: int, *, twin: Artifact | None = None
+) -> tuple[dict[str, bytes], int]:
     """Return the files of the check on the device, by path, and its tolerance.
 
     The files are the first samples and the artifact's raw first outputs by each kind of kernels; the tolerance says how
@@ -167,6 +169,8 @@ def golden_files(artifact: Artifact, reference: Reference, golden: Golden, count
         Names of the files, and the least tolerance.
     count
         How many samples.
+    twin
+        An artifact that rounds as other kernels of the board do; None runs the same one by the runtime's builtin kernels.
 
     Raises
     ------
@@ -175,14 +179,15 @@ def golden_files(artifact: Artifact, reference: Reference, golden: Golden, count
     """
     folder = reference.folder
     path, first = folder / ARTIFACT, folder / "golden-samples.npz"
-    path.write_bytes(artifact.data)
     wire = reference.feed.to_wire(layout=wire_layout(artifact, reference.feed))
     samples.write(first, itertools.islice(reference.evaluation, count))
-    files, found = {golden.samples: first.read_bytes()}, []
+    files = {golden.samples: first.read_bytes()}
+    found: list[list[Array]] = []
     with _agent(folder) as session:
-        for name, builtin in ((golden.outputs, False), (golden.builtin_outputs, True)):
-            outputs = folder / f"golden-outputs-{builtin}.npz"
-            _infer(session, path, first, wire, outputs, builtin=builtin)
+        for name, one in ((golden.outputs, artifact), (golden.builtin_outputs, twin or artifact)):
+            outputs = folder / f"golden-outputs-{len(found)}.npz"
+            path.write_bytes(one.data)
+            _infer(session, path, first, wire, outputs, builtin=bool(found) and twin is None)
             files[name] = outputs.read_bytes()
             found.append(list(_outputs(outputs)))
     # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are

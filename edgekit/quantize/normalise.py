@@ -25,9 +25,7 @@ __all__ = ["MIN_OPSET", "normalise"]
 MIN_OPSET = 17
 """Older models are converted up to it: the first set with LayerNormalization (ONNX operator changelog)."""
 
-_QUANTIZED = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-)
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"})
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _ORT_FAILURES = (
     ort_errors.Fail,
@@ -76,6 +74,8 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
     _refuse(proto)
     pinned = _pin(proto, dict(shapes or {}))
     folded = _fold(_raise_opset(pinned))
+    # What functions of the model held is in it by now.
+    _refuse(folded)
     if _spelled_out(folded):
         folded = _fold(folded)
     graph = from_onnx(folded)
@@ -90,8 +90,11 @@ def normalise(proto: onnx.ModelProto, *, shapes: Mapping[str, tuple[int, ...]] |
 def _refuse(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         where = f"node {node.name or node.output[0]!r}"
-        if node.op_type in _QUANTIZED:
-            raise InputError(f"{where} is a {node.op_type}: the model is already quantized", fix="start from the float model")
+        if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
+            raise InputError(
+                f"{where} is a {node.op_type}: the model is already quantized, and edgekit chooses ranges and zero points itself",
+                fix="start from the float model",
+            )
         if node.op_type in _CONTROL_FLOW:
             raise InputError(
                 f"{where} is a {node.op_type}: control flow cannot be quantized",

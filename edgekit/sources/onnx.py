@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -16,6 +16,8 @@ from edgekit.model import Model, TensorSpec
 __all__ = ["OnnxSource"]
 
 _HEAD_BYTES = 512
+# A protobuf message is shorter than 2 GiB (protocolbuffers documentation, "Total Size of the Message"), and the model is one in memory.
+_MODEL_BYTES_MAX = (1 << 31) - 1
 
 
 class OnnxSource:
@@ -29,12 +31,13 @@ class OnnxSource:
         Raises
         ------
         InputError
-            Not an ONNX model, a version this installation does not know, or external weights that
-            are absent, cut short or outside the model's folder.
+            Not an ONNX model, one larger than 2 GiB with its weights, a version this installation does not
+            know, or external weights that are absent, cut short or outside the model's folder.
         """
         proto = _parse(path)
         _check_versions(path, proto)
         files = [(location, _external_file(path, location, bytes_needed)) for location, bytes_needed in _external(proto)]
+        _check_size(path, [path, *{file for _, file in files}])
         digest = sha256_file(path)
         if files:
             lines = [digest] + [f"{sha256_file(file)} {location}" for location, file in sorted(set(files))]
@@ -75,6 +78,7 @@ def _first_line(error: Exception) -> str:
 
 def _parse(path: Path) -> onnx.ModelProto:
     try:
+        _check_size(path, [path])
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -83,6 +87,15 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not proto.graph.node or not proto.graph.output or not proto.ir_version:
         raise InputError(f"{path}: {_what_it_is(path)}", fix="export the model again, or copy the file again")
     return proto
+
+
+def _check_size(path: Path, files: Iterable[Path]) -> None:
+    size = sum(file.stat().st_size for file in files)
+    if size > _MODEL_BYTES_MAX:
+        raise InputError(
+            f"{path}: {size / 1e9:.1f} GB with its weights; edgekit reads models of 2.1 GB at most",
+            fix="export a smaller model, or one part of it at a time",
+        )
 
 
 def _what_it_is(path: Path) -> str:

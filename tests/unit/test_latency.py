@@ -20,6 +20,9 @@ BOARD: Data = {
     "temperature_c": {"cpu-thermal": 51.0},
     "cpu_mhz": [1800.0, 1800.0, 1800.0, 1800.0],
     "governor": ["ondemand"],
+    "gpu": None,
+    "throttle_events": {},
+    "alarms": [],
     "throttled": "0x0",
     "load1": 0.3,
     "power_mode": None,
@@ -123,6 +126,7 @@ def heat_up(data: Data) -> None:
         (throttled("0x1", "0x0"), "throttled", "under-voltage"),
         (throttled("0x0", "0x4"), "throttled", "throttling"),
         (throttled("0x50000", "0xD0000"), "throttled", "soft temperature limit"),
+        (set_("after", "alarms", to=["gpu-throttle-alert"]), "gpu_throttled", "gpu-throttle-alert"),
         (set_("before", "load1", to=2.5), "busy", "load 2.50 on 4 cores"),
         (heat_up, "drifting", "invoke drifted by +5"),
     ],
@@ -171,6 +175,15 @@ def test_the_state_that_the_agent_reads_is_understood() -> None:
     data = answer()
     data["before"] = data["after"] = board.state()
     assert measure(data).samples["invoke_ns"] == tuple(data["invoke_ns"])
+
+
+def test_the_clock_of_the_gpu_is_told() -> None:
+    data = answer()
+    data["before"]["gpu"] = data["after"]["gpu"] = {"mhz": 1020.0, "min_mhz": 1020.0, "max_mhz": 1020.0, "governor": "nvhost_podgov"}
+    findings = measure(data)
+    (clock,) = (measurement for measurement in findings.measurements if measurement.name == "gpu_clock_after")
+    assert (clock.value, clock.unit, clock.details) == (1020.0, "MHz", {"lowest": 1020.0, "highest": 1020.0})
+    assert findings.environment["gpu_clock"] == "at most 1020 MHz, locked"
 
 
 def test_a_series_that_was_cut_short_is_told() -> None:

@@ -29,7 +29,7 @@ def quantize(job: Job) -> Path:
     scratch = folder / "scratch"
     scratch.mkdir()
     material = gather(project, folder, runtime, model_path=Path(job.model), scratch=scratch)
-    recovered, _ = quantize_material(material, project, runtime)
+    recovered = quantize_material(material, project, runtime).recovered
     declared = project.build
     artifact = runtime.emit(
         recovered.graph, recovered.plan, io_dtype=declared.io_dtype or runtime.io_dtype, layout=declared.layout or runtime.layout

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-__all__ = ["FIELDS", "PRECISIONS", "digest_of", "key_of", "source_of", "timing_digest_of", "typing_of"]
+__all__ = ["BOARD_FIELDS", "FIELDS", "PRECISIONS", "SOURCES", "digest_of", "key_of", "source_of", "timing_digest_of", "typing_of"]
 
 PRECISIONS = ("int8", "fp16", "mixed")
 # Of the board; what a timing cache depends on (TensorRT documentation, "Timing Cache": the same device model and versions).

@@ -36,8 +36,11 @@ class Emission:
         What activations are stored as. Weights are always int8.
     """
 
-    def __init__(self, graph: Graph, plan: QuantPlan, params: Mapping[str, Params], integer: Integer) -> None:
+    def __init__(
+        self, graph: Graph, plan: QuantPlan, params: Mapping[str, Params], integer: Integer, *, has_half_scales: bool = False
+    ) -> None:
         self.graph, self.plan, self.params, self.integer = graph, plan, params, integer
+        self._has_half_scales = has_half_scales
         self._nodes: list[Node] = []
         self._constants: dict[str, Array] = {}
         self._shapes, self._dtypes = dict(graph.shapes), dict(graph.dtypes)
@@ -117,9 +120,16 @@ class Emission:
 
     def scales(self, name: str) -> tuple[str, str]:
         """Return scale and zero point of an activation."""
-        scale = self.constant(f"{name}/scale", np.array(self.params[name].scale, np.float32))
+        scale = self.constant(f"{name}/scale", self.steps(np.array(self.params[name].scale)))
         zero_point = self.stored_constant(np.zeros(()), name)
         return scale, self.constant(f"zero_point/{zero_point}", zero_point)
+
+    def steps(self, scales: Array) -> Array:
+        """Return scales as float32 that the file can say: where it will say them in float16, the next one up, so that nothing saturates.
+
+        Integers must be counted in these, for a small scale has few bits in float16: 2.5e-7 is 4 times its least number.
+        """
+        return _half_up(scales) if self._has_half_scales else scales.astype(np.float32)
 
     def stored_constant(self, values: Array, name: str) -> Array:
         """Return the integers that stand for real values in an activation's parameters."""
@@ -133,3 +143,11 @@ class Emission:
             self.real(spec.name)
         weights = {**self.graph.weights, **self._constants}
         return self.graph.with_nodes(self._nodes, weights=weights, shapes=self._shapes, dtypes=self._dtypes)
+
+
+def _half_up(values: Array) -> Array:
+    """Return as float32 the next numbers up that float16 has; what is beyond its largest stays."""
+    end = float(np.finfo(np.float16).max)
+    near = np.minimum(values, end).astype(np.float16)
+    up = np.where(near.astype(np.float64) < values, np.nextafter(near, np.float16(np.inf)), near)
+    return np.asarray(np.where(values > end, values, up), np.float32)

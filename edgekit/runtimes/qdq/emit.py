@@ -6,18 +6,26 @@ file takes its place in an application.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
+from edgekit.engine import EnginePrecision
 from edgekit.errors import BuildError
 from edgekit.graph import Graph
+from edgekit.ondevice.tensorrt.key import SOURCES
 from edgekit.plan import QuantPlan, Scheme
 from edgekit.runtimes import Artifact, Support
 from edgekit.runtimes.qdq import fused, stored
 from edgekit.runtimes.qdq.emission import Emission
+from edgekit.runtimes.qdq.half import half
 from edgekit.runtimes.qdq.params import resolve
 from edgekit.runtimes.qdq.precision import settle
 from edgekit.runtimes.qdq.prepare import prepare
 from edgekit.runtimes.qdq.support import followers, fused_support, stored_support
 
 __all__ = ["OnnxRuntime", "TensorRtQdq"]
+
+# A protobuf message is shorter than 2 GiB (protocolbuffers documentation, "Total Size of the Message"); 16 MiB for the nodes.
+_FILE_BYTES_MAX = (1 << 31) - (16 << 20)
 
 
 class OnnxRuntime:
@@ -71,9 +79,43 @@ class TensorRtQdq:
     def emit(self, graph: Graph, plan: QuantPlan, *, io_dtype: str, layout: str) -> Artifact:
         """Write the artifact; see ``edgekit.runtimes.Runtime``."""
         _check(plan, self.scheme, io_dtype, layout)
-        e = Emission(graph, plan, resolve(graph, plan, {name for name in followers(graph) if plan.precision(name) == "int8"}), "int8")
-        fused.place(e)
-        return _artifact(e.result())
+        return _artifact(_fused(graph, plan))
+
+    def engine_files(self, graph: Graph, plan: QuantPlan, precision: EnginePrecision, float32_nodes: Collection[str]) -> dict[str, bytes]:
+        """Write the files that an engine of a precision is built from, whichever TensorRT builds it.
+
+        Parameters
+        ----------
+        graph, plan
+            As for ``emit``. ``"fp16"`` takes nothing of the plan, so the graph may be the one before quantization.
+        float32_nodes
+            Nodes that overflow float16, by ``edgekit.quantize.half.overflowing``: in float32 in every file.
+
+        Returns
+        -------
+        File name -> bytes, the names being those of ``edgekit.ondevice.tensorrt.key.SOURCES``. All have the model's inputs
+        and outputs.
+
+        Raises
+        ------
+        BuildError
+            The plan is not of this graph or for another kind of kernel, or a file would pass the 2 GB that ONNX allows.
+        """
+        _check(plan, self.scheme, self.io_dtype, self.layout)
+        write: dict[str, Callable[[], Graph]] = {
+            "model.onnx": lambda: _fused(graph, plan),
+            "mixed.onnx": lambda: half(_fused(graph, plan, has_half_scales=True), fused.with_siblings(graph, plan, float32_nodes)),
+            "float.onnx": lambda: graph,
+            "half.onnx": lambda: half(graph, float32_nodes),
+        }
+        return {name: _bytes(write[name]()) for name in sorted(set(SOURCES[precision].values()))}
+
+
+def _fused(graph: Graph, plan: QuantPlan, *, has_half_scales: bool = False) -> Graph:
+    one_scale = {name for name in followers(graph) if plan.precision(name) == "int8"}
+    e = Emission(graph, plan, resolve(graph, plan, one_scale), "int8", has_half_scales=has_half_scales)
+    fused.place(e)
+    return e.result()
 
 
 def _check(plan: QuantPlan, scheme: Scheme, io_dtype: str, layout: str) -> None:
@@ -87,6 +129,24 @@ def _check(plan: QuantPlan, scheme: Scheme, io_dtype: str, layout: str) -> None:
 
 
 def _artifact(written: Graph) -> Artifact:
-    data = written.to_onnx().SerializeToString(deterministic=True)
+    data = _bytes(written)
     layouts = {spec.name: "as-is" for spec in (*written.inputs, *written.outputs)}
     return Artifact(data=data, inputs=written.inputs, outputs=written.outputs, layouts=layouts)
+
+
+def _bytes(written: Graph) -> bytes:
+    """Serialise.
+
+    Raises
+    ------
+    BuildError
+        The file would be larger than protobuf can write.
+    """
+    size = sum(array.nbytes for array in written.weights.values())
+    if size > _FILE_BYTES_MAX:
+        raise BuildError(
+            f"the constants of the model take {size / 1e9:.1f} GB in the file, and an ONNX file holds less than 2.1 GB",
+            fix="keep fewer layers in float, or split the model",
+        )
+    data: bytes = written.to_onnx().SerializeToString(deterministic=True)
+    return data

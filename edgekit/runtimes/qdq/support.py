@@ -119,6 +119,15 @@ _STORED_LIGHT: Mapping[str, Rule] = MappingProxyType(
 _FUSED_LIGHT: Mapping[str, Rule] = MappingProxyType({"AveragePool": _fine})
 
 
+_UNREAD = frozenset(
+    (
+        *("AffineGrid", "Bernoulli", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im"),
+        *("Compress", "DFT", "Det", "ImageDecoder", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Multinomial", "Unique"),
+    )
+)
+"""TensorRT's parser has nothing for them (onnx-tensorrt, docs/operators.md; asked of tensorrt-rtx 1.7, ``supports_operator``)."""
+
+
 def followers(graph: Graph) -> frozenset[str]:
     """Return the nodes that only move or clamp values."""
     return frozenset(node.name for node in graph.nodes if (node.op in MOVES and not is_embedding(graph, node)) or node.op in CLAMPS)
@@ -136,6 +145,8 @@ def fused_support(graph: Graph) -> dict[str, Support]:
     found = _support(graph, rules, _FUSED_LIGHT, "TensorRT computes it in float, fused with its neighbours")
     reads = {name for name, _ in rounded_reads(graph, _nominal(graph, found))}
     for node in graph.nodes:
+        if node.op in _UNREAD:
+            found[node.name] = Support(None, "TensorRT's parser does not know this operator", "export the model without it")
         if node.op == "Add" and found[node.name].precision == "int8" and node.name not in reads:
             found[node.name] = Support("float32", "no convolution is next to it, so it is a float sum fused with its neighbours")
     return found

@@ -20,7 +20,7 @@ _FLOAT = 1  # onnx.TensorProto.FLOAT
 def weight(e: Emission, node: Node) -> str:
     """Write the constant a node multiplies by as int8 with its DequantizeLinear; return the real values."""
     scales, axis = _scales(e, node)
-    return _weight(e, node, scales.astype(np.float32), axis)
+    return _weight(e, node, e.steps(scales), axis)
 
 
 def weight_and_bias(e: Emission, node: Node) -> list[str]:
@@ -78,7 +78,7 @@ def _rows(e: Emission, node: Node) -> tuple[Array, Array]:
     """
     values = e.graph.weights[node.inputs[0]].astype(np.float64)
     largest = np.abs(values).max(axis=1)
-    scales = np.where(largest > np.finfo(np.float32).tiny * INT8_MAX, largest / INT8_MAX, 1.0).astype(np.float32)
+    scales = e.steps(np.where(largest > np.finfo(np.float32).tiny * INT8_MAX, largest / INT8_MAX, 1.0))
     steps = scales.astype(np.float64)[:, np.newaxis]
     return np.clip(np.rint(values / steps), -INT8_MAX, INT8_MAX).astype(np.int8), scales
 

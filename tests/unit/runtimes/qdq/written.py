@@ -43,8 +43,8 @@ def plan_of(runtime: Runtime, graph: Graph, feeds: Sequence[Feed], kept: Collect
     return plan_from(graph, histograms, total=len(feeds), method="minmax", dataset_sha256=None, scheme=runtime.scheme, nodes=nodes)
 
 
-class Written:
-    """A model, emitted and read back.
+class File:
+    """An ONNX file, read back.
 
     Attributes
     ----------
@@ -52,12 +52,9 @@ class Written:
         Tensor -> the node of the file that makes it.
     """
 
-    def __init__(self, runtime: Runtime, proto: onnx.ModelProto, kept: Collection[str] = (), scale: float = 1.0) -> None:
-        self.graph = runtime.prepare(normalise(proto))
-        self.feeds = feeds_for(self.graph, scale=scale)
-        self.plan = plan_of(runtime, self.graph, self.feeds, kept)
-        self.data = runtime.emit(self.graph, self.plan, io_dtype="float32", layout="as-is").data
-        self.proto = onnx.load_model_from_string(self.data)
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.proto = onnx.load_model_from_string(data)
         onnx.checker.check_model(self.proto, full_check=True)
         self.nodes: list[onnx.NodeProto] = list(self.proto.graph.node)
         self.makers = {name: node for node in self.nodes for name in node.output}
@@ -91,14 +88,27 @@ class Written:
         """Return the scale of a QuantizeLinear or DequantizeLinear."""
         return self.constants[node.input[1]]
 
-    def run(self, level: str = "ORT_DISABLE_ALL") -> list[Array]:
+    def answers(self, feeds: Sequence[Feed], level: str = "ORT_DISABLE_ALL") -> list[Array]:
         """Return the first output for each sample."""
         session = session_of(self.data, level)
-        return [session.run(None, dict(feed))[0] for feed in self.feeds]
+        return [session.run(None, dict(feed))[0] for feed in feeds]
+
+
+class Written(File):
+    """A model, emitted and read back."""
+
+    def __init__(self, runtime: Runtime, proto: onnx.ModelProto, kept: Collection[str] = (), scale: float = 1.0) -> None:
+        self.graph = runtime.prepare(normalise(proto))
+        self.feeds = feeds_for(self.graph, scale=scale)
+        self.plan = plan_of(runtime, self.graph, self.feeds, kept)
+        super().__init__(runtime.emit(self.graph, self.plan, io_dtype="float32", layout="as-is").data)
+
+    def run(self, level: str = "ORT_DISABLE_ALL") -> list[Array]:
+        """Return the first output for each sample."""
+        return self.answers(self.feeds, level)
 
     def float_run(self) -> list[Array]:
-        session = session_of(self.graph.to_onnx().SerializeToString(), "ORT_DISABLE_ALL")
-        return [session.run(None, dict(feed))[0] for feed in self.feeds]
+        return File(self.graph.to_onnx().SerializeToString()).answers(self.feeds)
 
     def kernels(self, folder: Path) -> Counter[str]:
         """Return the operators that onnxruntime makes of the file."""

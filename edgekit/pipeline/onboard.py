@@ -1,0 +1,170 @@
+"""What a reference board makes of a build's candidates: an engine of each, raced there, and all of it cached here. Called by ``finish``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgekit.device import Device, Facts
+from edgekit.devices.session import AgentSession
+from edgekit.digest import atomic_file, sha256_bytes, sha256_file
+from edgekit.engine import EnginePrecision
+from edgekit.errors import BuildError, InputError
+from edgekit.parse import from_json
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.engine import Plan, build_there, fetch, key_on, plan_on
+from edgekit.pipeline.enginecache import ENGINE, CachedEngine, EngineCache
+from edgekit.pipeline.link import persist
+from edgekit.pipeline.precision import Candidate, Contest
+from edgekit.pipeline.race import RaceResult, race
+from edgekit.target import Target
+
+__all__ = ["Made", "make"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An engine of each precision, and who won.
+
+    Attributes
+    ----------
+    board
+        The board, for people.
+    reused
+        Nothing was built or measured: an earlier build did it, on this board or one of the same kind.
+    """
+
+    board: str
+    engines: dict[EnginePrecision, CachedEngine]
+    race: RaceResult
+    reused: bool
+
+
+def make(
+    device: Device,
+    target: Target,
+    candidates: Mapping[EnginePrecision, Candidate],
+    contest: Contest,
+    scratch: Path,
+    *,
+    cache: EngineCache | None = None,
+    progress: Progress = silent,
+) -> Made:
+    """Let a board build an engine of each candidate and race them; what the cache knows of boards of this kind is not done again.
+
+    Parameters
+    ----------
+    scratch
+        A private folder for the files on their way.
+    cache
+        Default: the user's.
+
+    Raises
+    ------
+    BuildError
+        The board is not of the target's kind, lacks a GPU or TensorRT, or cannot build.
+    DeviceError
+        It cannot be reached, or stays away too long; what it was building goes on.
+    """
+    known = cache or EngineCache()
+
+    def work(session: AgentSession, listening: Progress) -> Made:
+        facts = session.facts()
+        _check_kind(target, facts, str(device.address))
+        board = key_on(facts, str(device.address))
+        plans = {precision: _plan(board, candidate) for precision, candidate in candidates.items()}
+        kept = known.race_path(_identity(plans, contest))
+        found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
+        raced = _read_race(kept)
+        if raced and len(found) == len(plans):
+            return Made(_name(device, facts), found, raced, reused=True)
+        engines = {}
+        for precision, plan in plans.items():
+            engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
+        raced = _race(session, facts, plans, contest, listening)
+        with atomic_file(kept, mode=0o600) as file:
+            file.write(msgspec.json.encode(raced))
+        return Made(_name(device, facts), engines, raced, reused=False)
+
+    return persist(device, work, progress=progress, fix="what the board was building goes on there: the same command attaches to it")
+
+
+def _check_kind(target: Target, facts: Facts, where: str) -> None:
+    """Refuse a board that the engine could not be deployed to afterwards."""
+    if facts.machine not in target.machines:
+        raise BuildError(
+            f"{where}: it is a {facts.machine}, {target.name} is {' or '.join(target.machines)}",
+            fix="name a board of that kind, or another target: edgekit targets list",
+        )
+    if facts.board and target.boards and not facts.board.startswith(target.boards):
+        raise BuildError(
+            f"{where}: it is a {facts.board}, {target.name} is {' or '.join(target.boards)}",
+            fix="name a board of that kind, or another target: edgekit targets list",
+        )
+
+
+def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
+    return plan_on(board, candidate.recipe, lambda name: sha256_bytes(candidate.files[name]))
+
+
+def _build(
+    session: AgentSession,
+    plan: Plan,
+    candidate: Candidate,
+    found: CachedEngine | None,
+    cache: EngineCache,
+    scratch: Path,
+    progress: Progress,
+) -> CachedEngine:
+    path = scratch / plan.source
+    path.write_bytes(candidate.files[plan.source])
+    session.push_blob(path, plan.key.onnx_sha256, progress)
+    told = build_there(session, plan, cache, progress)
+    # What is shipped is what is raced: the board's own, where it has built another than the cache holds.
+    if found and found.account.files[ENGINE].sha256 == told.files[ENGINE].sha256:
+        return found
+    return fetch(session, plan, told, cache, progress)
+
+
+def _race(session: AgentSession, facts: Facts, plans: Mapping[EnginePrecision, Plan], contest: Contest, progress: Progress) -> RaceResult:
+    sha256 = sha256_file(contest.container)
+    session.push_blob(contest.container, sha256, progress)
+    return race(
+        session,
+        {precision: plan.key.digest for precision, plan in plans.items()},
+        samples=sha256,
+        preprocess=contest.preprocess,
+        labels=contest.labels,
+        float_predictions=contest.float_predictions,
+        accuracy_drop_max=contest.accuracy_drop_max,
+        cores=facts.cores,
+        simulated=facts.simulated,
+        threads=min(contest.threads, facts.cores),
+        progress=progress,
+    )
+
+
+def _identity(plans: Mapping[EnginePrecision, Plan], contest: Contest) -> dict[str, object]:
+    """Name all that a race depends on, but for what the boards of one kind do differently."""
+    return {
+        "engines": sorted(plan.key.digest for plan in plans.values()),
+        "samples": sha256_file(contest.container),
+        "preprocess": contest.preprocess,
+        "float_predictions": contest.float_predictions,
+        "accuracy_drop_max": contest.accuracy_drop_max,
+    }
+
+
+def _read_race(path: Path) -> RaceResult | None:
+    try:
+        return from_json(path.read_bytes(), RaceResult, str(path))
+    except (OSError, InputError):  # not there, or of another version: raced again
+        return None
+
+
+def _name(device: Device, facts: Facts) -> str:
+    return f"{device.name} ({facts.board or (facts.gpu.name if facts.gpu else facts.machine)})"
