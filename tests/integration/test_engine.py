@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_another_tensorrt_is_refused_before_the_first_byte(bench: Bench) -> None
     [({"driver": False}, "no NVIDIA GPU"), ({"packages": (), "trtexec": False}, "no TensorRT")],
     ids=["no GPU", "no TensorRT"],
 )
-def test_a_board_that_lacks_something_is_told_what(bench: Bench, software: dict[str, object], words: str) -> None:
+def test_a_board_that_lacks_something_is_told_what(bench: Bench, software: dict[str, Any], words: str) -> None:
     bench.board("bare", **software)
     edgekit(*BUILD, "--device", "bare", cwd=bench.project).refused(4, words, "fix:")
 
