@@ -41,6 +41,13 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
     }
 
 
+def engine_facts() -> dict[str, Any]:
+    """Return the facts that an engine depends on (`tensorrt.board`), without a word of the runtimes that have no part in it."""
+    found, gpu_error = gpu.ask()
+    runtimes = runtimes_in(None, ("tensorrt",)) + programs()
+    return {"board": hardware("/")["board"], "jetson": jetson("/"), "gpu": found, "gpu_error": gpu_error, "runtimes": runtimes}
+
+
 def hardware(top: str) -> dict[str, Any]:
     """Return what the kernel's and the system's files under ``top`` say."""
 
