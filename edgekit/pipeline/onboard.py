@@ -96,18 +96,17 @@ def make(
 def _check_kind(target: Target, facts: Facts, where: str) -> None:
     """Refuse a board that the engine could not be deployed to afterwards."""
     if facts.machine not in target.machines:
-        raise BuildError(
-            f"{where}: it is a {facts.machine}, {target.name} is {' or '.join(target.machines)}",
-            fix="name a board of that kind, or another target: edgekit targets list",
-        )
-    if facts.board and target.boards and not facts.board.startswith(target.boards):
-        raise BuildError(
-            f"{where}: it is a {facts.board}, {target.name} is {' or '.join(target.boards)}",
-            fix="name a board of that kind, or another target: edgekit targets list",
-        )
-    if contradiction := unsupported(target, facts):
-        text, fix = contradiction
+        is_, must = facts.machine, target.machines
+    elif facts.board and target.boards and not facts.board.startswith(target.boards):
+        is_, must = facts.board, target.boards
+    elif found := unsupported(target, facts):
+        text, fix = found
         raise BuildError(f"{where}: {text}", fix=fix)
+    else:
+        return
+    raise BuildError(
+        f"{where}: it is a {is_}, {target.name} is {' or '.join(must)}", fix="name such a board, or another target: edgekit targets list"
+    )
 
 
 def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
