@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..facts import facts
+from ..facts import engine_facts
 from ..wire import AgentError
 from .board import board_of
 from .engines import ENGINE, engine_path
@@ -20,7 +20,7 @@ __all__ = ["plan_of"]
 def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, tuple[str, int]]) -> str:
     """Return the engine of the release in a folder; refuse one that has none for this board. ``files`` are the manifest's, by path."""
     recipe, engine = manifest["recipe"], manifest.get("engine") or {}
-    board = board_of(facts({}, root, lambda _stage, _done, _total: None))
+    board = board_of(engine_facts())
     sources = recipe.get("files") if isinstance(recipe, dict) and all(name in recipe for name in RECIPE_FIELDS) else None
     source = sources.get(typing_of(board["tensorrt"])) if isinstance(sources, dict) else None
     if source not in files:
