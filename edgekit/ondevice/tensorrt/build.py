@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from ..disk import free_bytes, make_folder
-from ..facts import facts
+from ..facts import engine_facts
 from ..runtimes import trtexec
 from ..store import check_blob
 from ..wire import DIGEST, AgentError, Progress, encode_job, integer, matching
@@ -41,7 +41,7 @@ def build(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     timing = None if timing is None else check_blob(root, matching(timing, DIGEST, "timing_cache"), None, "the timing cache")
     path = check_blob(root, onnx, None, "the network")
     progress("ask what the board is", 0, 1)
-    live = facts({}, root, progress)
+    live = engine_facts()
     key = key_of(recipe, onnx, board_of(live))
     _compare(job.get("key"), key)
     digest = digest_of(key)

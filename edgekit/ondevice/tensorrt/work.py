@@ -6,6 +6,7 @@ hold the engine's lock.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -72,6 +73,8 @@ def _translated(error: OSError) -> AgentError:
 
 
 def _fail(folder: str, error: AgentError) -> None:
+    with contextlib.suppress(FileNotFoundError):  # half an engine: on a full disk its room is needed to say so
+        os.unlink(os.path.join(folder, engines.ENGINE))
     engines.write_json(os.path.join(folder, FAILURE), {"kind": error.kind, "message": error.message, "fix": error.fix})
 
 
