@@ -20,16 +20,17 @@ def board_of(facts: dict[str, Any]) -> dict[str, Any]:
     Raises `AgentError`: no GPU, or no TensorRT that runs.
     """
     gpu, jetson = facts["gpu"], facts["jetson"] or {"l4t": None}
-    if gpu is None:
-        why = facts["gpu_error"] or "no driver with a GPU answers there"
-        advice = "see on the board: nvidia-smi; on a Jetson the user must be in the group video: sudo usermod -aG video $USER"
-        raise AgentError("runtime-missing", "there is no NVIDIA GPU for TensorRT: %s" % why, advice)
+    no_gpu = "there is no NVIDIA GPU for TensorRT: %s" % (facts["gpu_error"] or "no driver with a GPU answers there") if gpu is None else ""
     found = sorted((entry for entry in facts["runtimes"] if entry["kind"] == "tensorrt"), key=lambda entry: entry["name"] == "trtexec")
     running = [entry for entry in found if entry["error"] is None]
     if not running:
         broken = "; ".join("%(name)s: %(error)s" % entry for entry in found)
         text = "TensorRT does not run there: %s" % broken if found else "there is no TensorRT: neither its Python package nor trtexec"
-        raise AgentError("runtime-failed" if found else "runtime-missing", text, _INSTALL)
+        kind = "runtime-failed" if found else "runtime-missing"
+        raise AgentError(kind, text + ("; and " + no_gpu if no_gpu else ""), _INSTALL)
+    if gpu is None:
+        advice = "see on the board: nvidia-smi; on a Jetson the user must be in the group video: sudo usermod -aG video $USER"
+        raise AgentError("runtime-missing", no_gpu, advice)
     return {
         "tensorrt": running[0]["version"],
         "compute_capability": gpu["compute_capability"],

@@ -26,6 +26,8 @@ BOARD: dict[str, Any] = {
     "load1": 0.1,
     "power_mode": None,
     "gpu": None,
+    "throttle_events": {},
+    "alarms": [],
 }
 
 
