@@ -43,7 +43,7 @@ class Nvidia(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     compute_capability
         The GPU's architecture; None where kinds of boards differ.
     dla_cores
-        How many deep-learning accelerators there are.
+        How many deep-learning accelerators its boards have; a family says what all of them have.
     jetpack
         Lowest and highest release that supports the board, fixes of the highest included; None where there is no JetPack.
     """

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from edgekit.device import Address, Device
 from edgekit.engine import EngineFile, EnginePrecision, Recipe
 from edgekit.errors import UsageError
@@ -134,16 +136,20 @@ def finish_engine(
         return _finished(candidate, precisions, environment, checked.notes)
     made = make(options.device, target, candidates, precisions.contest(target.threads), scratch, progress=progress)
     candidate, engine = candidates[made.race.winner], made.engines[made.race.winner]
-    notes = [*checked.notes, *made.race.notes, *(f"{made.board}: {warning}" for warning in engine.account.warnings)]
+    notes = [*checked.notes, *made.race.notes, *(f"the builder warns: {warning}" for warning in engine.account.warnings)]
     if made.reused:
         notes.append("nothing was built or measured now: an earlier build did both, on this board or one of its kind")
     if engine.account.fallback:
         named = ", ".join(engine.account.fallback[:_NAMES_MAX]) + (" and more" if len(engine.account.fallback) > _NAMES_MAX else "")
         notes.append(f"{len(engine.account.fallback)} layers left the deep-learning accelerator for the GPU: {named}")
-    environment |= {"board": made.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
+    environment |= {"engine_board": engine.account.key.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
     finished = _finished(candidate, precisions, environment, tuple(notes))
+    chosen = finished.chosen
+    if made.race.verdicts:  # the engine's own answers count for more than those of the file it was built from
+        chosen = replace(chosen, findings=msgspec.structs.replace(chosen.findings, verdicts=made.race.verdicts))
     return replace(
         finished,
+        chosen=chosen,
         files={**finished.files, _ENGINE: engine.read(ENGINE), _LAYERS: engine.read(LAYERS)},
         engine=EngineFile(_ENGINE, _LAYERS, engine.account.key),
         measurements=made.race.measurements,

@@ -50,6 +50,8 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
         may not be believed.
     samples
         Raw series, ``"race_int8_ns"`` and the like, in the order measured.
+    verdicts
+        On the winner's accuracy, by its answers on the board.
     """
 
     winner: EnginePrecision
@@ -57,6 +59,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     samples: dict[str, tuple[int, ...]]
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -283,7 +286,14 @@ def _result(
         measurements.append(_measured(f"race_{one.precision}_to_{winner.precision}", ratio))
         told.append(_sentence(one.precision, winner.precision, ratio))
     samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
-    return RaceResult(winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples)
+    return RaceResult(
+        winner=winner.precision,
+        decided_by=decided_by,
+        notes=tuple(told),
+        measurements=tuple(measurements),
+        samples=samples,
+        verdicts=winner.accuracy.verdicts,
+    )
 
 
 def _measured(name: str, ratio: LatencyRatio) -> Measurement:
