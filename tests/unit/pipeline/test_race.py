@@ -26,6 +26,9 @@ BOARD: dict[str, Any] = {
     "load1": 0.1,
     "power_mode": None,
     "gpu": None,
+    "throttle_events": {},
+    "alarms": [],
+    "gpu": None,
 }
 
 
