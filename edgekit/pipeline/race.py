@@ -50,6 +50,8 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
         may not be believed.
     samples
         Raw series, ``"race_int8_ns"`` and the like, in the order measured.
+    verdicts
+        On the winner's accuracy, by its answers on the board.
     """
 
     winner: EnginePrecision
@@ -57,6 +59,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     samples: dict[str, tuple[int, ...]]
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,13 +266,7 @@ def _doubt(field: list[_Contender], block_runs: int) -> str | None:
     return None
 
 
-def _result(
-    winner: _Contender,
-    decided_by: Literal["latency", "accuracy", "budget", "default"],
-    notes: list[str],
-    field: list[_Contender],
-    block: int,
-) -> RaceResult:
+def _result(winner: _Contender, decided_by: DecidedBy, notes: list[str], field: list[_Contender], block: int) -> RaceResult:
     """Put the verdict together; times that may not be believed are in the samples alone."""
     measurements, told = [], list(notes)
     believed = _doubt(field, block) is None
@@ -283,7 +280,10 @@ def _result(
         measurements.append(_measured(f"race_{one.precision}_to_{winner.precision}", ratio))
         told.append(_sentence(one.precision, winner.precision, ratio))
     samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
-    return RaceResult(winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples)
+    result = RaceResult(
+        winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples
+    )
+    return msgspec.structs.replace(result, verdicts=winner.accuracy.verdicts)
 
 
 def _measured(name: str, ratio: LatencyRatio) -> Measurement:
