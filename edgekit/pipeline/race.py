@@ -266,13 +266,7 @@ def _doubt(field: list[_Contender], block_runs: int) -> str | None:
     return None
 
 
-def _result(
-    winner: _Contender,
-    decided_by: Literal["latency", "accuracy", "budget", "default"],
-    notes: list[str],
-    field: list[_Contender],
-    block: int,
-) -> RaceResult:
+def _result(winner: _Contender, decided_by: DecidedBy, notes: list[str], field: list[_Contender], block: int) -> RaceResult:
     """Put the verdict together; times that may not be believed are in the samples alone."""
     measurements, told = [], list(notes)
     believed = _doubt(field, block) is None
@@ -286,14 +280,10 @@ def _result(
         measurements.append(_measured(f"race_{one.precision}_to_{winner.precision}", ratio))
         told.append(_sentence(one.precision, winner.precision, ratio))
     samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
-    return RaceResult(
-        winner=winner.precision,
-        decided_by=decided_by,
-        notes=tuple(told),
-        measurements=tuple(measurements),
-        samples=samples,
-        verdicts=winner.accuracy.verdicts,
+    result = RaceResult(
+        winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples
     )
+    return msgspec.structs.replace(result, verdicts=winner.accuracy.verdicts)
 
 
 def _measured(name: str, ratio: LatencyRatio) -> Measurement:
