@@ -102,7 +102,7 @@ def _parser_error(error: Any, said: list[str]) -> dict[str, str | None]:
     name = error.node_name() if hasattr(error, "node_name") else None  # from 10
     operator = error.node_operator() if hasattr(error, "node_operator") else None
     number = None if error.node() < 0 else "number %d" % error.node()
-    return {"node": name or found["node"] or number, "op": operator or found["op"], "message": said_of([error.desc()])}
+    return {"node": name or found["node"] or number, "op": operator or found["op"], "message": explain([error.desc()])["message"]}
 
 
 def explain(lines: Iterable[str]) -> dict[str, str | None]:

@@ -87,7 +87,7 @@ def _compare(expected: object, key: dict[str, Any]) -> None:
     given = expected if isinstance(expected, dict) else {}
     for name in FIELDS:
         if given.get(name) != key[name]:
-            raise AgentError("mismatch", "%s: the engine is asked for %r, the board has %r" % (name, given.get(name), key[name]))
+            raise AgentError("mismatch", "%s: the engine is asked for %.200r, the board has %.200r" % (name, given.get(name), key[name]))
 
 
 def workspace_bytes(recipe: dict[str, Any], model_bytes: int, available: int, shared: bool) -> tuple[int | None, list[str]]:

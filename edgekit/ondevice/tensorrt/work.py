@@ -55,6 +55,10 @@ def work(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
 
 
 def _child(job: dict[str, Any], root: str, folder: str) -> int:
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # as CUDA 12.2 has it by default: less memory (CUDA C++ Programming Guide)
+    with contextlib.suppress(OSError):  # when memory runs out, the kernel ends the one that uses it, and we can tell (proc(5))
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
     try:
         engines.write_json(os.path.join(folder, RESULT), _build(job, root, folder))
     except AgentError as error:

@@ -66,8 +66,11 @@ if MONITORS:
         def __init__(self) -> None: ...
 
 
-class IHostMemory(bytes):
-    nbytes = property(len)
+class IHostMemory(bytes):  # a buffer without a length, as NVIDIA's is
+    nbytes = property(bytes.__len__)
+
+    def __len__(self) -> int:
+        raise TypeError("object of type 'IHostMemory' has no len()")
 
 
 class ITensor:

@@ -25,6 +25,8 @@ BOARD: dict[str, Any] = {
     "throttled": None,
     "load1": 0.1,
     "power_mode": None,
+    "throttle_events": {},
+    "alarms": [],
     "gpu": None,
     "throttle_events": {},
     "alarms": [],

@@ -66,6 +66,14 @@ def test_a_cut_link_stops_nothing(board: Make, tmp_path: Path, way: str) -> None
     assert len(journal(tmp_path)) == 1
 
 
+def test_two_hosts_at_once_have_one_builder(board: Make, tmp_path: Path) -> None:
+    there = board("trtexec")
+    fields = there.fields()
+    results = [there.end(process)["data"] for process in [there.begin(fields) for _ in range(3)]]
+    assert [result["files"] for result in results] == [results[0]["files"]] * 3
+    assert len(journal(tmp_path)) == 1
+
+
 def test_a_host_that_was_killed_finds_the_engine_later(board: Make, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     there = board(GATE=str(gate))
