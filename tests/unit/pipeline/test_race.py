@@ -28,8 +28,6 @@ BOARD: dict[str, Any] = {
     "throttle_events": {},
     "alarms": [],
     "gpu": None,
-    "throttle_events": {},
-    "alarms": [],
 }
 
 
