@@ -1,4 +1,7 @@
-"""What a reference board makes of a build's candidates: an engine of each, raced there, and all of it cached here. Called by ``finish``."""
+"""What a reference board makes of a build's candidates: an engine of each, raced there, and all of it cached here.
+
+Called by ``build`` and ``finish``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import msgspec
 
 from edgekit.device import Device, Facts
+from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.digest import atomic_file, sha256_bytes, sha256_file
 from edgekit.engine import EnginePrecision
@@ -23,7 +27,7 @@ from edgekit.pipeline.precision import Candidate, Contest
 from edgekit.pipeline.race import RaceResult, race
 from edgekit.target import Target, unsupported
 
-__all__ = ["Made", "make"]
+__all__ = ["Made", "look_at", "make"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,7 @@ def make(
 
     def work(session: AgentSession, listening: Progress) -> Made:
         facts = session.facts()
-        _check_kind(target, facts, str(device.address))
-        board = key_on(facts, str(device.address))
+        board = _board(target, facts, str(device.address))
         plans = {precision: _plan(board, candidate) for precision, candidate in candidates.items()}
         kept = known.race_path(_identity(plans, contest))
         found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
@@ -83,27 +86,41 @@ def make(
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
         raced = _race(session, facts, plans, contest, listening)
-        with atomic_file(kept, mode=0o600) as file:
-            file.write(msgspec.json.encode(raced))
+        if raced.timed:  # or the next build times them again: the board may be quiet then
+            with atomic_file(kept, mode=0o600) as file:
+                file.write(msgspec.json.encode(raced))
         return Made(engines, raced, reused=False)
 
     return persist(device, work, progress=progress, fix="what the board was building goes on there: the same command attaches to it")
 
 
-def _check_kind(target: Target, facts: Facts, where: str) -> None:
-    """Refuse a board that the engine could not be deployed to afterwards."""
+def look_at(device: Device, target: Target) -> None:
+    """Refuse a board that cannot build for a target, before a calibration is spent on it.
+
+    Raises
+    ------
+    BuildError
+        See ``make``.
+    DeviceError
+        It cannot be reached.
+    """
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        _board(target, session.facts(), str(device.address))
+
+
+def _board(target: Target, facts: Facts, where: str) -> dict[str, Any]:
+    """Return what of a board its engines depend on; refuse one that they could not be deployed to afterwards."""
+    elsewhere = None
     if facts.machine not in target.machines:
-        is_, must = facts.machine, target.machines
+        elsewhere = (facts.machine, target.machines)
     elif facts.board and target.boards and not facts.board.startswith(target.boards):
-        is_, must = facts.board, target.boards
-    elif found := unsupported(target, facts):
-        text, fix = found
-        raise BuildError(f"{where}: {text}", fix=fix)
-    else:
-        return
-    raise BuildError(
-        f"{where}: it is a {is_}, {target.name} is {' or '.join(must)}", fix="name such a board, or another target: edgekit targets list"
-    )
+        elsewhere = (facts.board, target.boards)
+    if elsewhere:
+        text = f"it is a {elsewhere[0]}, {target.name} is {' or '.join(elsewhere[1])}"
+        raise BuildError(f"{where}: {text}", fix="name such a board, or another target: edgekit targets list")
+    if found := unsupported(target, facts):
+        raise BuildError(f"{where}: {found[0]}", fix=found[1])
+    return key_on(facts, where)
 
 
 def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:

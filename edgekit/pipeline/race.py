@@ -38,18 +38,16 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    winner
-        The engine that is shipped.
-    decided_by
+    winner, decided_by
+        The engine that is shipped, and why.
         ``"latency"``: the fastest, beyond chance, of those that keep the budget. ``"accuracy"``: others are as fast, and it loses least.
         ``"budget"``: no other keeps the budget, or none does and it loses least. ``"default"``: the times may not be believed.
     notes
         Sentences for people: who won by how much, who lost and why, what could not be told.
     measurements
-        Of each engine: its latency, and its accuracy against float; of each pair: the ratio with its interval. No times where they
-        may not be believed.
-    samples
-        Raw series, ``"race_int8_ns"`` and the like, in the order measured.
+        Of each engine: its accuracy against float; of each, and each pair's ratio, the latency, where it may be believed.
+    samples, timed
+        Raw series, ``"race_int8_ns"`` and the like, in the order measured; and whether they may be believed.
     verdicts
         On the winner's accuracy, by its answers on the board.
     """
@@ -59,6 +57,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     samples: dict[str, tuple[int, ...]]
+    timed: bool
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -273,22 +272,23 @@ def _result(winner: _Contender, decided_by: DecidedBy, notes: list[str], field: 
     for one in field:
         kinds = [*one.accuracy.measurements, *(m for m in one.latency.measurements if believed and m.name in _LATENCIES)]
         measurements += [msgspec.structs.replace(m, name=f"race_{one.precision}_{m.name}") for m in kinds]
-    for one in field:
-        if one is winner or not believed:
-            continue
+    for one in (one for one in field if believed and one is not winner):
         ratio = latency_ratio(one.invoke_ns, winner.invoke_ns, block)
         measurements.append(_measured(f"race_{one.precision}_to_{winner.precision}", ratio))
         told.append(_sentence(one.precision, winner.precision, ratio))
-    samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
-    result = RaceResult(
-        winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples
+    return RaceResult(
+        winner=winner.precision,
+        decided_by=decided_by,
+        notes=tuple(told),
+        measurements=tuple(measurements),
+        samples={f"race_{one.precision}_ns": one.invoke_ns for one in field},
+        timed=believed,
+        verdicts=winner.accuracy.verdicts,
     )
-    return msgspec.structs.replace(result, verdicts=winner.accuracy.verdicts)
 
 
 def _measured(name: str, ratio: LatencyRatio) -> Measurement:
-    details = {"low": ratio.low, "high": ratio.high, "confidence": ratio.confidence}
-    return Measurement(name, ratio.value, "1", ratio.rounds, details=details)
+    return Measurement(name, ratio.value, "1", ratio.rounds, details={"low": ratio.low, "high": ratio.high, "confidence": ratio.confidence})
 
 
 def _sentence(one: EnginePrecision, winner: EnginePrecision, ratio: LatencyRatio) -> str:
