@@ -7,6 +7,7 @@ caches need a GPU: written after NVIDIA's documents and not proven on hardware.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
@@ -66,7 +67,8 @@ def logger(trt: Any) -> Any:
             if kept is not None and len(kept) < KEPT_MESSAGES:
                 kept.append(message)
             if level <= 3:
-                sys.stderr.write("[%s] %s\n" % ("FEWI"[level], message))
+                with contextlib.suppress(OSError):  # a full disk: no exception may pass through TensorRT
+                    sys.stderr.write("[%s] %s\n" % ("FEWI"[level], message))
 
     return Log()
 
@@ -77,9 +79,8 @@ def open_network(trt: Any, onnx: str, typing: str) -> Network:
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:  # no driver, no GPU: pybind11 gets a null pointer
-        raise AgentError(
-            "runtime-failed", "TensorRT's builder does not start: %s" % (said_of([*log.warnings, *log.errors]) or error)
-        ) from error
+        why = said_of([*log.warnings, *log.errors]) or error
+        raise AgentError("runtime-failed", "TensorRT's builder does not start: %s" % why) from error
     kinds = trt.NetworkDefinitionCreationFlag
     weak = typing == "weak" and hasattr(trt.BuilderFlag, "FP16")
     # Below 10 batches are implicit unless asked otherwise; 10 ignores that flag, 11 has none. Where networks may be typed weakly,
@@ -171,7 +172,7 @@ def use_profiles(network: Network, config: Any, profiles: Profiles) -> None:
     for entry in dynamic:
         if entry.name not in profiles:
             message = "input %r has open dimensions %s: the engine needs to know their range" % (entry.name, list(entry.shape))
-            raise AgentError("input", message, "give the model fixed shapes, or the input a profile")
+            raise AgentError("input", message, "give the model fixed shapes")
     if dynamic:
         profile = network.builder.create_optimization_profile()
         for entry in dynamic:

@@ -11,16 +11,15 @@ from typing import Any
 from ..facts import engine_facts
 from ..wire import AgentError
 from .board import board_of
+from .engines import ENGINE, engine_path
 from .key import RECIPE_FIELDS, digest_of, key_of, typing_of
 
-__all__ = ["PLAN", "plan_in", "plan_of"]
-
-PLAN = "engine.plan"
+__all__ = ["plan_in", "plan_of"]
 
 
 def plan_in(root: str, digest: str) -> str:
     """Return where an engine that was built on this board lies."""
-    return os.path.join(root, "engines", digest, PLAN)
+    return os.path.join(engine_path(root, digest), ENGINE)
 
 
 def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, tuple[str, int]]) -> str:
