@@ -8,6 +8,8 @@ both ask here, so that what is measured is what is written.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgekit.graph import Graph, Node
 from edgekit.plan import QuantPlan
 
@@ -24,6 +26,7 @@ def rounded_reads(graph: Graph, plan: QuantPlan) -> frozenset[tuple[str, int]]:
     rounded is one and the same, or is the fusing runtime's to decide.
     """
     found: set[tuple[str, int]] = set()
+    depth = _depths(graph)
     for node in graph.nodes:
         if plan.precision(node.name) != "int8":
             continue
@@ -31,22 +34,29 @@ def rounded_reads(graph: Graph, plan: QuantPlan) -> frozenset[tuple[str, int]]:
         if node.op in _PRODUCTS or node.op == "AveragePool":
             found.update((node.name, slot) for slot in slots)
         elif node.op == "Add":
-            found.update((node.name, slot) for slot in slots & _skips(graph, plan, node))
+            found.update((node.name, slot) for slot in slots & _skips(graph, plan, node, depth))
     return frozenset(found)
 
 
-def _skips(graph: Graph, plan: QuantPlan, node: Node) -> set[int]:
+def _skips(graph: Graph, plan: QuantPlan, node: Node, depth: Mapping[str, int]) -> set[int]:
     """Return the inputs of a sum that are rounded.
 
-    Of a sum behind a convolution, all but that one's result: of two, the one computed last, for the other is there
-    by then. Of any other sum, what a convolution reads as well, so that it is stored once, as integers.
+    Of a sum behind a convolution, all but that one's result: of two, the one at the end of the longer path, for the other
+    one is the shortcut, and is there by then. Of any other sum, what a convolution reads as well, so that it is stored once,
+    as integers.
     """
-    order = {maker.name: number for number, maker in enumerate(graph.nodes)}
     fused = [slot for slot, name in enumerate(node.inputs) if _is_private_convolution(graph, plan, name)]
     if fused:
-        last = max(fused, key=lambda slot: order[graph.producers[node.inputs[slot]].name])
-        return set(range(len(node.inputs))) - {last}
+        return set(range(len(node.inputs))) - {max(fused, key=lambda slot: depth[node.inputs[slot]])}
     return {slot for slot, name in enumerate(node.inputs) if any(_is_convolution(plan, reader) for reader in graph.consumers[name])}
+
+
+def _depths(graph: Graph) -> dict[str, int]:
+    """Return how many nodes the longest path to each tensor has."""
+    depth: dict[str, int] = {}
+    for node in graph.nodes:
+        depth.update(dict.fromkeys(node.outputs, 1 + max((depth.get(name, 0) for name in node.inputs), default=0)))
+    return depth
 
 
 def _is_private_convolution(graph: Graph, plan: QuantPlan, name: str) -> bool:

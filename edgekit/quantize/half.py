@@ -1,8 +1,8 @@
 """``overflowing``: which nodes float16 does not serve, by what calibration saw and by the constants they read.
 
 The pipeline asks before it writes files for TensorRT; such nodes stay in float32 there, in the file (`edgekit.runtimes.qdq`)
-or by the builder. What a product sums up is no matter: GPUs add float16 products in float32 (TensorRT documentation, "Accuracy
-Considerations"), and LayerNormalization says itself that its statistics are float32 (ONNX, ``stash_type``).
+or by the builder. Of a product only the result is looked at: how its kernel adds up is TensorRT's choice. The statistics of a
+LayerNormalization are float32 by the operator itself (ONNX, ``stash_type``).
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def _inner(graph: Graph, node: Node, largest: Mapping[str, float], made: float) 
     """Return the largest value that a node may hold on its way from input to output; `normalise` spells out most that hold any."""
     if node.op in _MEANS:
         return made * _averaged(graph, node)
+    power = int(node.attrs.get("p", 2))
     if node.op == "LpNormalization":
-        return graph.shapes[node.inputs[0]][node.attrs.get("axis", -1)] * largest.get(node.inputs[0], 0.0) ** int(node.attrs.get("p", 2))
+        return float(graph.shapes[node.inputs[0]][node.attrs.get("axis", -1)] * largest.get(node.inputs[0], 0.0) ** power)
     if node.op in ("GlobalLpPool", "LpPool"):
-        return made ** int(node.attrs.get("p", 2))
+        return float(made**power)
     return math.exp(min(made, 80.0)) if node.op == "ReduceLogSumExp" else 0.0
 
 

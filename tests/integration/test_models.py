@@ -108,15 +108,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Said]
     return build
 
 
-@pytest.fixture(scope="session")
-def built(once: Callable[[str, str], Said], shared_data: Path, request: pytest.FixtureRequest) -> Build:
-    def build(name: str) -> Said:
-        network = NETWORKS[name.removeprefix("plain-")]
-        home = request.getfixturevalue("made_data") if network.is_made else shared_data
-        sets = shared_data / "sets"
-        return once(
-            name,
-            f"""
+def project_of(name: str, shared_data: Path, request: pytest.FixtureRequest) -> str:
+    """Return the text of a network's project."""
+    network = NETWORKS[name.removeprefix("plain-")]
+    home = request.getfixturevalue("made_data") if network.is_made else shared_data
+    sets = shared_data / "sets"
+    return f"""
 [model]
 path = {json.dumps(str(home / "models" / network.model))}
 name = "{name}"
@@ -133,10 +130,12 @@ samples = {network.evaluate}
 accuracy_drop_max = 0.03
 [quantize]
 {"".join(f"{switch} = false{chr(10)}" for switch in SWITCHES) if name == PLAIN else ""}
-""",
-        )
+"""
 
-    return build
+
+@pytest.fixture(scope="session")
+def built(once: Callable[[str, str], Said], shared_data: Path, request: pytest.FixtureRequest) -> Build:
+    return lambda name: once(name, project_of(name, shared_data, request))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from ..latency import PAUSE_NS, report, warm_up
 from ..samples import Samples
 from ..store import check_blob
 from ..wire import DIGEST, AgentError, Progress, integer, matching, number
-from .release import plan_in
+from .engines import ENGINE, engine_path
 from .runner import TensorRtRunner
 
 __all__ = ["order", "race"]
@@ -39,7 +39,7 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     warmup_cap_s = number(job, "warmup_cap_s", 0, 3600, 60)
     if not isinstance(declared, dict):
         raise AgentError("usage", "engine.race needs a table preprocess")
-    plans = [plan_in(root, digest) for digest in digests]
+    plans = [os.path.join(engine_path(root, digest), ENGINE) for digest in digests]
     for digest, plan in zip(digests, plans):
         if not os.path.isfile(plan):
             raise AgentError("state", "engine %.12s is not on this board" % digest, "build it")

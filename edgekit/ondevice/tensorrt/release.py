@@ -14,12 +14,7 @@ from .board import board_of
 from .engines import ENGINE, engine_path
 from .key import RECIPE_FIELDS, digest_of, key_of, typing_of
 
-__all__ = ["plan_in", "plan_of"]
-
-
-def plan_in(root: str, digest: str) -> str:
-    """Return where an engine that was built on this board lies."""
-    return os.path.join(engine_path(root, digest), ENGINE)
+__all__ = ["plan_of"]
 
 
 def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, tuple[str, int]]) -> str:
@@ -34,7 +29,7 @@ def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, t
     key = key_of(recipe, files[source][0], board)
     if engine.get("key") == key and engine.get("path") in files:
         return os.path.join(folder, engine["path"])
-    plan = plan_in(root, digest_of(key))
+    plan = os.path.join(engine_path(root, digest_of(key)), ENGINE)
     if not os.path.isfile(plan):
         named = engine.get("key")
         built: dict[str, Any] = named if isinstance(named, dict) else {}

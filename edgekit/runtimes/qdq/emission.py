@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan
-from edgekit.runtimes.qdq.params import Params
+from edgekit.runtimes.scales import Params
 
 __all__ = ["Emission", "Integer"]
 

@@ -17,10 +17,10 @@ from edgekit.runtimes import Artifact, Support
 from edgekit.runtimes.qdq import fused, stored
 from edgekit.runtimes.qdq.emission import Emission
 from edgekit.runtimes.qdq.half import half
-from edgekit.runtimes.qdq.params import resolve
 from edgekit.runtimes.qdq.precision import settle
 from edgekit.runtimes.qdq.prepare import prepare
 from edgekit.runtimes.qdq.support import followers, fused_support, stored_support
+from edgekit.runtimes.scales import resolve
 
 __all__ = ["OnnxRuntime", "TensorRtQdq"]
 

@@ -16,7 +16,7 @@ from edgekit.runtimes import Support
 from edgekit.runtimes.qdq.precision import CLAMPS, settle
 from edgekit.runtimes.qdq.weights import is_embedding
 
-__all__ = ["MOVES", "followers", "fused_support", "stored_support"]
+__all__ = ["MOVES", "UNREAD", "followers", "fused_support", "stored_support"]
 
 Rule = Callable[[Graph, Node], str]
 
@@ -119,7 +119,7 @@ _STORED_LIGHT: Mapping[str, Rule] = MappingProxyType(
 _FUSED_LIGHT: Mapping[str, Rule] = MappingProxyType({"AveragePool": _fine})
 
 
-_UNREAD = frozenset(
+UNREAD = frozenset(
     (
         *("AffineGrid", "Bernoulli", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im"),
         *("Compress", "DFT", "Det", "ImageDecoder", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Multinomial", "Unique"),
@@ -145,7 +145,7 @@ def fused_support(graph: Graph) -> dict[str, Support]:
     found = _support(graph, rules, _FUSED_LIGHT, "TensorRT computes it in float, fused with its neighbours")
     reads = {name for name, _ in rounded_reads(graph, _nominal(graph, found))}
     for node in graph.nodes:
-        if node.op in _UNREAD:
+        if node.op in UNREAD:
             found[node.name] = Support(None, "TensorRT's parser does not know this operator", "export the model without it")
         if node.op == "Add" and found[node.name].precision == "int8" and node.name not in reads:
             found[node.name] = Support("float32", "no convolution is next to it, so it is a float sum fused with its neighbours")

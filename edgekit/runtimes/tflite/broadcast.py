@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from edgekit.graph import Node
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import NHWC, Layout, arranged, permuted, restricted
 from edgekit.runtimes.tflite.operator import Unsupported
-from edgekit.runtimes.tflite.params import Params
 
 __all__ = ["check_sum", "common_layout", "operand", "operands"]
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 import numpy as np
 
 from edgekit.graph import Node
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import Layout
-from edgekit.runtimes.tflite.params import Params
 
 __all__ = ["RELU", "RELU6", "Bounds", "clamp", "clipped"]
 

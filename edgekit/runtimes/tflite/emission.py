@@ -16,9 +16,9 @@ import numpy as np
 
 from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, Precision, WeightScale
+from edgekit.runtimes.scales import Params, params_of
 from edgekit.runtimes.tflite.layout import NHWC, ONNX, Layout, between, order_survives, permuted
 from edgekit.runtimes.tflite.operator import Unsupported
-from edgekit.runtimes.tflite.params import Params, params_of
 from edgekit.runtimes.tflite.writer import Writer
 
 __all__ = ["Emission"]

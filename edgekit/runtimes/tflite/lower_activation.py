@@ -8,12 +8,12 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
+from edgekit.runtimes.scales import Params, params_of
 from edgekit.runtimes.tflite.broadcast import check_sum, operands
 from edgekit.runtimes.tflite.clamp import RELU, RELU6, clamp
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import Layout, last
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
-from edgekit.runtimes.tflite.params import Params, params_of
 
 __all__ = ["OPERATORS"]
 

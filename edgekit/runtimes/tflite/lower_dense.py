@@ -10,11 +10,11 @@ import numpy as np
 
 from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.clamp import clipped
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import ONNX, Layout, arranged, last
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
-from edgekit.runtimes.tflite.params import Params
 from edgekit.runtimes.tflite.weights import channel_scales, write_filter
 
 __all__ = ["OPERATORS"]

@@ -8,10 +8,10 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Node
+from edgekit.runtimes.scales import Params, params_of
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import Layout
 from edgekit.runtimes.tflite.operator import Operator
-from edgekit.runtimes.tflite.params import Params, params_of
 
 __all__ = ["OPERATORS"]
 

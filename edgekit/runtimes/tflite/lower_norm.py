@@ -8,10 +8,10 @@ from types import MappingProxyType
 import numpy as np
 
 from edgekit.graph import Array, Node
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.layout import NHWC, Layout, arranged, axis_in
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
-from edgekit.runtimes.tflite.params import Params
 
 __all__ = ["OPERATORS"]
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX, INT8_MIN
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import conv_padding
 from edgekit.runtimes.tflite.layout import NHWC
 from edgekit.runtimes.tflite.operator import Operator, Unsupported
-from edgekit.runtimes.tflite.params import Params
 from edgekit.runtimes.tflite.window import VALID, pad_or_crop, pair, window_padding
 
 __all__ = ["OPERATORS"]

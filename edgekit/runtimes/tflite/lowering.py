@@ -14,11 +14,11 @@ from edgekit.errors import BuildError
 from edgekit.graph import Graph, Node
 from edgekit.plan import NodePrecision, Precision, QuantPlan, Range, WeightScale
 from edgekit.runtimes import Support
+from edgekit.runtimes.scales import resolve
 from edgekit.runtimes.tflite.border import declare_inputs
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.fuse import fuse, hosts
 from edgekit.runtimes.tflite.operator import Unsupported
-from edgekit.runtimes.tflite.params import resolve
 from edgekit.runtimes.tflite.precision import borders, is_integer, settle
 from edgekit.runtimes.tflite.table import OPERATORS
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.graph import Node
 from edgekit.plan import Precision
-from edgekit.runtimes.tflite.params import Params
+from edgekit.runtimes.scales import Params
 
 if TYPE_CHECKING:
     from edgekit.runtimes.tflite.emission import Emission

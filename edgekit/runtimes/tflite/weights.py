@@ -6,9 +6,9 @@ import numpy as np
 
 from edgekit.graph import Array, Node
 from edgekit.plan import INT8_MAX
+from edgekit.runtimes.scales import Params
 from edgekit.runtimes.tflite.emission import Emission
 from edgekit.runtimes.tflite.operator import Unsupported
-from edgekit.runtimes.tflite.params import Params
 
 __all__ = ["channel_scales", "write_filter"]
 

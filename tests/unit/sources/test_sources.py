@@ -162,6 +162,20 @@ def test_external_weights_absent_or_cut_short(tmp_path: Path) -> None:
         OnnxSource().read(path)
 
 
+def test_a_model_beyond_two_gigabytes_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with_external(path)
+    # A hole: 2.5 GB that take no room.
+    with (tmp_path / "weights.bin").open("r+b") as file:
+        file.truncate(2_500_000_000)
+    with pytest.raises(InputError, match=r"m\.onnx: 2\.5 GB with its weights; edgekit reads models of 2\.1 GB at most"):
+        OnnxSource().read(path)
+    with path.open("r+b") as file:
+        file.truncate(2_200_000_000)
+    with pytest.raises(InputError, match=r"2\.2 GB"):
+        OnnxSource().read(path)
+
+
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "C:\\secret.bin", ""])
 def test_external_weights_outside_the_folder_are_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "model"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -16,40 +15,17 @@ from edgekit.engine import EnginePrecision
 from edgekit.errors import BuildError
 from edgekit.graph import Array, Graph, Node
 from edgekit.model import TensorSpec
-from edgekit.ondevice.tensorrt.key import SOURCES
-from edgekit.quantize.half import overflowing
 from edgekit.quantize.normalise import normalise
-from edgekit.quantize.observe import observe
 from edgekit.runtimes.qdq import TensorRtQdq
 from tests.unit.quantize.networks import integers, model, normal, scalars
 from tests.unit.runtimes.qdq.test_fused import ATTENTION, BLOCK
 from tests.unit.runtimes.qdq.test_networks import NETWORKS
-from tests.unit.runtimes.qdq.written import Feed, File, feeds_for, plan_of, sqnr_db
+from tests.unit.runtimes.qdq.written import Feed, File, Files, feeds_for, plan_of, sqnr_db
 from tests.unit.runtimes.tflite import networks
 from tests.unit.runtimes.tflite.test_networks import drawn
 
 X, ROWS = "float[N,4,8,8] x", "float[N,6,8] x"
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
-
-
-class Files:
-    """The files of a model by name, for every precision."""
-
-    def __init__(self, proto: onnx.ModelProto, kept: Collection[str] | None = None, feeds: list[dict[str, Array]] | None = None) -> None:
-        runtime = TensorRtQdq()
-        self.graph = runtime.prepare(normalise(proto))
-        self.feeds: list[Any] = feeds or feeds_for(self.graph, 3)
-        histograms = observe(self.graph, iter(self.feeds), total=len(self.feeds))
-        self.overflow = overflowing(self.graph, {name: (h.lo, h.hi) for name, h in histograms.items()})
-        plan = plan_of(runtime, self.graph, self.feeds)
-        self.by_name: dict[str, File] = {}
-        for precision in get_args(EnginePrecision):
-            files = runtime.engine_files(self.graph, plan, precision, self.overflow if kept is None else kept)
-            assert set(files) == set(SOURCES[precision].values())
-            self.by_name.update({name: File(data) for name, data in files.items()})
-
-    def against_float(self, name: str) -> float:
-        return sqnr_db(self.by_name["float.onnx"].answers(self.feeds), self.by_name[name].answers(self.feeds))
 
 
 def half_of(body: str, constants: Mapping[str, Array] | None = None, *, x: str = X, kept: Collection[str] | None = None) -> File:

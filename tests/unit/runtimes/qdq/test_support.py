@@ -59,3 +59,10 @@ def test_tensorrt(body: str, x: str, op: str, reason: str) -> None:
 def test_both_are_runtimes_of_targets() -> None:
     assert RUNTIMES["onnxruntime"] == "edgekit.runtimes.qdq:OnnxRuntime"
     assert RUNTIMES["tensorrt"] == "edgekit.runtimes.qdq:TensorRtQdq"
+
+
+@pytest.mark.parametrize("op", ["Det", "BitShift"])
+def test_what_tensorrts_parser_lacks_is_refused(op: str) -> None:
+    body = {"Det": "y = Det(x)", "BitShift": 'b = BitShift<direction = "LEFT">(x, x) y = Cast<to = 1>(b)'}[op]
+    found = support(TensorRtQdq(), body, op, {"Det": "float[N,4,4] x", "BitShift": "uint32[N,4] x"}[op])
+    assert found == Support(None, "TensorRT's parser does not know this operator", "export the model without it")

@@ -5,31 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper
 
+from edgekit.engine import EnginePrecision
 from edgekit.graph import Array, Graph
+from edgekit.ondevice.tensorrt.key import SOURCES
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.quantize.calibrate import plan_from
+from edgekit.quantize.half import overflowing
 from edgekit.quantize.normalise import normalise
 from edgekit.quantize.observe import observe
 from edgekit.runtimes import Runtime
+from edgekit.runtimes.qdq import TensorRtQdq
 
 Feed = Mapping[str, Array]
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
 
-def feeds_for(graph: Graph, count: int = 8, scale: float = 1.0) -> list[dict[str, Array]]:
-    """Return random samples; whole numbers are 0 to 7."""
+def feeds_for(graph: Graph, count: int = 8, scale: float = 1.0, *, whole_max: int = 8) -> list[dict[str, Array]]:
+    """Return random samples; whole numbers are below ``whole_max``."""
     generator = np.random.default_rng(3)
 
     def array(shape: Sequence[int], dtype: str) -> Array:
         real = dtype == "float32"
-        values: Array = generator.standard_normal(shape) * scale if real else generator.integers(0, 8, shape)
+        values: Array = generator.standard_normal(shape) * scale if real else generator.integers(0, whole_max, shape)
         return values.astype(dtype)
 
     return [{spec.name: array(spec.shape, spec.dtype) for spec in graph.inputs} for _ in range(count)]
@@ -116,6 +121,40 @@ class Written(File):
         options.optimized_model_filepath = str(folder / "optimized.onnx")
         onnxruntime.InferenceSession(self.data, options, providers=["CPUExecutionProvider"])
         return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+class Files:
+    """The files of a model by name, for every precision.
+
+    Attributes
+    ----------
+    overflow
+        The nodes that float16 does not serve, and why; they stay float32 where ``kept`` names no others.
+    """
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        kept: Collection[str] | None = None,
+        feeds: Sequence[Feed] | None = None,
+        *,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        whole_max: int = 8,
+    ) -> None:
+        runtime = TensorRtQdq()
+        self.graph = runtime.prepare(normalise(proto, shapes=shapes))
+        self.feeds: Sequence[Feed] = feeds or feeds_for(self.graph, 3, whole_max=whole_max)
+        histograms = observe(self.graph, iter(self.feeds), total=len(self.feeds))
+        self.overflow = overflowing(self.graph, {name: (h.lo, h.hi) for name, h in histograms.items()})
+        plan = plan_of(runtime, self.graph, self.feeds)
+        self.by_name: dict[str, File] = {}
+        for precision in get_args(EnginePrecision):
+            files = runtime.engine_files(self.graph, plan, precision, self.overflow if kept is None else kept)
+            assert set(files) == set(SOURCES[precision].values())
+            self.by_name.update({name: File(data) for name, data in files.items()})
+
+    def against_float(self, name: str) -> float:
+        return sqnr_db(self.by_name["float.onnx"].answers(self.feeds), self.by_name[name].answers(self.feeds))
 
 
 def session_of(data: bytes, level: str) -> onnxruntime.InferenceSession:

@@ -1,14 +1,14 @@
-"""Which scale and zero point each activation gets, once the kernels' demands are met.
+"""Which scale and zero point each activation gets, once the kernels' demands are met. Called by the emitters.
 
-A plan gives every tensor its own range. TFLite's int8 kernels ask for more: some need one scale on
-both sides, some write one fixed scale (LiteRT 8-bit quantization specification, "int8 quantized
-operator specifications"). Called by ``emit`` between ``fuse`` and the lowering.
+A plan gives every tensor its own range. Kernels ask for more: some copy integers and so have one scale on both sides, some
+write one fixed scale (LiteRT 8-bit quantization specification, "int8 quantized operator specifications").
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from edgekit.graph import Array, Graph, Node
 from edgekit.plan import INT8_MAX, INT8_MIN, QuantPlan, asymmetric_int8, symmetric_int8
 
 __all__ = ["Params", "params_of", "resolve"]
+
+_NOTHING_FIXED: Mapping[str, Params] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,20 @@ class Params:
         return self.scale * (INT8_MAX - self.zero_point)
 
 
-def params_of(lo: float, hi: float) -> Params:
-    """Return the asymmetric int8 parameters that cover lo..hi."""
-    scale, zero_point = asymmetric_int8(lo, hi)
+def params_of(lo: float, hi: float, *, symmetric: bool = False) -> Params:
+    """Return the int8 parameters that cover lo..hi; symmetric ones have zero point 0, whatever that costs of the range."""
+    scale, zero_point = (symmetric_int8(lo, hi), 0) if symmetric else asymmetric_int8(lo, hi)
     return Params(float(np.float32(scale)), zero_point)
 
 
 def resolve(
-    graph: Graph, plan: QuantPlan, same_scale: Collection[str], fixed: Mapping[str, Params], symmetric: Set[str] = frozenset()
+    graph: Graph,
+    plan: QuantPlan,
+    same_scale: Collection[str],
+    fixed: Mapping[str, Params] = _NOTHING_FIXED,
+    symmetric: Set[str] = frozenset(),
 ) -> dict[str, Params]:
-    """Return what int8 makes of every activation of a fused graph.
+    """Return what int8 makes of every activation of a graph that is ready to be written.
 
     Tensors joined by nodes of ``same_scale`` form a group with one range, the union of theirs. A group
     fed only by nodes of ``fixed`` that write the same parameters takes these; in a mixed group the
@@ -59,7 +65,7 @@ def resolve(
     fixed
         Names of the int8 nodes whose kernels write one scale only, and that one.
     symmetric
-        Tensors that want zero point 0, whatever that costs of their range; a fixed scale comes first.
+        Tensors that want zero point 0, where the plan's scheme does not ask it of all; a fixed scale comes first.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def resolve(
         params = _fixed_params(graph, group, same_scale, fixed)
         if params is None:
             lo, hi = _union(graph, plan, group, same_scale)
-            params = params_of(lo, hi) if symmetric.isdisjoint(group) else Params(float(np.float32(symmetric_int8(lo, hi))), 0)
+            params = params_of(lo, hi, symmetric=plan.scheme.symmetric or not symmetric.isdisjoint(group))
         resolved.update(dict.fromkeys(group, params))
     return resolved
 
