@@ -211,7 +211,12 @@ def _use_dla(network: Network, config: Any, core: int) -> list[str]:
     config.DLA_core = core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     layers = [layer for layer in _layers(network) if layer.type != trt.LayerType.CONSTANT]
-    return [layer.name for layer in layers if not config.can_run_on_DLA(layer)]
+    fallback = [layer.name for layer in layers if not config.can_run_on_DLA(layer)]
+    if len(fallback) == len(layers):  # TensorRT documentation, "Working with DLA": no explicit quantization, hence fp16 alone
+        network.log.warnings.append(
+            "DLA core %d takes no layer of this network: all of it runs on the GPU; of Q/DQ it knows nothing" % core
+        )
+    return fallback
 
 
 def _timing_cache(network: Network, config: Any, data: bytes) -> Any:
