@@ -28,7 +28,7 @@ BUILDING = re.compile(r"implementation for node \{?(.+?)\}?\.(?:\)|\s|$)|Error C
 EMPTY = re.compile(
     r"(Engine set up failed|Failed to parse onnx file|Parsing model failed|Failed to create engine from model|Building engine failed"
     r"|Engine could not be created from network|Network parsing failed|--- (Begin|End) node ---|^(input|output|name|op_type): "
-    r"|cudaError 35|In function \w+:$|^\s*$)"
+    r"|cudaError 35|In function \w+:$)"
 )
 MEMORY = re.compile(r"out ?of ?memory|insufficient memory|Requested (size|amount) ", re.IGNORECASE)
 MEMORY_FIX = "close what else uses memory (a desktop does), allow a smaller workspace, or add swap"
@@ -118,7 +118,8 @@ def explain(lines: Iterable[str]) -> dict[str, str | None]:
 
 def said_of(lines: Iterable[str]) -> str:
     """Return the last of the lines that say something, with what helps when memory ran out."""
-    telling = [line.strip() for line in "\n".join(lines).splitlines() if not EMPTY.search(line)]
+    kept = [line.strip() for line in "\n".join(lines).splitlines() if line.strip()]
+    telling = [line for line in kept if not EMPTY.search(line)] or kept
     said = "; ".join(dict.fromkeys(telling[-3:]))[-1500:]
     return said + "; " + MEMORY_FIX if MEMORY.search(said) else said
 
