@@ -17,7 +17,7 @@ from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.digest import atomic_file, sha256_bytes, sha256_file
 from edgekit.engine import EnginePrecision
-from edgekit.errors import BuildError, InputError
+from edgekit.errors import BuildError, DeviceError, InputError, LinkError
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.engine import Plan, build_there, fetch, key_on, plan_on
@@ -86,7 +86,8 @@ def make(
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
         raced = _race(session, facts, plans, contest, listening)
-        if raced.timed:  # or the next build times them again: the board may be quiet then
+        # Times that may not be believed decide between engines: the next build takes them again. With one engine they decide nothing.
+        if raced.timed or len(plans) == 1:
             with atomic_file(kept, mode=0o600) as file:
                 file.write(msgspec.json.encode(raced))
         return Made(engines, raced, reused=False)
@@ -149,19 +150,27 @@ def _build(
 def _race(session: AgentSession, facts: Facts, plans: Mapping[EnginePrecision, Plan], contest: Contest, progress: Progress) -> RaceResult:
     sha256 = sha256_file(contest.container)
     session.push_blob(contest.container, sha256, progress)
-    return race(
-        session,
-        {precision: plan.key.digest for precision, plan in plans.items()},
-        samples=sha256,
-        preprocess=contest.preprocess,
-        labels=contest.labels,
-        float_predictions=contest.float_predictions,
-        accuracy_drop_max=contest.accuracy_drop_max,
-        cores=facts.cores,
-        simulated=facts.simulated,
-        threads=min(contest.threads, facts.cores),
-        progress=progress,
-    )
+    try:
+        return race(
+            session,
+            {precision: plan.key.digest for precision, plan in plans.items()},
+            samples=sha256,
+            preprocess=contest.preprocess,
+            labels=contest.labels,
+            float_predictions=contest.float_predictions,
+            accuracy_drop_max=contest.accuracy_drop_max,
+            cores=facts.cores,
+            simulated=facts.simulated,
+            threads=min(contest.threads, facts.cores),
+            progress=progress,
+        )
+    except LinkError:
+        raise
+    except DeviceError as error:
+        raise BuildError(
+            f"the engines are built and stay on the board, but do not run there: {error.message}",
+            fix="mend that on the board, then the same command: it goes on with the engines that are there",
+        ) from error
 
 
 def _identity(plans: Mapping[EnginePrecision, Plan], contest: Contest) -> dict[str, object]:
