@@ -28,7 +28,6 @@ BOARD: dict[str, Any] = {
     "gpu": None,
     "throttle_events": {},
     "alarms": [],
-    "gpu": None,
 }
 
 
