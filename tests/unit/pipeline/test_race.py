@@ -25,7 +25,6 @@ BOARD: dict[str, Any] = {
     "throttled": None,
     "load1": 0.1,
     "power_mode": None,
-    "gpu": None,
     "throttle_events": {},
     "alarms": [],
 }
