@@ -124,10 +124,17 @@ def test_an_engine_with_an_open_batch_runs_at_its_likeliest_shape(archive: Path,
     assert agent.ask("golden", app="meter", release=release)["ok"] is True
 
 
-def test_nothing_is_left_on_the_context_stack_of_pycuda(tmp_path: Path) -> None:
+def test_all_that_is_on_the_gpu_goes_before_its_context(tmp_path: Path) -> None:
     python = standin_python(tmp_path / "board")
-    code = "import atexit; import pycuda.driver as d; atexit.register(lambda: print(len(d.stack)))\n"
-    code += "from edgekit.ondevice.tensorrt.cuda import open_cuda; open_cuda(); open_cuda(); print(len(d.stack))"
+    (tmp_path / "e.plan").write_bytes(engine(network()))
+    code = """
+import sys, pycuda.driver, standin_gpu
+from edgekit.ondevice.tensorrt.runner import TensorRtRunner
+pop = pycuda.driver.Context.pop
+pycuda.driver.Context.pop = staticmethod(lambda: (pop(), print(len(standin_gpu.memory), len(pycuda.driver.stack))))
+kept = [TensorRtRunner("/", sys.argv[1]) for _ in range(2)]
+print(len(standin_gpu.memory), len(pycuda.driver.stack))
+"""
     environment = {**os.environ, "PYTHONPATH": str(Path(samples.__file__).parents[2])}
-    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, env=environment, check=True)
-    assert done.stdout.split() == [b"1", b"0"]
+    done = subprocess.run([python, "-c", code, str(tmp_path / "e.plan")], stdout=subprocess.PIPE, env=environment, check=True)
+    assert done.stdout.splitlines() == [b"6 1", b"0 0"]  # two engines with an input and an output each, one context
