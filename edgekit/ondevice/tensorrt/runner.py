@@ -30,8 +30,8 @@ class TensorRtRunner(Runner):
 
     delegate = None
 
-    def __init__(self, root: str, plan: str, graph: bool = False) -> None:
-        """Open a plan; ``graph`` launches its layers as one CUDA graph (TensorRT documentation, "CUDA Graphs")."""
+    def __init__(self, root: str, plan: str, dla_core: int | None, graph: bool = False) -> None:
+        """Open a plan, on a DLA core where it is for one; ``graph`` launches its layers as one CUDA graph."""
         self.runtime, trt = import_runtime(root, "tensorrt")
         self.runtime["version"] = load(trt)
         self._cuda, self._log, self._launch = open_cuda(), logger(trt), self._enqueue
@@ -42,6 +42,8 @@ class TensorRtRunner(Runner):
         started = time.perf_counter_ns()
         trt.init_libnvinfer_plugins(self._log, "")  # the parser makes plugins of some operators, and their engines need them
         self._opener = trt.Runtime(self._log)
+        if dla_core is not None:
+            self._opener.DLA_core = dla_core
         self._engine = self._opener.deserialize_cuda_engine(data)
         if self._engine is None:
             raise AgentError("runtime-failed", _refused(plan, self.runtime["version"], said_of(self._log.errors)))
