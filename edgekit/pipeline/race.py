@@ -38,19 +38,17 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    winner
-        The engine that is shipped.
-    decided_by
+    winner, decided_by
+        The engine that is shipped, and why.
         ``"latency"``: the fastest, beyond chance, of those that keep the budget. ``"accuracy"``: others are as fast, and it loses least.
         ``"budget"``: no other keeps the budget, or none does and it loses least. ``"default"``: the times may not be believed, or
         there is no other.
     notes
         Sentences for people: who won by how much, who lost and why, what could not be told.
     measurements
-        Of each engine: its latency, and its accuracy against float; of each pair: the ratio with its interval. No times where they
-        may not be believed.
-    samples
-        Raw series, ``"race_int8_ns"`` and the like, in the order measured.
+        Of each engine: its accuracy against float; of each, and each pair's ratio, the latency, where it may be believed.
+    samples, timed
+        Raw series, ``"race_int8_ns"`` and the like, in the order measured; and whether they may be believed.
     verdicts
         On the winner's accuracy, by its answers on the board.
     """
@@ -60,6 +58,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     samples: dict[str, tuple[int, ...]]
+    timed: bool
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -275,18 +274,18 @@ def _result(winner: _Contender, decided_by: DecidedBy, notes: list[str], field: 
     for one in field:
         kinds = [*one.accuracy.measurements, *(m for m in one.latency.measurements if believed and m.name in _LATENCIES)]
         measurements += [msgspec.structs.replace(m, name=f"race_{one.precision}_{m.name}") for m in kinds]
-    for one in (one for one in field if one is not winner and believed):
+    for one in (one for one in field if believed and one is not winner):
         ratio = latency_ratio(one.invoke_ns, winner.invoke_ns, block)
         details = {"low": ratio.low, "high": ratio.high, "confidence": ratio.confidence}
         measurements.append(Measurement(f"race_{one.precision}_to_{winner.precision}", ratio.value, "1", ratio.rounds, details=details))
         told.append(_sentence(one.precision, winner.precision, ratio))
-    samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
     return RaceResult(
         winner=winner.precision,
         decided_by=decided_by,
         notes=tuple(told),
         measurements=tuple(measurements),
-        samples=samples,
+        samples={f"race_{one.precision}_ns": one.invoke_ns for one in field},
+        timed=believed,
         verdicts=winner.accuracy.verdicts,
     )
 

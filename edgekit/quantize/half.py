@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.graph import Graph, Node
 from edgekit.pattern import reduced_axes
-from edgekit.quantize.observe import equivalents
+from edgekit.quantize.observe import MOVES, equivalents
 
 __all__ = ["MARGIN", "overflowing"]
 
@@ -28,6 +28,7 @@ _WHOLE_MAX = 2048.0
 
 # A bound beyond every float16 number is none: cut off at the largest it does the same.
 _BOUNDS = frozenset({"Clip", "Max", "Min", "Pad"})
+_MOVES = MOVES | {"Concat", "Expand", "Gather", "Slice", "Split", "Tile"}
 _MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 
 
@@ -35,7 +36,7 @@ def overflowing(graph: Graph, extremes: Mapping[str, tuple[float, float]]) -> di
     """Return the nodes that must stay in float32, each with the reason in words.
 
     Such are nodes that read or write values beyond 65,504 / `MARGIN`; sums inside a mean beyond it; a constant beyond 65,504; whole
-    numbers beyond 2,048 where they become real; and tensors or constants that lie below 6.1e-5 as a whole, where float16 has
+    numbers beyond 2,048, until something is computed of them; and tensors or constants that lie below 6.1e-5 as a whole, where float16 has
     few bits: the epsilon of a normalisation is one.
 
     Parameters
@@ -47,10 +48,22 @@ def overflowing(graph: Graph, extremes: Mapping[str, tuple[float, float]]) -> di
     """
     same = equivalents(graph)
     largest = {name: max(map(abs, extremes[same.get(name, name)])) for name in graph.activations}
-    return {node.name: why for node in graph.nodes if (why := _why(graph, node, largest))}
+    whole = _whole_numbers(graph, largest)
+    return {node.name: why for node in graph.nodes if (why := _why(graph, node, largest, whole))}
 
 
-def _why(graph: Graph, node: Node, largest: Mapping[str, float]) -> str:
+def _whole_numbers(graph: Graph, largest: Mapping[str, float]) -> dict[str, float]:
+    """Return the tensors of whole numbers, some of which float16 does not have, and how large they are."""
+    whole: dict[str, float] = {}
+    for node in graph.nodes:
+        source, made = node.inputs[0] if node.inputs else "", node.outputs[0]
+        is_cast = node.op == "Cast" and graph.dtypes[source] != "float32"
+        if (is_cast or (node.op in _MOVES and source in whole)) and largest.get(made, 0.0) > _WHOLE_MAX:
+            whole.update(dict.fromkeys(node.outputs, largest[made]))
+    return whole
+
+
+def _why(graph: Graph, node: Node, largest: Mapping[str, float], whole: Mapping[str, float]) -> str:
     for name in node.inputs:
         if (reason := _constant(graph, node, name)) is not None:
             return reason
@@ -60,9 +73,10 @@ def _why(graph: Graph, node: Node, largest: Mapping[str, float]) -> str:
             return f"its values reach {value:.3g}, and float16 ends at 65504"
         if 0.0 < value < _TINY:
             return f"its values do not pass {value:.2g}, where float16 has few bits"
+    for name in (*node.inputs, *node.outputs):
+        if name in whole:
+            return f"its whole numbers reach {whole[name]:.0f}, and float16 has all of them up to 2048 only"
     made = max((largest.get(name, 0.0) for name in node.outputs), default=0.0)
-    if node.op == "Cast" and made > _WHOLE_MAX:
-        return f"its whole numbers reach {made:.0f}, and float16 has all of them up to 2048 only"
     inner = _inner(graph, node, largest, made)
     return f"it sums up to {inner:.3g} on its way, and float16 ends at 65504" if inner > _MAX / MARGIN else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from edgekit.manifest import Manifest
 from tests.integration.command import Said, edgekit
 from tests.integration.conftest import Lab
 from tests.integration.engine import Bench
+from tests.integration.test_line import copy_demo
+from tests.standin.board import standin_python
 
 pytestmark = pytest.mark.sshd
 
@@ -126,3 +129,19 @@ def test_a_recipe_becomes_an_engine_with_the_first_deployment(bench: Bench) -> N
     assert again.document["engine"]["cached"] is True
     assert len(board.builds) == 1
     assert edgekit("probe", "accuracy", "orin", cwd=bench.project).code == 0
+
+
+def test_this_hosts_own_gpu_is_the_board_where_the_target_says_so(tmp_path: Path) -> None:
+    """No SSH: edgekit runs where the doubles are, and builds, deploys and probes there."""
+    project = copy_demo(tmp_path / "project")
+    python = standin_python(tmp_path / "board")
+
+    def here(*words: str) -> Said:
+        done = subprocess.run([python, "-m", "edgekit", *words, "--json"], cwd=project, capture_output=True, text=True, timeout=120)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    manifest = manifest_of(here("build", "--target", "host-gpu", "--precision", "fp16"))
+    assert manifest.engine is not None
+    assert manifest.engine.key.precision == "fp16"
+    assert here("deploy", "local").code == 0
+    assert here("probe", "accuracy", "local").code == 0

@@ -78,10 +78,10 @@ def test_linters_find_nothing(linter: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", BINDINGS)
-def test_the_bindings_are_pinned_and_hashed(name: str) -> None:
-    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="ascii")
-    assert re.fullmatch(r"(cuda-(bindings|pathfinder)==[0-9.]+ \\\n    --hash=sha256:[0-9a-f]{64}\n){2}", text)
-    assert f"cuda-bindings=={name[-2:]}." in text
+def test_the_bindings_are_of_cudas_version(name: str) -> None:
+    pins = re.findall(r"^([a-z-]+)==([0-9]+)", (ROOT / "requirements" / f"{name}.txt").read_text(encoding="ascii"), re.MULTILINE)
+    assert {package for package, _ in pins} == {"cuda-bindings", "cuda-pathfinder"}
+    assert {major for package, major in pins if package == "cuda-bindings"} == {name[-2:]}
 
 
 class TestSteps:

@@ -3,7 +3,7 @@
 TensorRT 11 knows no other (release notes, 11.0: weakly typed networks are gone). Inputs and outputs stay as they are. A
 cast stands where two types meet, one per tensor however many read it:
 
-- what only moves or clamps values is float32 between nodes that are, so that no value passes through float16 on its way
+- what only moves or clamps values is float32 in front of a node that is, so that no value passes through float16 on its way
 - what gives whole numbers or truth values, as a ``QuantizeLinear`` does, reads a tensor in the type that this has
 - a ``DequantizeLinear`` and a ``Cast`` of whole numbers give at once what their readers want, twice where these differ
 - an input that the ONNX standard does not let be float16, such as the scales of a ``Resize``, is float32
@@ -123,11 +123,12 @@ class _Typing:
         if node.name in self._kept:
             return "float32"
         sources = [name for name in node.inputs if self._is_real(name) and name not in self._weights]
-        if not sources or any(self._made.get(name) != "float32" for name in sources):
+        if not sources or any(self._made.get(name, "float32") != "float32" for name in sources):
             return "float16"
-        is_wanted = any("float32" in self._asked.get(name, ()) for name in node.outputs)
-        hands_on = (node.op in MOVES or node.op in CLAMPS) and is_wanted
-        return "float32" if hands_on or not any(map(self._is_real, node.outputs)) else "float16"
+        if not any(map(self._is_real, node.outputs)):
+            return "float32"
+        hands_on = node.op in MOVES or node.op in CLAMPS
+        return "float32" if hands_on and any("float32" in self._asked.get(name, ()) for name in node.outputs) else "float16"
 
     def _slot(self, node: Node, slot: int, wanted: Real) -> Real:
         """Return the type of a node's input: the one it has, unless the standard knows only float32 there."""

@@ -183,6 +183,15 @@ def test_what_overflows_stays_float32(name: str) -> None:
     assert {type_of(files.by_name["half.onnx"], node) for node in wanted} == {FLOAT}
 
 
+def test_whole_numbers_stay_exact_until_something_is_computed_of_them() -> None:
+    """4001 and 4003 are no float16 numbers; that their difference to 4000 is right shows they were never one."""
+    body = "f = Cast<to = 1>(x) r = Transpose<perm = [1, 0]>(f) g = Sub(r, k) y = Tanh(g)"
+    feeds = [{"x": np.array([[4001, 3999, 4000, 4003]], np.int64)}]
+    files = Files(model(body, scalars(k=4000.0), x="int64[N,4] x"), feeds=feeds)
+    assert set(files.overflow) == {"f", "r", "g"}
+    assert files.against_float("half.onnx") > 60
+
+
 def test_attention_behind_a_mask_answers_as_the_float_model() -> None:
     body = ATTENTION.replace("p = Softmax<axis = -1>(s)", "sm = Add(s, mask) p = Softmax<axis = -1>(sm)")
     mask = np.where(np.arange(6) < 4, 0, -3.4e38).astype(np.float32)
