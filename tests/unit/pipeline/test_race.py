@@ -25,6 +25,7 @@ BOARD: dict[str, Any] = {
     "throttled": None,
     "load1": 0.1,
     "power_mode": None,
+    "gpu": None,
     "throttle_events": {},
     "alarms": [],
 }
