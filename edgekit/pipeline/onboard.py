@@ -86,7 +86,8 @@ def make(
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
         raced = _race(session, facts, plans, contest, listening)
-        if raced.timed:  # or the next build times them again: the board may be quiet then
+        # Times that may not be believed decide between engines: the next build takes them again. With one engine they decide nothing.
+        if raced.timed or len(plans) == 1:
             with atomic_file(kept, mode=0o600) as file:
                 file.write(msgspec.json.encode(raced))
         return Made(engines, raced, reused=False)
