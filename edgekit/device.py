@@ -174,7 +174,7 @@ class JetsonFact(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     l4t: _Word | None
-    jetpack: _Word | None
+    jetpack: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,3}\Z")] | None
     module: _Word | None
     power_mode: _Word | None
 

@@ -155,7 +155,11 @@ def latency_measurements(
         run = msgspec.convert(data, _Run)
     except msgspec.ValidationError as error:
         raise DeviceError(f"{address}: the answer to probe.latency is malformed: {error}", fix=f"edgekit deploy {address}") from error
-    raw: dict[str, list[int]] = {"invoke": run.invoke_ns, **run.parts_ns, "end_to_end": run.end_to_end_ns}
+    raw: dict[str, list[int]] = {
+        "invoke": run.invoke_ns,
+        **{str(part): values for part, values in run.parts_ns.items()},
+        "end_to_end": run.end_to_end_ns,
+    }
     series = {name: summary(values) for name, values in raw.items() if values}
     evidence = _Evidence(run, {name: series[name] for name in ("invoke", "end_to_end") if name in series}, cores, simulated)
     broken = {rule.__name__: reason for rule in _RULES if (reason := rule(evidence))}

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edgekit.device import Facts
 from edgekit.errors import InputError, UsageError
 from edgekit.nearest import did_you_mean
 from edgekit.parse import into, read_toml
 
-__all__ = ["Budget", "Nvidia", "Target", "data_folder", "load_target", "same_kind", "target_names"]
+__all__ = ["Budget", "Nvidia", "Target", "data_folder", "load_target", "same_kind", "target_names", "unsupported"]
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +32,9 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
+_Release = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*\Z")]
+
+
 class Nvidia(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What TensorRT finds on a kind of board.
 
@@ -39,14 +43,14 @@ class Nvidia(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     compute_capability
         The GPU's architecture; None where kinds of boards differ.
     dla_cores
-        How many deep-learning accelerators there are.
+        How many deep-learning accelerators its boards have; a family says what all of them have.
     jetpack
-        Lowest and highest release that supports the board; None where there is no JetPack.
+        Lowest and highest release that supports the board, fixes of the highest included; None where there is no JetPack.
     """
 
     compute_capability: str | None = None
     dla_cores: int = 0
-    jetpack: tuple[str, str] | None = None
+    jetpack: tuple[_Release, _Release] | None = None
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,3 +131,29 @@ def load_target(name: str) -> Target:
 def same_kind(one: str, other: str) -> bool:
     """Tell whether two targets mean the same kind of board: the same name, or one names the other's family."""
     return one == other or load_target(one).family == other or load_target(other).family == one
+
+
+def unsupported(target: Target, facts: Facts) -> tuple[str, str] | None:
+    """Return what of a board contradicts its target, and the fix; None when nothing that it says does.
+
+    An engine is built for one GPU architecture, and an edgekit target for the JetPack releases that NVIDIA makes for the board
+    (NVIDIA, "JetPack Archive": supported modules of each release).
+    """
+    nvidia, gpu, jetson = target.nvidia, facts.gpu, facts.jetson
+    if nvidia is None:
+        return None
+    if gpu and nvidia.compute_capability and gpu.compute_capability != nvidia.compute_capability:
+        text = f"its GPU, {gpu.name}, has compute capability {gpu.compute_capability}; that of {target.name} is {nvidia.compute_capability}"
+        return text, "build for the board it is: edgekit targets list"
+    if jetson and jetson.jetpack and nvidia.jetpack:
+        low, high = nvidia.jetpack
+        found = _release(jetson.jetpack)
+        if found < _release(low):
+            return f"it runs JetPack {jetson.jetpack}; {target.name} needs {low} or later", f"update it to JetPack {low} or later"
+        if found[: len(_release(high))] > _release(high):
+            return f"it runs JetPack {jetson.jetpack}; {target.name} is known up to {high}", "use a newer edgekit, or an earlier JetPack"
+    return None
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))

@@ -10,7 +10,7 @@ import msgspec
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
 from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
-from edgekit.device import Facts
+from edgekit.device import Facts, JetsonFact
 from edgekit.pipeline.provision import device_facts, set_up
 from edgekit.target import load_target
 
@@ -57,10 +57,12 @@ def _answer(facts: Facts) -> Answer:
 def _print(page: Page, facts: Facts) -> None:
     rows = [
         ("board", facts.board or "unknown"),
+        *_jetson(facts.jetson),
         ("machine", f"{facts.machine}, {facts.cores} cores, {facts.cpu or 'cpu unknown'}"),
         ("system", f"{facts.system}, {facts.kernel}, glibc {facts.glibc or 'none'}"),
         ("python", f"{facts.python} ({facts.python_path})"),
         ("numpy", facts.numpy or "none"),
+        *_gpu(facts),
         *(
             ("runtime", f"{r.name} {r.version}" + (f", private ({r.lock})" if r.lock else "") + (f": {r.error}" if r.error else ""))
             for r in facts.runtimes
@@ -74,3 +76,17 @@ def _print(page: Page, facts: Facts) -> None:
     if facts.simulated:
         rows.append(("simulated", "yes: its times say nothing about a board"))
     page.pairs(rows)
+
+
+def _jetson(jetson: JetsonFact | None) -> list[tuple[str, str]]:
+    if jetson is None:
+        return []
+    release = f"JetPack {jetson.jetpack or 'unknown'} (Jetson Linux {jetson.l4t or 'unknown'})"
+    return [("jetson", f"{jetson.module or 'module unknown'}, {release}, power mode {jetson.power_mode or 'unknown'}")]
+
+
+def _gpu(facts: Facts) -> list[tuple[str, str]]:
+    if gpu := facts.gpu:
+        cuda = f"CUDA up to {gpu.cuda}" if gpu.cuda else "CUDA unknown"
+        return [("gpu", f"{gpu.name}, compute capability {gpu.compute_capability}, {cuda}, {megabytes(gpu.memory_total_bytes)}")]
+    return [("gpu", f"none: {facts.gpu_error}")] if facts.gpu_error else []

@@ -7,7 +7,7 @@ import msgspec
 
 from edgekit.cli.output import Answer, json_option
 from edgekit.cli.root import Group
-from edgekit.target import load_target, target_names
+from edgekit.target import Nvidia, load_target, target_names
 
 __all__ = ["targets"]
 
@@ -22,9 +22,9 @@ def targets() -> None:
 def list_targets() -> Answer:
     """List all targets."""
     found = [load_target(name) for name in target_names()]
-    rows = [(t.name, t.board, t.runtime, t.precision, ", ".join(t.machines)) for t in found]
+    rows = [(t.name, t.board, t.runtime, t.precision, t.finish, ", ".join(t.machines)) for t in found]
     data = {"targets": [msgspec.to_builtins(target) for target in found]}
-    return Answer(data, lambda page: page.table(("target", "board", "runtime", "precision", "machines"), rows))
+    return Answer(data, lambda page: page.table(("target", "board", "runtime", "precision", "finished on", "machines"), rows))
 
 
 @targets.command("show")
@@ -32,8 +32,21 @@ def list_targets() -> Answer:
 @json_option
 def show_target(name: str) -> Answer:
     """Show one target's file as edgekit understands it."""
-    target = msgspec.to_builtins(load_target(name))
-    return Answer({"target": target}, lambda page: page.pairs([(key, _plain(value)) for key, value in target.items()]))
+    target = load_target(name)
+    data = msgspec.to_builtins(target)
+    rows = [(key, _nvidia(target.nvidia) if key == "nvidia" else _plain(value)) for key, value in data.items()]
+    return Answer({"target": data}, lambda page: page.pairs(rows))
+
+
+def _nvidia(nvidia: Nvidia | None) -> str:
+    if nvidia is None:
+        return "none"
+    words = [
+        f"compute capability {nvidia.compute_capability or 'any'}",
+        f"{nvidia.dla_cores or 'no'} DLA core{'' if nvidia.dla_cores == 1 else 's'}",
+        *([f"JetPack {' to '.join(nvidia.jetpack)}"] if nvidia.jetpack else []),
+    ]
+    return ", ".join(words)
 
 
 def _plain(value: object) -> str:

@@ -28,6 +28,7 @@ JOBS = {
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
+    "engine.race": "tensorrt.race:race",
     "engine.work": "tensorrt.work:work",
     "golden": "accuracy:golden",
     "infer": "accuracy:infer",

@@ -12,13 +12,17 @@ import subprocess
 import time
 from typing import Any
 
-from . import sensor
+from . import nvml, sensor
 from .jetson import power_mode
 
 
 def state(top: str = "/") -> dict[str, Any]:
     """Return the board's state now; CPU clocks in MHz, one per core that has cpufreq."""
-    gpu = sensor.gpu_clock(top)  # first: it falls soon after the work ends
+    # First: it falls soon after the work ends.
+    gpu, alarms = sensor.gpu_clock(top), sensor.alarms(top)
+    if gpu is None and top == "/":
+        gpu, reasons = nvml.clock()
+        alarms += reasons
     cores = sorted(glob.glob(os.path.join(top, "sys/devices/system/cpu/cpu[0-9]*/cpufreq")), key=lambda path: int(path.split("/cpu")[-2]))
     clocks = [sensor.read_number(os.path.join(core, "scaling_cur_freq")) for core in cores]
     governors = [sensor.read_text(os.path.join(core, "scaling_governor")) for core in cores]
@@ -29,7 +33,7 @@ def state(top: str = "/") -> dict[str, Any]:
         "governor": [governor for governor in governors if governor],
         "gpu": gpu,
         "throttle_events": sensor.throttle_events(top),
-        "alarms": sensor.alarms(top),
+        "alarms": alarms,
         "throttled": _throttled(),
         "load1": os.getloadavg()[0],
         "power_mode": power_mode(top),

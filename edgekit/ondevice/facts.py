@@ -41,6 +41,13 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
     }
 
 
+def engine_facts() -> dict[str, Any]:
+    """Return the facts that an engine depends on; importing every runtime to tell the others takes its time on a board."""
+    found, gpu_error = gpu.ask()
+    runtimes = runtimes_in(None, "tensorrt") + programs()
+    return {**hardware("/"), "runtimes": runtimes, "gpu": found, "gpu_error": gpu_error, "jetson": jetson("/")}
+
+
 def hardware(top: str) -> dict[str, Any]:
     """Return what the kernel's and the system's files under ``top`` say."""
 

@@ -11,9 +11,8 @@ import subprocess
 import sys
 from typing import Any
 
-from .wire import IMPORT_TIMEOUT_S
-
 LIBRARY = "libcuda.so.1"
+ANSWER_TIMEOUT_S = 60  # a driver that starts takes seconds
 NAME_BYTES = 256
 # CUdevice_attribute (CUDA Driver API, cuda.h).
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
@@ -24,9 +23,9 @@ def ask() -> tuple[dict[str, Any] | None, str | None]:
     """Return the GPU's facts or None, and why a driver that is there does not give them."""
     command = [sys.executable, "-c", _CODE, __name__, *sys.path]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_TIMEOUT_S, check=False, cwd="/")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False, cwd="/")
     except subprocess.TimeoutExpired:
-        return None, "the NVIDIA driver did not answer within %d s" % IMPORT_TIMEOUT_S
+        return None, "the NVIDIA driver did not answer within %d s" % ANSWER_TIMEOUT_S
     if done.returncode == 0:
         answer = json.loads(done.stdout.splitlines()[-1])
         return answer["gpu"], answer["error"]

@@ -45,12 +45,12 @@ def version_of(distribution: str, paths: list[str]) -> str | None:
     return next((found.version for found in importlib.metadata.distributions(name=distribution, path=paths)), None)
 
 
-def runtimes_in(folder: str | None) -> list[dict[str, Any]]:
-    """List the runtimes in a folder, or without one in this interpreter, each with what an import says."""
+def runtimes_in(folder: str | None, only: str | None = None) -> list[dict[str, Any]]:
+    """List the runtimes in a folder, or without one in this interpreter, each with what an import says; ``only`` those of a kind."""
     paths, lock = (sys.path, None) if folder is None else ([folder], os.path.basename(folder))
     found = []
     for kind, name, module in RUNTIMES:
-        if importlib.machinery.PathFinder.find_spec(module.partition(".")[0], paths) is not None:
+        if only in (None, kind) and importlib.machinery.PathFinder.find_spec(module.partition(".")[0], paths) is not None:
             version, error = _import(module, folder)
             version = version or version_of(name, paths) or "unknown"
             found.append({"kind": kind, "name": name, "version": version, "lock": lock, "error": error})

@@ -23,7 +23,7 @@ from edgekit.pipeline.engine import TENSORRT, Plan, Told, build_there, fetch_tim
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
-from edgekit.target import same_kind
+from edgekit.target import load_target, same_kind, target_names, unsupported
 
 __all__ = ["Deployed", "deploy", "misfits", "stands_in"]
 
@@ -88,6 +88,8 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
             found.append((f"it is a {facts.board}, the bundle is for {' or '.join(requires.boards)}", anyway))
         elif device.target and not same_kind(device.target, manifest.target):
             found.append((f"[devices.{device.name}] says it is a {device.target}, the bundle is for {manifest.target}", anyway))
+        elif manifest.target in target_names() and (other := unsupported(load_target(manifest.target), facts)):
+            found.append(other)
     if _version(facts.python) < _version(requires.python):
         found.append(
             (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")

@@ -163,7 +163,11 @@ def build_there(session: AgentSession, plan: Plan, cache: EngineCache, progress:
     except LinkError:
         raise
     except (DeviceError, DeployError, InputError) as error:
-        raise BuildError(f"the engine ({plan.recipe.precision}) was not built: {error.message}", fix=error.fix) from error
+        log = f"{session.device.root}/engines/{plan.key.digest}.work/build.log"
+        raise BuildError(
+            f"the engine ({plan.recipe.precision}) was not built: {error.message}",
+            fix=error.fix or f"its log is on the board: {log}; the same command begins again, with what has been timed",
+        ) from error
     except msgspec.ValidationError as error:
         raise DeviceError(f"{where}: the answer to engine.build is malformed: {error}") from error
     if told.engine != plan.key.digest or set(told.files) < set(FILES):

@@ -6,19 +6,22 @@ reference board is named, or by the first deployment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from edgekit.device import Address, Device
 from edgekit.engine import EngineFile, EnginePrecision, Recipe
-from edgekit.errors import UsageError
+from edgekit.errors import InputError, UsageError
+from edgekit.layers import layer_summary
 from edgekit.manifest import Golden
 from edgekit.measurement import Measurement
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.enginecache import ENGINE, LAYERS
-from edgekit.pipeline.onboard import make
+from edgekit.pipeline.onboard import Made, make
 from edgekit.pipeline.precision import Candidate, Precisions
 from edgekit.pipeline.rtx import check
 from edgekit.pipeline.trials import Chosen
@@ -134,21 +137,35 @@ def finish_engine(
         return _finished(candidate, precisions, environment, checked.notes)
     made = make(options.device, target, candidates, precisions.contest(target.threads), scratch, progress=progress)
     candidate, engine = candidates[made.race.winner], made.engines[made.race.winner]
-    notes = [*checked.notes, *made.race.notes, *(f"{made.board}: {warning}" for warning in engine.account.warnings)]
-    if made.reused:
-        notes.append("nothing was built or measured now: an earlier build did both, on this board or one of its kind")
-    if engine.account.fallback:
-        named = ", ".join(engine.account.fallback[:_NAMES_MAX]) + (" and more" if len(engine.account.fallback) > _NAMES_MAX else "")
-        notes.append(f"{len(engine.account.fallback)} layers left the deep-learning accelerator for the GPU: {named}")
-    environment |= {"board": made.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
+    notes = [*checked.notes, *made.race.notes, *_notes(made)]
+    environment |= {"engine_board": engine.account.key.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
     finished = _finished(candidate, precisions, environment, tuple(notes))
+    chosen = finished.chosen
+    if made.race.verdicts:  # the engine's own answers count for more than those of the file it was built from
+        chosen = replace(chosen, findings=msgspec.structs.replace(chosen.findings, verdicts=made.race.verdicts))
     return replace(
         finished,
+        chosen=chosen,
         files={**finished.files, _ENGINE: engine.read(ENGINE), _LAYERS: engine.read(LAYERS)},
         engine=EngineFile(_ENGINE, _LAYERS, engine.account.key),
         measurements=made.race.measurements,
         samples=made.race.samples,
     )
+
+
+def _notes(made: Made) -> Iterator[str]:
+    """Say what there is to know of the engines beside their race."""
+    if made.reused:
+        yield "nothing was built or measured now: an earlier build did both, on this board or one of its kind"
+    for precision, engine in made.engines.items():
+        try:
+            yield f"{precision}: {layer_summary(engine.read(LAYERS), LAYERS).sentence}"
+        except InputError as error:
+            yield f"{precision}: {error.message}"
+        yield from (f"{precision}: the builder warns: {warning}" for warning in engine.account.warnings)
+        if fallback := engine.account.fallback:
+            named = ", ".join(fallback[:_NAMES_MAX]) + (" and more" if len(fallback) > _NAMES_MAX else "")
+            yield f"{precision}: {len(fallback)} layers left the deep-learning accelerator for the GPU: {named}"
 
 
 def _finished(candidate: Candidate, precisions: Precisions, environment: dict[str, str], notes: tuple[str, ...]) -> Finished:

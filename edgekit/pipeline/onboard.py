@@ -21,7 +21,7 @@ from edgekit.pipeline.enginecache import ENGINE, CachedEngine, EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.precision import Candidate, Contest
 from edgekit.pipeline.race import RaceResult, race
-from edgekit.target import Target
+from edgekit.target import Target, unsupported
 
 __all__ = ["Made", "make"]
 
@@ -32,13 +32,10 @@ class Made:
 
     Attributes
     ----------
-    board
-        The board, for people.
     reused
         Nothing was built or measured: an earlier build did it, on this board or one of the same kind.
     """
 
-    board: str
     engines: dict[EnginePrecision, CachedEngine]
     race: RaceResult
     reused: bool
@@ -81,14 +78,14 @@ def make(
         found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
         raced = _read_race(kept)
         if raced and len(found) == len(plans):
-            return Made(_name(device, facts), found, raced, reused=True)
+            return Made(found, raced, reused=True)
         engines = {}
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
         raced = _race(session, facts, plans, contest, listening)
         with atomic_file(kept, mode=0o600) as file:
             file.write(msgspec.json.encode(raced))
-        return Made(_name(device, facts), engines, raced, reused=False)
+        return Made(engines, raced, reused=False)
 
     return persist(device, work, progress=progress, fix="what the board was building goes on there: the same command attaches to it")
 
@@ -96,15 +93,17 @@ def make(
 def _check_kind(target: Target, facts: Facts, where: str) -> None:
     """Refuse a board that the engine could not be deployed to afterwards."""
     if facts.machine not in target.machines:
-        raise BuildError(
-            f"{where}: it is a {facts.machine}, {target.name} is {' or '.join(target.machines)}",
-            fix="name a board of that kind, or another target: edgekit targets list",
-        )
-    if facts.board and target.boards and not facts.board.startswith(target.boards):
-        raise BuildError(
-            f"{where}: it is a {facts.board}, {target.name} is {' or '.join(target.boards)}",
-            fix="name a board of that kind, or another target: edgekit targets list",
-        )
+        is_, must = facts.machine, target.machines
+    elif facts.board and target.boards and not facts.board.startswith(target.boards):
+        is_, must = facts.board, target.boards
+    elif found := unsupported(target, facts):
+        text, fix = found
+        raise BuildError(f"{where}: {text}", fix=fix)
+    else:
+        return
+    raise BuildError(
+        f"{where}: it is a {is_}, {target.name} is {' or '.join(must)}", fix="name such a board, or another target: edgekit targets list"
+    )
 
 
 def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
@@ -164,7 +163,3 @@ def _read_race(path: Path) -> RaceResult | None:
         return from_json(path.read_bytes(), RaceResult, str(path))
     except (OSError, InputError):  # not there, or of another version: raced again
         return None
-
-
-def _name(device: Device, facts: Facts) -> str:
-    return f"{device.name} ({facts.board or (facts.gpu.name if facts.gpu else facts.machine)})"

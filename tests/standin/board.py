@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["standin_python"]
+__all__ = ["compile_library", "standin_python"]
 
 _HERE = Path(__file__).resolve().parent
 PACKAGES = ("tensorrt", "pycuda")
@@ -50,7 +50,7 @@ def standin_python(
     if trtexec:
         (programs / "trtexec").symlink_to(_HERE / "trtexec")
     if driver:
-        compile_driver(libraries / "libcuda.so.1")
+        compile_library("libcuda", libraries)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in (settings or {}).items()]
     lines += [
         f"export PYTHONPATH={shlex.quote(str(site))}${{PYTHONPATH:+:$PYTHONPATH}}",
@@ -64,8 +64,10 @@ def standin_python(
     return str(wrapper)
 
 
-def compile_driver(library: Path) -> None:
+def compile_library(name: str, folder: Path) -> None:
+    """Compile the double of a library of NVIDIA's driver."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler for the double of NVIDIA's driver: sudo apt install gcc")
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", library, _HERE / "libcuda.c"], check=True)
+        pytest.skip("no C compiler for the doubles of NVIDIA's driver: sudo apt install gcc")
+    words = [compiler, "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(folder / (name + ".so.1")), str(_HERE / (name + ".c"))]
+    subprocess.run(words, check=True)

@@ -23,7 +23,7 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "edgekit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [ROOT / name for name in ("scripts/test", "scripts/demo", "scripts/lock", ".ci/run")]
+SCRIPTS = [ROOT / name for name in ("scripts/test", "scripts/demo", "scripts/lock", "scripts/jetson_image.sh", ".ci/run")]
 
 FILE_LINES_MAX = 300
 WING_LINES_MAX = 4_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.statistics import PERCENTILES, drift, effective_count, fewest_samples, percentile_bound, summary
+from edgekit.statistics import PERCENTILES, drift, effective_count, fewest_samples, latency_ratio, percentile_bound, summary
 
 latencies = st.lists(st.integers(0, 10**12), min_size=1, max_size=300)
 
@@ -160,3 +160,31 @@ def test_no_sample_is_refused() -> None:
         summary([])
     with pytest.raises(ValueError, match="at least one sample"):
         percentile_bound([], 0.5)
+
+
+def in_turns(rng: np.random.Generator, ratio: float, *, rounds: int = 40, block: int = 20) -> tuple[list[int], list[int]]:
+    """Return two series in turns on a board that wanders by 5 % and has interrupts."""
+    pace = np.repeat(1 + 0.05 * autoregression(rng, 0.8, rounds), block)
+    one, other = (1e6 * pace * (1 + 0.03 * rng.exponential(size=rounds * block)) for _ in range(2))
+    one[rng.integers(0, len(one), 8)] *= 30
+    return (one * ratio).astype(int).tolist(), other.astype(int).tolist()
+
+
+def test_the_ratio_of_two_series_in_turns_is_within_its_interval_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    found = [latency_ratio(*in_turns(rng, 1.1), 20) for _ in range(60)]
+    assert sum(ratio.low <= 1.1 <= ratio.high for ratio in found) >= 50
+    assert all(1.08 < ratio.value < 1.12 and ratio.rounds == 40 for ratio in found)
+
+
+def test_the_ratio_is_the_same_on_every_call_and_turns_over() -> None:
+    one, other = in_turns(np.random.default_rng(6), 1.5)
+    assert latency_ratio(one, other, 20) == latency_ratio(one, other, 20)
+    assert latency_ratio(one, other, 20).value * latency_ratio(other, one, 20).value == pytest.approx(1)
+    assert latency_ratio(one, one, 20).low == latency_ratio(one, one, 20).high == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [([1] * 160, [1] * 140), ([1] * 170, [1] * 170), ([1] * 140, [1] * 140), ([1] * 160, [0] * 160)])
+def test_what_cannot_be_compared_is_refused(one: list[int], other: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"blocks|rounds|no time"):
+        latency_ratio(one, other, 20)

@@ -1,7 +1,8 @@
 """One face for TensorRT 8.5 to 11 and TensorRT for RTX: what the installed one has decides, not its version.
 
 Used by `work` (engines) and `check` (networks). Whatever TensorRT says goes to stderr; errors and warnings are kept besides.
-Proven here against TensorRT for RTX; what 8.5 to 10 have and RTX lacks is written after their documents and not proven on hardware.
+Run against TensorRT for RTX 1.7; names that it lacks were read off the Python package of 8.6.0. Weakly typed networks, DLA and timing
+caches need a GPU: written after NVIDIA's documents and not proven on hardware.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ..wire import AgentError, Progress
 
-__all__ = ["FLAGS", "MEMORY_FIX", "Network", "build", "died", "explain", "layer_information", "load", "open_network", "refused", "said_of", "use_profiles"]
-
 Profiles = Mapping[str, Sequence[Sequence[int]]]  # input -> smallest, likeliest, largest shape
 
 FLAGS = {"int8": ("INT8",), "fp16": ("FP16",), "mixed": ("INT8", "FP16")}  # what a weakly typed network's layers may compute in
@@ -21,13 +20,14 @@ KEPT_MESSAGES = 200
 # How the ONNX parser names the node it stumbles on, in logs of 8.2 to 10.16 (onnx-tensorrt, ModelImporter.cpp).
 PARSING = re.compile(r'[Pp]arsing node number (\d+) \[(\w*) -> "([^"]*)"')
 INVALID = re.compile(r"Invalid Node - (\S+)")
-BUILDING = re.compile(r"node (?:of |\{|named )?([^\s{}]+)")
+# And the builder: "Could not find any implementation for node {...}.", "Error Code 4: API Usage Error (/Sub: ...".
+BUILDING = re.compile(r"implementation for node \{?(.+?)\}?\.(?:\)|\s|$)|Error Code \d+: [A-Z][A-Za-z ]+\(([^\s:()]+): ")
 # Lines that only say that the step around the failed one failed too (trtexec, sampleEngines.cpp), the parser's frames, and what every
 # refusal ends in on a host without a driver.
 EMPTY = re.compile(
     r"(Engine set up failed|Failed to parse onnx file|Parsing model failed|Failed to create engine from model|Building engine failed"
-    r"|Engine could not be created from network|Network parsing failed|--- (Begin|End) node ---|^(input|output|name|op_type): |cudaError 35"
-    r"|^\s*$)"
+    r"|Engine could not be created from network|Network parsing failed|--- (Begin|End) node ---|^(input|output|name|op_type): "
+    r"|cudaError 35|In function \w+:$|^\s*$)"
 )
 MEMORY = re.compile(r"out ?of ?memory|insufficient memory|Requested (size|amount) ", re.IGNORECASE)
 MEMORY_FIX = "close what else uses memory (a desktop does), allow a smaller workspace, or add swap"
@@ -77,7 +77,9 @@ def open_network(trt: Any, onnx: str, typing: str) -> Network:
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:  # no driver, no GPU: pybind11 gets a null pointer
-        raise AgentError("runtime-failed", "TensorRT's builder does not start: %s" % (said_of(log.errors) or error)) from error
+        raise AgentError(
+            "runtime-failed", "TensorRT's builder does not start: %s" % (said_of([*log.warnings, *log.errors]) or error)
+        ) from error
     kinds = trt.NetworkDefinitionCreationFlag
     weak = typing == "weak" and hasattr(trt.BuilderFlag, "FP16")
     # Below 10 batches are implicit unless asked otherwise; 10 ignores that flag, 11 has none. Where networks may be typed weakly,
@@ -100,7 +102,7 @@ def _parser_error(error: Any, said: list[str]) -> dict[str, str | None]:
     name = error.node_name() if hasattr(error, "node_name") else None  # from 10
     operator = error.node_operator() if hasattr(error, "node_operator") else None
     number = None if error.node() < 0 else "number %d" % error.node()
-    return {"node": name or found["node"] or number, "op": operator or found["op"], "message": said_of([error.desc()])}
+    return {"node": name or found["node"] or number, "op": operator or found["op"], "message": explain([error.desc()])["message"]}
 
 
 def explain(lines: Iterable[str]) -> dict[str, str | None]:
@@ -109,7 +111,7 @@ def explain(lines: Iterable[str]) -> dict[str, str | None]:
     text = "\n".join(kept)
     parsing, invalid = PARSING.search(text), INVALID.search(text)
     building = None if parsing or invalid else BUILDING.search(text)
-    node = invalid.group(1) if invalid else parsing.group(3) if parsing else building.group(1) if building else None
+    node = invalid.group(1) if invalid else parsing.group(3) if parsing else (building.group(1) or building.group(2)) if building else None
     return {"node": node, "op": parsing.group(2) or None if parsing else None, "message": said_of(kept) or "TensorRT does not say why"}
 
 

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from ..disk import free_bytes, make_folder
-from ..facts import facts
+from ..facts import engine_facts
 from ..runtimes import trtexec
 from ..store import check_blob
 from ..wire import DIGEST, AgentError, Progress, encode_job, integer, matching
@@ -25,10 +25,7 @@ from .board import board_of
 from .key import FIELDS, PRECISIONS, digest_of, key_of
 from .work import FAILURE, STATE
 
-__all__ = ["build", "workspace_bytes"]
-
 POLL_S = 0.2
-NODES_MAX, NODE_MAX_CHARACTERS = 100_000, 1024
 # A builder's own need, as a floor that only refuses what is hopeless: CUDA's context and TensorRT's libraries, and the weights as they were
 # read, as they are tried and as they are written. Not measured on a board.
 BASE_BYTES, PER_MODEL_BYTE = 256 << 20, 3
@@ -44,31 +41,37 @@ def build(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     timing = None if timing is None else check_blob(root, matching(timing, DIGEST, "timing_cache"), None, "the timing cache")
     path = check_blob(root, onnx, None, "the network")
     progress("ask what the board is", 0, 1)
-    live = facts({}, root, progress)
+    live = engine_facts()
     key = key_of(recipe, onnx, board_of(live))
     _compare(job.get("key"), key)
     digest = digest_of(key)
-    found, cached = engines.read(root, digest), True
-    if found is None:
-        handle = engines.take(root, digest)
-        if handle is not None:
-            with handle:
+    found, cached, ours = engines.read(root, digest), True, False
+    while found is None:
+        lock = engines.take(root, digest)
+        if lock is not None:
+            try:
                 found = engines.read(root, digest)  # it may have been finished just now
-                if found is None:
-                    _start(root, key, live, os.path.getsize(path), timing, handle.fileno())
-        if found is None:
-            _watch(root, digest, progress)
-            found, cached = engines.read(root, digest), False
-    if found is None:
-        raise _reason(engines.work_path(root, digest))
+                if found is not None:
+                    break
+                _start(root, key, live, os.path.getsize(path), timing, lock)
+            finally:
+                os.close(lock)
+            ours = True
+        _watch(root, digest, progress)
+        found, cached = engines.read(root, digest), False
+        failure = engines.read_json(os.path.join(engines.work_path(root, digest), FAILURE))
+        if found is None and failure is not None:
+            raise AgentError(failure["kind"], failure["message"], failure["fix"])
+        if found is None and ours:  # somebody else's, which the power cut off, we build again
+            raise AgentError("runtime-failed", "the builder has gone without a word; what it said last is in %s.work" % digest)
     return {"engine": digest, "cached": cached, **{name: value for name, value in found.items() if name != "key"}}
 
 
 def _recipe(value: object) -> dict[str, Any]:
     recipe = value if isinstance(value, dict) else {}
     nodes = recipe.get("float32_nodes", [])
-    names = isinstance(nodes, list) and len(nodes) <= NODES_MAX
-    if recipe.get("precision") not in PRECISIONS or not names or not all(isinstance(name, str) and len(name) <= NODE_MAX_CHARACTERS for name in nodes):
+    named = isinstance(nodes, list) and all(isinstance(name, str) for name in nodes)
+    if recipe.get("precision") not in PRECISIONS or not named:
         raise AgentError("usage", "the recipe needs a precision (%s) and float32_nodes, a list of names" % ", ".join(PRECISIONS))
     workspace, core = recipe.get("workspace_mib"), recipe.get("dla_core")
     return {
@@ -84,7 +87,7 @@ def _compare(expected: object, key: dict[str, Any]) -> None:
     given = expected if isinstance(expected, dict) else {}
     for name in FIELDS:
         if given.get(name) != key[name]:
-            raise AgentError("mismatch", "%s: the engine is asked for %r, the board has %r" % (name, given.get(name), key[name]))
+            raise AgentError("mismatch", "%s: the engine is asked for %.200r, the board has %.200r" % (name, given.get(name), key[name]))
 
 
 def workspace_bytes(recipe: dict[str, Any], model_bytes: int, available: int, shared: bool) -> tuple[int | None, list[str]]:
@@ -119,8 +122,9 @@ def _start(root: str, key: dict[str, Any], live: dict[str, Any], model_bytes: in
     with contextlib.suppress(FileNotFoundError):  # what a builder that died left
         shutil.rmtree(folder)
     make_folder(folder)
-    with open(os.path.join(folder, engines.TIMING), "wb") as file:
-        file.write(known)
+    if known:
+        with open(os.path.join(folder, engines.TIMING), "wb") as file:
+            file.write(known)
     package = [entry for entry in live["runtimes"] if entry["name"] == "tensorrt" and entry["error"] is None]
     fields = {"key": key, "workspace_bytes": workspace, "warnings": warnings, "program": None if package else trtexec(), "lock": lock}
     with open(os.path.join(folder, "job.json"), "w+b") as request, open(os.path.join(folder, engines.LOG), "wb") as log:
@@ -140,10 +144,3 @@ def _watch(root: str, digest: str, progress: Progress) -> None:
             progress(state["stage"], state["done"], state["total"])
             told = state
         time.sleep(POLL_S)
-
-
-def _reason(folder: str) -> AgentError:
-    failure = engines.read_json(os.path.join(folder, FAILURE))
-    if failure is None:
-        return AgentError("runtime-failed", "the builder has gone without a word: was the board switched off? See %s" % folder)
-    return AgentError(failure["kind"], failure["message"], failure["fix"])

@@ -17,8 +17,6 @@ from .adapter import FLAGS, died, explain, refused
 from .engines import ENGINE, LAYERS, TIMING
 from .key import typing_of
 
-__all__ = ["run", "words_for"]
-
 STAMP = re.compile(r"^\[[0-9/]+-[0-9:]+\] \[([FEWIV])\] ?(?:\[TRT\] )?(.*)$")  # logging.h
 # What it says when a step begins, and how we call the step.
 STAGES = (("Start parsing network model", "parse the network"), ("Finish", "build the engine"), ("Engine built in", "save the engine"))
@@ -66,7 +64,7 @@ def words_for(
     return words
 
 
-def run(program: str, words: list[str], version: str, progress: Progress, lock: int) -> tuple[list[str], list[str]]:
+def run(program: str, words: list[str], folder: str, version: str, progress: Progress, lock: int) -> tuple[list[str], list[str]]:
     """Run the program; return its warnings and the layers that a DLA left to the GPU. Descriptor ``lock`` stays open in it.
 
     Its output goes to stderr, line by line.
@@ -98,7 +96,8 @@ def run(program: str, words: list[str], version: str, progress: Progress, lock: 
                 _keep(fallback, left.group(1))
     if process.returncode < 0:
         raise died(-process.returncode, errors)
-    if process.returncode:
+    # From 10 an engine that cannot be opened is no failure to it: only its layers are missing then.
+    if process.returncode or not os.path.isfile(os.path.join(folder, LAYERS)):
         raise refused(explain(line for line in errors if not line.startswith("&&&& ")), version)
     return warnings, fallback
 

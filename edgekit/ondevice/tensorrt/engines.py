@@ -11,13 +11,11 @@ import fcntl
 import json
 import os
 import shutil
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..disk import fsync_path, make_folder, regular_bytes, sha256_file
 from ..wire import AgentError, strict_json
 from .key import digest_of, timing_digest_of
-
-__all__ = ["ENGINE", "FILES", "LAYERS", "LOG", "TIMING", "busy", "engine_path", "finish", "read", "read_json", "take", "timing_start", "work_path", "write_json"]
 
 ENGINE, TIMING, LAYERS, LOG, ACCOUNT = "engine.plan", "timing.cache", "layers.json", "build.log", "engine.json"
 FILES = (ENGINE, TIMING, LAYERS, LOG)
@@ -54,6 +52,8 @@ def finish(root: str, key: dict[str, Any], told: dict[str, Any]) -> None:
     files = {}
     for name in FILES:
         path = os.path.join(work, name)
+        if name == TIMING and not os.path.exists(path):  # a builder that keeps none: every build times everything
+            open(path, "wb").close()
         files[name] = {"sha256": sha256_file(path), "bytes": os.lstat(path).st_size}
         fsync_path(path)
     for name in set(os.listdir(work)) - set(FILES):
@@ -67,24 +67,24 @@ def finish(root: str, key: dict[str, Any], told: dict[str, Any]) -> None:
     fsync_path(os.path.dirname(final))
 
 
-def take(root: str, digest: str) -> BinaryIO | None:
-    """Take the right to build an engine; None when a builder has it. It is given back when every copy of the file is closed."""
+def take(root: str, digest: str) -> int | None:
+    """Take the right to build an engine; None when a builder has it. It is given back when every copy of the descriptor is closed."""
     path = os.path.join(make_folder(os.path.join(root, "engines")), digest + ".lock")
-    handle = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        handle.close()
+        os.close(lock)
         return None
-    return handle
+    return lock
 
 
 def busy(root: str, digest: str) -> bool:
     """Return whether a builder is at work."""
-    handle = take(root, digest)
-    if handle is not None:
-        handle.close()
-    return handle is None
+    lock = take(root, digest)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def timing_start(root: str, key: dict[str, Any]) -> bytes:

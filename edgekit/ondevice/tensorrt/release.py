@@ -8,25 +8,19 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..facts import facts
+from ..facts import engine_facts
 from ..wire import AgentError
 from .board import board_of
+from .engines import ENGINE, engine_path
 from .key import RECIPE_FIELDS, digest_of, key_of, typing_of
 
-__all__ = ["PLAN", "plan_in", "plan_of"]
-
-PLAN = "engine.plan"
-
-
-def plan_in(root: str, digest: str) -> str:
-    """Return where an engine that was built on this board lies."""
-    return os.path.join(root, "engines", digest, PLAN)
+__all__ = ["plan_of"]
 
 
 def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, tuple[str, int]]) -> str:
     """Return the engine of the release in a folder; refuse one that has none for this board. ``files`` are the manifest's, by path."""
     recipe, engine = manifest["recipe"], manifest.get("engine") or {}
-    board = board_of(facts({}, root, lambda _stage, _done, _total: None))
+    board = board_of(engine_facts())
     sources = recipe.get("files") if isinstance(recipe, dict) and all(name in recipe for name in RECIPE_FIELDS) else None
     source = sources.get(typing_of(board["tensorrt"])) if isinstance(sources, dict) else None
     if source not in files:
@@ -35,7 +29,7 @@ def plan_of(root: str, folder: str, manifest: dict[str, Any], files: dict[str, t
     key = key_of(recipe, files[source][0], board)
     if engine.get("key") == key and engine.get("path") in files:
         return os.path.join(folder, engine["path"])
-    plan = plan_in(root, digest_of(key))
+    plan = os.path.join(engine_path(root, digest_of(key)), ENGINE)
     if not os.path.isfile(plan):
         named = engine.get("key")
         built: dict[str, Any] = named if isinstance(named, dict) else {}

@@ -6,9 +6,11 @@ hold the engine's lock.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -18,8 +20,6 @@ from ..disk import blob_path, regular_bytes
 from ..wire import AgentError, Progress
 from . import adapter, command, engines
 from .key import digest_of, typing_of
-
-__all__ = ["FAILURE", "STATE", "work"]
 
 STATE, FAILURE, RESULT = "state.json", "failure.json", "result.json"
 STATE_PERIOD_S = 0.25
@@ -32,7 +32,12 @@ def work(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os._exit(_child(job, root, folder))
-    status = os.waitpid(child, 0)[1]
+    try:
+        status = os.waitpid(child, 0)[1]
+    except BaseException:  # told to stop: nothing may go on without us
+        _fail(folder, AgentError("stopped", "the builder was told to stop"))
+        os.killpg(0, signal.SIGKILL)
+        raise
     told = engines.read_json(os.path.join(folder, RESULT))
     if status == 0 and told is not None:
         try:
@@ -50,6 +55,10 @@ def work(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
 
 
 def _child(job: dict[str, Any], root: str, folder: str) -> int:
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # as CUDA 12.2 has it by default: less memory (CUDA C++ Programming Guide)
+    with contextlib.suppress(OSError):  # when memory runs out, the kernel ends the one that uses it, and we can tell (proc(5))
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
     try:
         engines.write_json(os.path.join(folder, RESULT), _build(job, root, folder))
     except AgentError as error:
@@ -68,6 +77,8 @@ def _translated(error: OSError) -> AgentError:
 
 
 def _fail(folder: str, error: AgentError) -> None:
+    with contextlib.suppress(FileNotFoundError):  # half an engine: on a full disk its room is needed to say so
+        os.unlink(os.path.join(folder, engines.ENGINE))
     engines.write_json(os.path.join(folder, FAILURE), {"kind": error.kind, "message": error.message, "fix": error.fix})
 
 
@@ -92,10 +103,9 @@ def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
         warnings, fallback = _in_python(job, onnx, folder, progress)
     else:
         words = command.words_for(command.options_of(job["program"]), onnx, folder, key, key["tensorrt"], job["workspace_bytes"])
-        warnings, fallback = command.run(job["program"], words, key["tensorrt"], progress, job["lock"])
-    for name in (engines.ENGINE, engines.TIMING, engines.LAYERS):
-        if not regular_bytes(os.path.join(folder, name)):
-            raise AgentError("runtime-failed", "the builder said that all went well and wrote no %s" % name)
+        warnings, fallback = command.run(job["program"], words, folder, key["tensorrt"], progress, job["lock"])
+    if not regular_bytes(os.path.join(folder, engines.ENGINE)):
+        raise AgentError("runtime-failed", "the builder says that all went well, and wrote no engine")
     return {
         "seconds": time.monotonic() - started,
         "builder": "trtexec" if job["program"] else "tensorrt",
@@ -113,8 +123,10 @@ def _in_python(job: dict[str, Any], onnx: str, folder: str, progress: Progress) 
     if network.errors:
         raise adapter.refused(network.errors[0], version)
     timing = os.path.join(folder, engines.TIMING)
-    with open(timing, "rb") as file:
-        known = file.read()
+    known = b""
+    if os.path.exists(timing):
+        with open(timing, "rb") as file:
+            known = file.read()
     plan, timed, fallback = adapter.build(network, key, job["workspace_bytes"], known, progress, {})
     with open(timing + ".new", "wb") as file:
         file.write(timed)

@@ -147,8 +147,8 @@ class IExecutionContext:
     def _run(self) -> None:
         until = time.perf_counter() + self._extra_s
         outputs = self.engine.session.run(None, {entry.name: self._tensor(entry.name) for entry in self.engine.ins})
-        for entry, value in zip(self.engine.outs, outputs, strict=True):
-            self._tensor(entry.name)[...] = value
+        for index, entry in enumerate(self.engine.outs):
+            self._tensor(entry.name)[...] = outputs[index]
         while time.perf_counter() < until:
             pass
 

@@ -42,7 +42,7 @@ def test_a_driver_without_a_gpu(tmp_path: Path, agent: Agent, settings: dict[str
 
 def test_a_driver_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", standin_python(tmp_path / "board", {"STANDIN_CUINIT": "hang"}, packages=(), trtexec=False))
-    monkeypatch.setattr(gpu, "IMPORT_TIMEOUT_S", 1)
+    monkeypatch.setattr(gpu, "ANSWER_TIMEOUT_S", 1)
     assert gpu.ask() == (None, "the NVIDIA driver did not answer within 1 s")
 
 

@@ -36,3 +36,17 @@ def test_a_broken_runtime_says_why() -> None:
     broken = facts(("onnxruntime", "GLIBC_2.28 not found"), ("tflite", None))
     ((text, _),) = misfits(bundle_for("onnxruntime"), BOARD, broken, stand_in=True)
     assert text == "no onnxruntime runtime runs there (onnxruntime 1.0: GLIBC_2.28 not found)"
+
+
+def test_a_board_that_contradicts_the_bundles_target() -> None:
+    manifest = small_manifest()
+    requires = msgspec.structs.replace(manifest.requires, runtime="tensorrt", machines=(FACTS["machine"],), boards=())
+    bundle = msgspec.structs.replace(manifest, target="jetson-xavier-nx", runtime="tensorrt", requires=requires)
+    gpu = {"name": "Orin", "compute_capability": "8.7", "cuda": "12.6", "memory_total_bytes": 1 << 33}
+    tensorrt = [{"kind": "tensorrt", "name": "tensorrt", "version": "10.3.0", "lock": None, "error": None}]
+    orin = msgspec.convert({**FACTS, "board": None, "gpu": gpu, "runtimes": tensorrt}, Facts)
+    ((text, fix),) = misfits(bundle, BOARD, orin, stand_in=False)
+    assert text == "its GPU, Orin, has compute capability 8.7; that of jetson-xavier-nx is 7.2"
+    assert fix
+    assert misfits(bundle, BOARD, orin, stand_in=True) == []
+    assert misfits(msgspec.structs.replace(bundle, target="jetson-of-tomorrow"), BOARD, orin, stand_in=False) == []

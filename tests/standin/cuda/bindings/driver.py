@@ -25,35 +25,34 @@ class CUstreamCaptureMode(enum.IntEnum):
     CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
 
 
-Answer = tuple[Any, ...]
 OK = CUresult.CUDA_SUCCESS
 
 
-def cuGetErrorString(error: CUresult) -> Answer:  # noqa: N802  # CUDA's names
+def cuGetErrorString(error: CUresult) -> tuple[Any, ...]:  # noqa: N802  # CUDA's names
     return OK, error.name.lower().encode("ascii")
 
 
-def cuInit(Flags: int) -> Answer:  # noqa: N802, N803
+def cuInit(Flags: int) -> tuple[Any, ...]:  # noqa: N802, N803
     return (OK,)
 
 
-def cuDeviceGet(ordinal: int) -> Answer:  # noqa: N802
+def cuDeviceGet(ordinal: int) -> tuple[Any, ...]:  # noqa: N802
     return OK, ordinal
 
 
-def cuDevicePrimaryCtxRetain(dev: int) -> Answer:  # noqa: N802
+def cuDevicePrimaryCtxRetain(dev: int) -> tuple[Any, ...]:  # noqa: N802
     return OK, object()
 
 
-def cuCtxSetCurrent(ctx: Any) -> Answer:  # noqa: N802
+def cuCtxSetCurrent(ctx: Any) -> tuple[Any, ...]:  # noqa: N802
     return (OK,)
 
 
-def cuStreamCreate(Flags: int) -> Answer:  # noqa: N802, N803
+def cuStreamCreate(Flags: int) -> tuple[Any, ...]:  # noqa: N802, N803
     return OK, gpu.stream()
 
 
-def cuStreamSynchronize(hStream: int) -> Answer:  # noqa: N802, N803
+def cuStreamSynchronize(hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     try:
         gpu.synchronize(hStream)
     except ValueError:
@@ -61,62 +60,62 @@ def cuStreamSynchronize(hStream: int) -> Answer:  # noqa: N802, N803
     return (OK,)
 
 
-def cuMemAllocHost(bytesize: int) -> Answer:  # noqa: N802
+def cuMemAllocHost(bytesize: int) -> tuple[Any, ...]:  # noqa: N802
     pinned.append(np.empty(bytesize, np.uint8))
     return OK, pinned[-1].ctypes.data
 
 
-def cuMemAlloc(bytesize: int) -> Answer:  # noqa: N802
+def cuMemAlloc(bytesize: int) -> tuple[Any, ...]:  # noqa: N802
     try:
         return OK, gpu.allocate(bytesize)
     except gpu.OutOfMemoryError:
         return CUresult.CUDA_ERROR_OUT_OF_MEMORY, None
 
 
-def cuMemGetInfo() -> Answer:  # noqa: N802
+def cuMemGetInfo() -> tuple[Any, ...]:  # noqa: N802
     return OK, gpu.free(), gpu.FREE_BYTES
 
 
-def cuMemcpyHtoDAsync(dstDevice: int, srcHost: int, ByteCount: int, hStream: int) -> Answer:  # noqa: N802, N803
+def cuMemcpyHtoDAsync(dstDevice: int, srcHost: int, ByteCount: int, hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     gpu.upload(hStream, dstDevice, srcHost, ByteCount)
     return (OK,)
 
 
-def cuMemcpyDtoHAsync(dstHost: int, srcDevice: int, ByteCount: int, hStream: int) -> Answer:  # noqa: N802, N803
+def cuMemcpyDtoHAsync(dstHost: int, srcDevice: int, ByteCount: int, hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     gpu.download(hStream, dstHost, srcDevice, ByteCount)
     return (OK,)
 
 
-def cuEventCreate(Flags: int) -> Answer:  # noqa: N802, N803
+def cuEventCreate(Flags: int) -> tuple[Any, ...]:  # noqa: N802, N803
     return OK, gpu.Event()
 
 
-def cuEventRecord(hEvent: Any, hStream: int) -> Answer:  # noqa: N802, N803
+def cuEventRecord(hEvent: Any, hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     hEvent.queue(hStream)
     return (OK,)
 
 
-def cuEventElapsedTime(hStart: Any, hEnd: Any) -> Answer:  # noqa: N802, N803
+def cuEventElapsedTime(hStart: Any, hEnd: Any) -> tuple[Any, ...]:  # noqa: N802, N803
     try:
         return OK, gpu.elapsed_ms(hStart, hEnd)
     except ValueError:
         return CUresult.CUDA_ERROR_NOT_READY, None
 
 
-def cuStreamBeginCapture(hStream: int, mode: CUstreamCaptureMode) -> Answer:  # noqa: N802, N803
+def cuStreamBeginCapture(hStream: int, mode: CUstreamCaptureMode) -> tuple[Any, ...]:  # noqa: N802, N803
     gpu.captured[hStream] = []
     return (OK,)
 
 
-def cuStreamEndCapture(hStream: int) -> Answer:  # noqa: N802, N803
+def cuStreamEndCapture(hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     return OK, gpu.captured.pop(hStream)
 
 
-def cuGraphInstantiate(hGraph: Any, flags: int) -> Answer:  # noqa: N802, N803
+def cuGraphInstantiate(hGraph: Any, flags: int) -> tuple[Any, ...]:  # noqa: N802, N803
     return OK, tuple(hGraph)
 
 
-def cuGraphLaunch(hGraphExec: Any, hStream: int) -> Answer:  # noqa: N802, N803
+def cuGraphLaunch(hGraphExec: Any, hStream: int) -> tuple[Any, ...]:  # noqa: N802, N803
     for work in hGraphExec:
         gpu.queue(hStream, work)
     return (OK,)

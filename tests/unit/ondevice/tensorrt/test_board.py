@@ -50,6 +50,11 @@ def test_trtexec_speaks_where_the_package_does_not_run() -> None:
     [
         ({"gpu": None}, "runtime-missing", "there is no NVIDIA GPU"),
         ({"gpu": None, "gpu_error": "cuInit says 100"}, "runtime-missing", "there is no NVIDIA GPU for TensorRT: cuInit says 100"),
+        (
+            {"gpu": None, "runtimes": []},
+            "runtime-missing",
+            "there is no NVIDIA GPU for TensorRT: no driver with a GPU answers there, and there is no TensorRT",
+        ),
         ({"runtimes": [OTHER]}, "runtime-missing", "neither its Python package nor trtexec"),
         ({"runtimes": [{**PROGRAM, "error": "libnvinfer"}]}, "runtime-failed", "does not run there: trtexec: libnvinfer"),
     ],

@@ -1,0 +1,133 @@
+"""Running engines on boards with doubles of TensorRT and CUDA (tests/standin): what we ask of them, in which order, and what we make of it.
+
+The doubles run the network inside with onnxruntime, once the stream is synchronized. They prove nothing of NVIDIA's software.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.ondevice import samples
+
+pytest.importorskip("numpy")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from tests.standin.board import standin_python  # after what it needs
+from tests.unit.ondevice.tensorrt.engines import VERSION, board, build, deploy, engine, live_key, network
+
+
+@pytest.mark.parametrize("packages", [("tensorrt", "pycuda"), ("tensorrt", "cuda")])
+def test_the_golden_check_runs_the_engine_that_was_built_here(archive: Path, tmp_path: Path, packages: tuple[str, ...]) -> None:
+    agent = board(tmp_path, archive, packages=packages)
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    answer = agent.ask("golden", app="meter", release=release)
+    assert answer["ok"] is True
+    assert answer["max_diff"] < 0.01
+
+
+def test_another_network_in_the_engine_fails_the_golden_check(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive)
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network(scale=1.1)))
+    assert agent.ask("golden", app="meter", release=release)["ok"] is False
+
+
+def test_an_engine_of_the_bundle_runs_where_its_key_is_the_boards(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive)
+    entry = {"path": "engine.plan", "layers": "layers.json", "key": live_key(agent)}
+    assert agent.ask("golden", app="meter", release=deploy(agent, tmp_path, engine=entry))["ok"] is True
+
+
+def test_an_engine_of_another_board_is_not_run(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive)
+    entry = {"path": "engine.plan", "layers": "layers.json", "key": {**live_key(agent), "tensorrt": "8.5.2.2"}}
+    refused = agent.refuse("golden", app="meter", release=deploy(agent, tmp_path, engine=entry))
+    assert refused["kind"] == "state"
+    assert "the bundle's is of another board (tensorrt 8.5.2.2, here 10.3.0)" in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (
+            engine(b"", version="8.5.2"),
+            "is an engine of another TensorRT or another GPU, and TensorRT 10.3.0 does not load it",
+        ),
+        (b"garbage", "is not loaded by TensorRT 10.3.0: IRuntime::deserializeCudaEngine: Error Code 1: Serialization"),
+    ],
+)
+def test_a_plan_that_is_refused(archive: Path, tmp_path: Path, plan: bytes, said: str) -> None:
+    agent = board(tmp_path, archive)
+    release = deploy(agent, tmp_path)
+    build(agent, plan)
+    refused = agent.refuse("golden", app="meter", release=release)
+    assert refused["kind"] == "runtime-failed"
+    assert said in refused["message"]
+
+
+def test_latency_tells_the_parts_and_the_memory(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive, {"STANDIN_INVOKE_US": '{"FP16": 2000}'})
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    data = agent.ask("probe.latency", app="meter", release=release, min_time_s=0, min_count=30, warmup_cap_s=0)
+    parts = data["parts_ns"]
+    assert {name: len(values) for name, values in parts.items()} == {"h2d": 30, "compute": 30, "d2h": 30}
+    assert min(parts["compute"]) >= 2_000_000
+    for whole, *part in zip(data["invoke_ns"], *parts.values()):
+        assert whole >= sum(part)
+    assert data["gpu_memory_bytes"] >= len(network())
+    assert (data["runtime"], data["fed"], data["delegate"]) == ({"name": "tensorrt", "version": VERSION}, "samples", None)
+
+
+def test_a_cuda_graph_is_for_cuda_bindings(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive, packages=("tensorrt", "cuda"))
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    asked: dict[str, Any] = {"app": "meter", "release": release, "cuda_graph": True}
+    data = agent.ask("probe.latency", min_time_s=0, min_count=5, warmup_cap_s=0, **asked)
+    assert len(data["parts_ns"]["compute"]) == 5
+    agent.command[0] = board(tmp_path / "other", archive, trtexec=False).command[0]
+    assert "pycuda records no CUDA graphs" in agent.refuse("probe.latency", **asked)["message"]
+
+
+def test_a_board_without_cuda_in_python_says_what_is_missing(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive, packages=("tensorrt",), trtexec=False)
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    refused = agent.refuse("golden", app="meter", release=release)
+    assert refused["kind"] == "runtime-missing"
+    assert refused["message"].startswith("Python does not reach CUDA: no pycuda.driver (")
+
+
+def test_a_board_whose_gpu_does_not_work_says_so(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive, {"STANDIN_PYCUDA": "none"})
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    refused = agent.refuse("golden", app="meter", release=release)
+    assert (refused["kind"], refused["fix"]) == (
+        "runtime-failed",
+        "see on the board: nvidia-smi; on a Jetson the user must be in the group video",
+    )
+
+
+def test_an_engine_with_an_open_batch_runs_at_its_likeliest_shape(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive)
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network(open_batch=True)))
+    assert agent.ask("golden", app="meter", release=release)["ok"] is True
+
+
+def test_nothing_is_left_on_the_context_stack_of_pycuda(tmp_path: Path) -> None:
+    python = standin_python(tmp_path / "board")
+    code = "import atexit; import pycuda.driver as d; atexit.register(lambda: print(len(d.stack)))\n"
+    code += "from edgekit.ondevice.tensorrt.cuda import open_cuda; open_cuda(); open_cuda(); print(len(d.stack))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(samples.__file__).parents[2])}
+    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, env=environment, check=True)
+    assert done.stdout.split() == [b"1", b"0"]
