@@ -36,11 +36,10 @@ def arguments(path: Path) -> dict[str, list[str]]:
     """Return the arguments of each public function and method of a module."""
     found = {}
     for part in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
-            found[part.name] = [argument.arg for argument in part.args.args]
-        for method in part.body if isinstance(part, ast.ClassDef) else []:
-            if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-                found[part.name + "." + method.name] = [argument.arg for argument in method.args.args]
+        prefix, inside = (part.name + ".", part.body) if isinstance(part, ast.ClassDef) else ("", [part])
+        for function in inside:
+            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                found[prefix + function.name] = [argument.arg for argument in function.args.args]
     return found
 
 
@@ -71,6 +70,6 @@ def test_cuda_bindings() -> None:
     double = arguments(STANDIN / "cuda" / "bindings" / "driver.py")
     assert len(double) >= 15
     for name, words in double.items():
-        head = re.fullmatch(r"%s\((.*)\)" % name, told[name])
+        head = re.fullmatch(re.escape(name) + r"\((.*)\)", told[name])
         assert head is not None
         assert [re.split(r"[:\s]", word.partition(":")[0].strip())[-1] for word in head.group(1).split(",") if word] == words
