@@ -6,6 +6,7 @@ fit is as good as not there. Deleting any of it costs the time to build again, n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -153,6 +154,9 @@ class EngineCache:
         return self._races / f"{sha256_bytes(msgspec.json.encode(identity, order='sorted'))}.json"
 
     def _prune(self) -> None:
-        engines = sorted(self._engines.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in engines[_ENGINES_MAX:]:
+        ages = []
+        for folder in self._engines.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                ages.append((folder.stat().st_mtime, folder))
+        for _, folder in sorted(ages, reverse=True)[_ENGINES_MAX:]:
             shutil.rmtree(folder, ignore_errors=True)

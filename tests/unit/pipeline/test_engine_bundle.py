@@ -110,9 +110,21 @@ def test_auto_needs_a_board(folder: Path) -> None:
     assert "--device NAME" in (caught.value.fix or "")
 
 
-def test_an_accelerator_that_the_target_has_not(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--dla-core 15"):
-        EngineOptions(dla_core=15).settled(load_target("jetson"))
+@pytest.mark.parametrize(("target", "core"), [("jetson", 0), ("jetson-orin-nano", 0), ("jetson-agx-orin", 2)])
+def test_an_accelerator_that_the_target_has_not(target: str, core: int) -> None:
+    with pytest.raises(UsageError, match=f"--dla-core {core}"):
+        EngineOptions(dla_core=core).settled(load_target(target))
+
+
+def test_an_accelerator_that_the_target_has() -> None:
+    settled = EngineOptions(dla_core=1).settled(load_target("jetson-agx-orin"))
+    assert (settled.dla_core, settled.precision, settled.device) == (1, "mixed", None)
+
+
+def test_the_hosts_own_gpu_is_a_board_that_races_unless_told_otherwise() -> None:
+    settled = EngineOptions().settled(load_target("host-gpu"))
+    assert settled.device is not None
+    assert (settled.device.address.is_local, settled.precision) == (True, "auto")
 
 
 def test_engine_options_are_for_engines(folder: Path) -> None:
