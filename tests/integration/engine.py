@@ -57,15 +57,30 @@ class EngineBoard:
     def blobs(self) -> list[str]:
         return sorted(path.name for path in (self.root / "blobs" / "sha256").rglob("*") if path.is_file())
 
-    def cut(self) -> int:
-        """Kill the processes that serve connections, as a cut cable does, and return how many; what was started detached lives on."""
-        words = ["ps", "-o", "pid=,ppid=", "-A"]
-        pairs = [line.split() for line in subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()]
-        serving = [int(pid) for pid, parent in pairs if int(parent) == self.server.process.pid]
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return self.server.log.count("Accepted publickey")
+
+    def cut(self) -> None:
+        """Kill the processes that serve connections, as a cut cable does; what was started detached lives on."""
+        serving = [pid for pid in _processes() if _parent(pid) == self.server.process.pid]
+        assert serving, "nobody is connected"
         for pid in serving:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return len(serving)
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        # The name, in parentheses, may hold anything; the parent is the second field behind it (proc_pid_stat(5)).
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 class Bench:
