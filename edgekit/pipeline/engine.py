@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from edgekit.engine import EngineKey, Recipe
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
 from edgekit.manifest import Manifest
 from edgekit.ondevice.tensorrt.board import board_of
-from edgekit.ondevice.tensorrt.key import BOARD_FIELDS, FIELDS, key_of, source_of
+from edgekit.ondevice.tensorrt.key import BOARD_FIELDS, FIELDS, key_of, typing_of
 from edgekit.ondevice.wire import AgentError
 from edgekit.pipeline import Progress
 from edgekit.pipeline.enginecache import FILES, TIMING, CachedEngine, EngineAccount, EngineCache, FileAccount
@@ -35,7 +35,7 @@ NOT_WHEELS = "on the board: sudo apt install tensorrt python3-libnvinfer"
 """TensorRT comes with JetPack as Debian packages (JetPack documentation, "How to Install JetPack"), built for its CUDA and driver."""
 
 _BUILD_TIMEOUT_S = 6 * 3600.0
-"""A detector takes 40 minutes on an Orin Nano, and three precisions are built one after the other; each has this long."""
+"""TensorRT times every layer in many ways, which takes tens of minutes for large networks on small boards; each precision has this long."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def key_on(facts: Facts, where: str) -> dict[str, Any]:
         raise BuildError(f"{where}: {error.message}", fix=error.fix) from error
 
 
-def plan_on(board: Mapping[str, Any], recipe: Recipe, sha256_of: Callable[[str], str]) -> Plan:
+def plan_on(board: Mapping[str, Any], recipe: Recipe, sha256_of: Mapping[str, str], where: str) -> Plan:
     """Return how a board builds an engine.
 
     Parameters
@@ -81,11 +81,25 @@ def plan_on(board: Mapping[str, Any], recipe: Recipe, sha256_of: Callable[[str],
     board
         See `key_on`.
     sha256_of
-        Gives the digest of a file of the recipe by its name.
+        File -> digest, of the recipe's files at least.
+    where
+        The board, for messages.
+
+    Raises
+    ------
+    InputError
+        The recipe has no file for the board's TensorRT.
+    DeviceError
+        What the board says of itself is not as it must be.
     """
-    source = source_of(recipe.precision, board["tensorrt"])
-    key = key_of(msgspec.to_builtins(recipe), sha256_of(source), dict(board))
-    return Plan(recipe, source, msgspec.convert(key, EngineKey))
+    try:
+        source = recipe.files.get(typing_of(board["tensorrt"]))  # type: ignore[call-overload]  # "weak" or "strong"
+        if source not in sha256_of:
+            raise InputError(f"{where}: the bundle's recipe has no file for TensorRT {board['tensorrt']}", fix="build the bundle again")
+        key = key_of(msgspec.to_builtins(recipe), sha256_of[source], dict(board))
+        return Plan(recipe, source, msgspec.convert(key, EngineKey))
+    except (ValueError, msgspec.ValidationError) as error:
+        raise DeviceError(f"{where}: what the board says of its TensorRT and GPU is not as it must be: {error}") from error
 
 
 def lacks(facts: Facts) -> list[tuple[str, str | None]]:
@@ -112,7 +126,8 @@ def plan_for(manifest: Manifest, facts: Facts, device: Device) -> Plan | None:
     if manifest.recipe is None:
         return None
     digests = {entry.path: entry.sha256 for entry in manifest.files}
-    plan = plan_on(key_on(facts, str(device.address)), manifest.recipe, digests.__getitem__)
+    where = str(device.address)
+    plan = plan_on(key_on(facts, where), manifest.recipe, digests, where)
     if manifest.engine is None:
         return plan
     wanted, has = (msgspec.structs.asdict(key) for key in (manifest.engine.key, plan.key))

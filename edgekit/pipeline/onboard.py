@@ -83,7 +83,7 @@ def make(
     def work(session: AgentSession, listening: Progress) -> Made:
         facts = session.facts()
         board = _board(target, facts, str(device.address))
-        plans = {precision: _plan(board, candidate) for precision, candidate in candidates.items()}
+        plans = {precision: _plan(board, candidate, str(device.address)) for precision, candidate in candidates.items()}
         kept = known.race_path(_identity(plans, contest))
         found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
         raced, can_run = _read_race(kept), not lacks(facts)
@@ -143,8 +143,8 @@ def _board(target: Target, facts: Facts, where: str) -> dict[str, Any]:
     return key_on(facts, where)
 
 
-def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
-    return plan_on(board, candidate.recipe, lambda name: sha256_bytes(candidate.files[name]))
+def _plan(board: Mapping[str, Any], candidate: Candidate, where: str) -> Plan:
+    return plan_on(board, candidate.recipe, {name: sha256_bytes(data) for name, data in candidate.files.items()}, where)
 
 
 def _build(

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.device import Address, Device, Facts
 from edgekit.engine import EngineFile, EngineKey, Recipe
-from edgekit.errors import BuildError, DeployError
+from edgekit.errors import BuildError, DeployError, DeviceError, InputError
 from edgekit.manifest import FileEntry, Manifest
 from edgekit.pipeline.deploy import misfits
 from edgekit.pipeline.engine import key_on, plan_for, plan_on
@@ -45,7 +45,7 @@ def manifest(engine: EngineKey | None = None) -> Manifest:
 
 
 def key_of_a_board(found: Facts) -> EngineKey:
-    return plan_on(key_on(found, "here"), RECIPE, {"model.onnx": "a" * 64, "mixed.onnx": "b" * 64}.__getitem__).key
+    return plan_on(key_on(found, "here"), RECIPE, {"model.onnx": "a" * 64, "mixed.onnx": "b" * 64}, "here").key
 
 
 def test_a_recipe_is_planned_with_the_file_that_this_tensorrt_reads() -> None:
@@ -106,3 +106,15 @@ def test_a_board_with_all_of_it_fits() -> None:
 def test_no_key_without_a_gpu() -> None:
     with pytest.raises(BuildError, match="no NVIDIA GPU"):
         key_on(facts(PACKAGE, gpu=None), "here")
+
+
+@pytest.mark.parametrize("version", ["ten", "", "10.3.0\n; rm"])
+def test_a_board_that_says_nonsense_of_its_tensorrt_is_not_believed(version: str) -> None:
+    with pytest.raises(DeviceError, match="not as it must be"):
+        plan_for(manifest(), facts({**PACKAGE, "version": version}), BOARD)
+
+
+def test_a_recipe_without_the_file_that_the_board_reads() -> None:
+    bundle = msgspec.structs.replace(manifest(), recipe=msgspec.structs.replace(RECIPE, files={"weak": "model.onnx"}))
+    with pytest.raises(InputError, match=r"no file for TensorRT 11\.4\.1"):
+        plan_for(bundle, facts({**PACKAGE, "version": "11.4.1"}), BOARD)
