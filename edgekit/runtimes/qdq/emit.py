@@ -18,7 +18,7 @@ from edgekit.runtimes.qdq import fused, stored
 from edgekit.runtimes.qdq.emission import Emission
 from edgekit.runtimes.qdq.half import half
 from edgekit.runtimes.qdq.precision import settle
-from edgekit.runtimes.qdq.prepare import prepare
+from edgekit.runtimes.qdq.prepare import prepare, prepare_fused
 from edgekit.runtimes.qdq.support import followers, fused_support, stored_support
 from edgekit.runtimes.scales import resolve
 
@@ -61,7 +61,11 @@ class OnnxRuntime:
 
 
 class TensorRtQdq:
-    """Writes Q/DQ files for TensorRT's explicit quantization, 8.5 and newer: symmetric, nothing rounded between fused layers."""
+    """Writes Q/DQ files for TensorRT's explicit quantization, 8.5 and newer: symmetric, nothing rounded between fused layers.
+
+    The parser of 8.5 has no LayerNormalization, GroupNormalization and IsInf (onnx-tensorrt, docs/Changelog.md, 8.6): a board with it
+    refuses such a network.
+    """
 
     artifact_name = "model.onnx"
     io_dtype = "float32"
@@ -69,8 +73,8 @@ class TensorRtQdq:
     scheme = Scheme(symmetric=True, stores=False)
 
     def prepare(self, graph: Graph) -> Graph:
-        """Return the graph as it is: TensorRT's parser reads all of it."""
-        return graph
+        """Say otherwise what older parsers do not read; see ``edgekit.runtimes.Runtime``."""
+        return prepare_fused(graph)
 
     def support(self, graph: Graph) -> dict[str, Support]:
         """Say what becomes of every node; see ``edgekit.runtimes.Runtime``."""

@@ -1,4 +1,4 @@
-"""Rewrites that say in operators with integer kernels what onnxruntime has none for. Called by ``emit``.
+"""``prepare``: rewrites that say in operators with integer kernels what onnxruntime has none for. Called by ``emit``.
 
 - A mean over the whole image is ``GlobalAveragePool``, a maximum over it ``ReduceMax``.
 - ``HardSwish`` is its definition, ``Mul(x, HardSigmoid(x))`` (ONNX operator HardSwish).
@@ -19,7 +19,7 @@ from edgekit.draft import Draft
 from edgekit.graph import Array, Graph, Node
 from edgekit.pattern import reduced_axes, sole_reader
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "prepare_fused"]
 
 _CLAMPS = frozenset({"Clip", "Relu"})
 # Of ReduceMax (ONNX operator changelog).
@@ -39,8 +39,7 @@ def prepare(graph: Graph) -> Graph:
         elif node.op == "GlobalMaxPool":
             _maximum(draft, node)
         elif node.op == "HardSwish":
-            gate = draft.add("HardSigmoid", (x,), f"{out}/gate", graph.shapes[x], alpha=1.0 / 6.0, beta=0.5)
-            draft.add("Mul", (x, gate), out, name=node.name)
+            _hard_swish(draft, node)
         elif node.op == "DepthToSpace":
             by_columns = node.attrs.get("mode", "DCR") == "CRD"
             _depth_to_space(draft, x, out, int(node.attrs["blocksize"]), by_columns=by_columns, name=node.name)
@@ -54,6 +53,23 @@ def prepare(graph: Graph) -> Graph:
         else:
             draft.nodes.append(node)
     return draft.finish()
+
+
+def prepare_fused(graph: Graph) -> Graph:
+    """Spell HardSwish out, for TensorRT: the parser has it in 9.2, and not in 8.4 (onnx-tensorrt, docs/operators.md)."""
+    draft = Draft(graph)
+    for node in graph.nodes:
+        if node.op == "HardSwish":
+            _hard_swish(draft, node)
+        else:
+            draft.nodes.append(node)
+    return draft.finish()
+
+
+def _hard_swish(draft: Draft, node: Node) -> None:
+    x, out = node.inputs[0], node.outputs[0]
+    gate = draft.add("HardSigmoid", (x,), f"{out}/gate", draft.source.shapes[x], alpha=1.0 / 6.0, beta=0.5)
+    draft.add("Mul", (x, gate), out, name=node.name)
 
 
 def _is_over_image(graph: Graph, node: Node) -> bool:

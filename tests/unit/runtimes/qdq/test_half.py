@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from edgekit.graph import Array, Graph, Node
 from edgekit.model import TensorSpec
 from edgekit.quantize.normalise import normalise
 from edgekit.runtimes.qdq import TensorRtQdq
+from edgekit.sources.onnx import OnnxSource
 from tests.unit.quantize.networks import integers, model, normal, scalars
 from tests.unit.runtimes.qdq.test_fused import ATTENTION, BLOCK
 from tests.unit.runtimes.qdq.test_networks import NETWORKS
@@ -92,6 +94,20 @@ class TestWhole:
         files = Files(proto, feeds=drawn(normalise(proto)))
         assert files.against_float("half.onnx") > 60
         assert files.against_float("mixed.onnx") > files.against_float("model.onnx") - 3
+
+
+def test_a_model_with_its_weights_beside_it_gives_the_same_files(tmp_path: Path) -> None:
+    constants = {"w1": normal(4, 4, 1, 1), "w2": normal(4, 4, 3, 3), "w3": normal(4, 4, 1, 1), **{f"b{n}": normal(4) for n in (1, 2, 3)}}
+    proto = model(BLOCK, constants)
+    proto.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "N"
+    for size in (4, 8, 8):
+        proto.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
+    beside = {name: file.data for name, file in Files(proto).by_name.items()}
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert "weights.bin" in {path.name for path in tmp_path.iterdir()}
+    source = OnnxSource()
+    read = Files(source.load(source.read(tmp_path / "m.onnx")))
+    assert {name: file.data for name, file in read.by_name.items()} == beside
 
 
 KEPT = "a = Conv(x, w) r = Relu(a) b = Sigmoid(r) c = Exp(b) d = Transpose<perm = [0, 2, 3, 1]>(c) e = Sqrt(d) y = Neg(e)"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edgekit.quantize.normalise import normalise
 from edgekit.runtimes import RUNTIMES, Runtime, Support
 from edgekit.runtimes.qdq import OnnxRuntime, TensorRtQdq
-from tests.unit.quantize.networks import model, normal
+from tests.unit.quantize.networks import fed, model, normal, run
 
 CONSTANTS = {"w": normal(4, 4, 1, 1), "m": normal(4, 4)}
 X, ROWS = "float[N,4,8,8] x", "float[N,6,4] x"
@@ -66,3 +67,11 @@ def test_what_tensorrts_parser_lacks_is_refused(op: str) -> None:
     body = {"Det": "y = Det(x)", "BitShift": 'b = BitShift<direction = "LEFT">(x, x) y = Cast<to = 1>(b)'}[op]
     found = support(TensorRtQdq(), body, op, {"Det": "float[N,4,4] x", "BitShift": "uint32[N,4] x"}[op])
     assert found == Support(None, "TensorRT's parser does not know this operator", "export the model without it")
+
+
+def test_tensorrt_gets_hard_swish_spelled_out() -> None:
+    graph = normalise(model("a = Conv(x, w) h = HardSwish(a) y = Conv(h, w)", CONSTANTS, x=X))
+    prepared = TensorRtQdq().prepare(graph)
+    assert [node.op for node in prepared.nodes] == ["Conv", "HardSigmoid", "Mul", "Conv"]
+    feed = fed(graph)
+    np.testing.assert_allclose(run(prepared.to_onnx(), **feed)[0], run(graph.to_onnx(), **feed)[0], rtol=1e-5, atol=1e-5)
