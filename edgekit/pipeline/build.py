@@ -107,7 +107,7 @@ def build(
     options = (engine or EngineOptions()).settled(target)
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     if options.device:
-        look_at(options.device, target)
+        look_at(options.device, target, races=options.precision == "auto")
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
         warned = _check_preprocessing(material, progress)

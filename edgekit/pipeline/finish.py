@@ -136,25 +136,29 @@ def finish_engine(
         (candidate,) = candidates.values()
         return _finished(candidate, precisions, environment, checked.notes)
     made = make(options.device, target, candidates, precisions.contest(target.threads), scratch, progress=progress)
-    candidate, engine = candidates[made.race.winner], made.engines[made.race.winner]
-    notes = [*checked.notes, *made.race.notes, *_notes(made)]
+    candidate, engine, race = candidates[made.winner], made.engines[made.winner], made.race
+    notes = [*checked.notes, *_notes(made)]
     environment |= {"engine_board": engine.account.key.board, "tensorrt": engine.account.key.tensorrt, "builder": engine.account.builder}
     finished = _finished(candidate, precisions, environment, tuple(notes))
     chosen = finished.chosen
-    if made.race.verdicts:  # the engine's own answers count for more than those of the file it was built from
-        chosen = replace(chosen, findings=msgspec.structs.replace(chosen.findings, verdicts=made.race.verdicts))
+    if race and race.verdicts:  # the engine's own answers count for more than those of the file it was built from
+        chosen = replace(chosen, findings=msgspec.structs.replace(chosen.findings, verdicts=race.verdicts))
     return replace(
         finished,
         chosen=chosen,
         files={**finished.files, _ENGINE: engine.read(ENGINE), _LAYERS: engine.read(LAYERS)},
         engine=EngineFile(_ENGINE, _LAYERS, engine.account.key),
-        measurements=made.race.measurements,
-        samples=made.race.samples,
+        measurements=race.measurements if race else (),
+        samples=race.samples if race else {},
     )
 
 
 def _notes(made: Made) -> Iterator[str]:
-    """Say what there is to know of the engines beside their race."""
+    """Say what there is to know of the engines."""
+    if made.race:
+        yield from made.race.notes
+    else:
+        yield "the engine did not run on the board, whose Python has no TensorRT: the figures are this host's, of the file it is made of"
     if made.reused:
         yield "nothing was built or measured now: an earlier build did both, on this board or one of its kind"
     for precision, engine in made.engines.items():

@@ -20,7 +20,7 @@ from edgekit.engine import EnginePrecision
 from edgekit.errors import BuildError, DeviceError, InputError, LinkError
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.engine import Plan, build_there, fetch, key_on, plan_on
+from edgekit.pipeline.engine import Plan, build_there, fetch, key_on, lacks, plan_on
 from edgekit.pipeline.enginecache import ENGINE, CachedEngine, EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.precision import Candidate, Contest
@@ -36,13 +36,20 @@ class Made:
 
     Attributes
     ----------
+    race
+        None where the board builds engines and cannot run them.
     reused
         Nothing was built or measured: an earlier build did it, on this board or one of the same kind.
     """
 
     engines: dict[EnginePrecision, CachedEngine]
-    race: RaceResult
+    race: RaceResult | None
     reused: bool
+
+    @property
+    def winner(self) -> EnginePrecision:
+        """The precision that is shipped."""
+        return self.race.winner if self.race else next(iter(self.engines))
 
 
 def make(
@@ -79,12 +86,14 @@ def make(
         plans = {precision: _plan(board, candidate) for precision, candidate in candidates.items()}
         kept = known.race_path(_identity(plans, contest))
         found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
-        raced = _read_race(kept)
-        if raced and len(found) == len(plans):
+        raced, can_run = _read_race(kept), not lacks(facts)
+        if len(found) == len(plans) and (raced or not can_run):
             return Made(found, raced, reused=True)
         engines = {}
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
+        if not can_run:
+            return Made(engines, None, reused=False)
         raced = _race(session, facts, plans, contest, listening)
         # Times that may not be believed decide between engines: the next build takes them again. With one engine they decide nothing.
         if raced.timed or len(plans) == 1:
@@ -95,8 +104,13 @@ def make(
     return persist(device, work, progress=progress, fix="what the board was building goes on there: the same command attaches to it")
 
 
-def look_at(device: Device, target: Target) -> None:
+def look_at(device: Device, target: Target, *, races: bool) -> None:
     """Refuse a board that cannot build for a target, before a calibration is spent on it.
+
+    Parameters
+    ----------
+    races
+        Several engines are to be raced, so it must run them as well.
 
     Raises
     ------
@@ -106,7 +120,12 @@ def look_at(device: Device, target: Target) -> None:
         It cannot be reached.
     """
     with connect(device) as connection, AgentSession(connection, device) as session:
-        _board(target, session.facts(), str(device.address))
+        facts = session.facts()
+        _board(target, facts, str(device.address))
+        for text, fix in lacks(facts) if races else ():
+            raise BuildError(
+                f"{device.address}: {text}, so engines cannot be raced there", fix=f"{fix}; or --precision mixed, int8 or fp16"
+            )
 
 
 def _board(target: Target, facts: Facts, where: str) -> dict[str, Any]:

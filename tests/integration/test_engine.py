@@ -107,6 +107,19 @@ def test_a_board_that_lacks_something_is_told_what(bench: Bench, software: dict[
     edgekit(*BUILD, "--device", "bare", cwd=bench.project).refused(4, words, "fix:")
 
 
+def test_a_board_with_trtexec_alone_builds_and_does_not_race(bench: Bench) -> None:
+    board = bench.board("orin", packages=())
+    edgekit(*BUILD, "--device", "orin", cwd=bench.project).refused(4, "cannot be raced there", "python3-libnvinfer", "--precision")
+    built = edgekit(*BUILD, "--device", "orin", "--precision", "mixed", cwd=bench.project)
+    assert manifest_of(built).engine is not None
+    assert built.document["report"]["environment"]["builder"] == "trtexec"
+    assert any("did not run on the board" in note for note in built.document["notes"])
+    again = edgekit(*BUILD, "--device", "orin", "--precision", "mixed", cwd=bench.project)
+    assert again.document["bundle"] == built.document["bundle"]
+    assert len(board.builds) == 1
+    edgekit("deploy", "orin", cwd=bench.project).refused(6, "trtexec alone gives no answers", "nothing of the release was sent")
+
+
 def test_a_board_of_another_kind_is_refused(bench: Bench) -> None:
     bench.board("orin")
     edgekit("build", "--target", "jetson", "--device", "orin", cwd=bench.project).refused(4, "jetson is aarch64")
