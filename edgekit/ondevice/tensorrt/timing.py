@@ -23,7 +23,8 @@ from ..wire import AgentError
 __all__ = ["probe", "series"]
 
 WARM_UP_MS = 2000  # its own default is 200
-TRACE_BYTES_MAX = 256 << 20  # 500 bytes for each run that it may make in an hour of 7 ms
+TIME_MAX_S = 120.0  # of runs that take 0.2 ms each it then writes some 200 MB
+TRACE_BYTES_MAX = 256 << 20
 EXTRA_S = 600
 PARTS = {"h2d": "h2dMs", "compute": "computeMs", "d2h": "d2hMs"}
 NS_PER_MS = 1e6
@@ -36,6 +37,8 @@ def probe(plan: str, dla_core: int | None, min_time_s: float, min_count: int, th
     program = trtexec()
     if program is None:
         raise AgentError(missing.kind, "%s; nor is there a trtexec" % missing.message, missing.fix) from missing
+    if min_time_s > TIME_MAX_S:
+        raise AgentError("usage", "trtexec keeps every run: it is not asked for %d s, %d are the most" % (min_time_s, TIME_MAX_S))
     before = board.state()
     with tempfile.TemporaryDirectory(prefix="edgekit-timing-") as folder:
         trace = os.path.join(folder, "times.json")

@@ -123,6 +123,13 @@ def test_a_trtexec_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
     assert said in refused.value.message
 
 
+def test_a_run_whose_trace_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(AgentError, match=r"not asked for 121 s, 120 are the most"):
+        timing.probe("/board/engine.plan", None, 121, 1, 1, MISSING)
+
+
 def test_without_a_trtexec_what_python_lacks_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AgentError) as refused:
