@@ -15,6 +15,7 @@ from typing import NamedTuple
 import onnx
 import pytest
 
+from edgekit.ondevice.tensorrt.weights import with_float_weights
 from edgekit.quantize.normalise import normalise
 from edgekit.runtimes.qdq import OnnxRuntime
 from edgekit.runtimes.qdq.support import UNREAD
@@ -129,6 +130,12 @@ def test_every_file_is_compiled(tmp_path: Path) -> None:
     files = {f"{name}.{file}": one.data for name, made_of in made.items() for file, one in made_of.by_name.items()}
     assert len(files) == 4 * len(made)
     assert refused(files, tmp_path) == {}
+
+
+def test_files_with_their_weights_written_out_are_compiled(tmp_path: Path) -> None:
+    """As the board does it for TensorRT before 10."""
+    files = {name: Files(model(body, constants, x=x)).by_name["model.onnx"].data for name, (body, x, constants) in SMALL.items()}
+    assert refused({f"{name}.onnx": with_float_weights(data) for name, data in files.items()}, tmp_path) == {}
 
 
 def test_whichever_node_stays_float32(tmp_path: Path) -> None:
