@@ -15,7 +15,8 @@ _THROTTLED_NOW = 0xF
 _THROTTLED_SINCE_BOOT = 0xF0000
 # Our own choice, as for the drift of a run: less changes no latency by more than noise does.
 _CLOCK_LOSS_MAX = 0.03
-# What a Jetson's counters of over-current events stand for (Jetson Linux Developer Guide, "Hardware Throttling by OC Events").
+# What the counters of a Jetson's OC events stand for on Orin (Jetson Linux Developer Guide 36, "Jetson Orin Nano Series, Jetson
+# Orin NX Series and Jetson AGX Orin Series", on OC events).
 _EVENTS = {"oc1": "under-voltage", "oc2": "average over-current", "oc3": "instantaneous over-current"}
 
 _Word = Annotated[str, msgspec.Meta(max_length=200)]

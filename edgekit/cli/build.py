@@ -137,7 +137,7 @@ def _next_steps(ctx: click.Context, project: Project, target: Target, built: Bui
     given = [
         word
         for option in ctx.command.params
-        if isinstance(option, click.Option) and option.name not in ("target", "resume", "device")
+        if isinstance(option, click.Option) and option.expose_value and option.name not in ("target", "resume", "device")
         if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
         for word in ([option.opts[-1]] if option.is_flag else [option.opts[-1], str(ctx.params[option.name])])
     ]

@@ -41,6 +41,7 @@ def probe() -> None:
 @click.option(
     "--min-count", type=click.IntRange(1, 200_000), default=700, show_default=True, help="Runs to measure at least; 662 bound a p99."
 )
+@click.option("--cuda-graph", is_flag=True, help="Launch a TensorRT engine as one CUDA graph; the board needs cuda-bindings for it.")
 @_report
 @project_option
 @root_option
@@ -51,6 +52,7 @@ def latency(
     threads: int | None,
     min_time: float,
     min_count: int,
+    cuda_graph: bool,
     report: Path | None,
     project: Path | None,
     root: str | None,
@@ -65,7 +67,13 @@ def latency(
     _check_place(report.parent if report else _reports(folder))
     with progress_bars() as progress:
         found = probe_latency(
-            board, app=app or declared.model.name, threads=threads, min_time_s=min_time, min_count=min_count, progress=progress
+            board,
+            app=app or declared.model.name,
+            threads=threads,
+            min_time_s=min_time,
+            min_count=min_count,
+            cuda_graph=cuda_graph,
+            progress=progress,
         )
     return _keep(found, "latency", report, folder)
 

@@ -32,15 +32,15 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Measure a release on its golden samples, taken in turn."""
     min_time_s, warmup_cap_s = number(job, "min_time_s", 0, 3600, 3.0), number(job, "warmup_cap_s", 0, 3600, 60)
     min_count = integer(job, "min_count", 1, KEPT_MAX, 100)
-    threads, (declared, golden, artifact) = integer(job, "threads", 1, 256, 1), find_release(job, root)
+    threads, (declared, golden, artifact, dla_core) = integer(job, "threads", 1, 256, 1), find_release(job, root)
     try:
-        runner = open_artifact(root, artifact, threads, graph=job.get("cuda_graph") is True)
+        runner = open_artifact(root, artifact, threads, graph=job.get("cuda_graph") is True, dla_core=dla_core)
     except AgentError as error:
         if error.kind != "runtime-missing" or not is_engine(artifact):
             raise
         from .tensorrt import timing
 
-        return timing.probe(artifact, min_time_s, min_count, threads, error)
+        return timing.probe(artifact, dla_core, min_time_s, min_count, threads, error)
     with Samples(golden["samples"]) as samples:
         raw = [samples[index] for index in range(min(len(samples), GOLDEN_MAX))]
         shapes = inputs.shapes(runner.inputs, samples.arrays)

@@ -54,22 +54,26 @@ class Runner(abc.ABC):
 
 
 class Release(NamedTuple):
-    """A release on the board: what it is fed with, its ``golden`` files with full paths, and its artifact's path."""
+    """A release on the board: what it is fed with, its ``golden`` files with full paths, its artifact's path, the DLA core it is for."""
 
     preprocess: dict[str, Any]
     golden: dict[str, Any]
     artifact: str
+    dla_core: int | None = None
 
 
-def open_artifact(root: str, artifact: str, threads: int, builtin: bool = False, graph: bool = False) -> Runner:
+def open_artifact(
+    root: str, artifact: str, threads: int, builtin: bool = False, graph: bool = False, dla_core: int | None = None
+) -> Runner:
     """Open an artifact in its runtime.
 
-    ``builtin`` asks for the kernels that round otherwise than the default ones, ``graph`` for a CUDA graph; only TensorRT has any.
+    ``builtin`` asks for the kernels that round otherwise than the default ones; ``graph``, for a CUDA graph, and ``dla_core`` are
+    TensorRT's.
     """
     if is_engine(artifact):
         from .tensorrt.runner import TensorRtRunner
 
-        return TensorRtRunner(root, artifact, graph)
+        return TensorRtRunner(root, artifact, dla_core, graph)
     with open(artifact, "rb") as file:
         head = file.read(8)
     if graph:
@@ -105,15 +109,16 @@ def find_release(job: dict[str, Any], root: str) -> Release:
     if not isinstance(preprocess, dict) or not all(isinstance(path, str) and path in files for path in paths):
         raise AgentError("input", "the manifest of %.12s must have a preprocess, an artifact and golden files that it lists" % release)
     artifact, *kept = (os.path.join(folder, str(path)) for path in paths)
-    if manifest.get("recipe") is not None:
-        from .tensorrt.release import plan_of
+    found = Release(preprocess, {**golden, **dict(zip(GOLDEN, kept))}, artifact)
+    if manifest.get("recipe") is None:
+        return found
+    from .tensorrt.release import plan_of
 
-        artifact = plan_of(root, folder, manifest, files)
-    return Release(preprocess, {**golden, **dict(zip(GOLDEN, kept))}, artifact)
+    return found._replace(artifact=plan_of(root, folder, manifest, files), dla_core=manifest["recipe"]["dla_core"])
 
 
 def open_release(job: dict[str, Any], root: str) -> tuple[dict[str, Any], dict[str, Any], Runner]:
     """Open the release that a job names, or the current one; return its ``preprocess``, its ``golden`` with full paths, and a runner."""
     found = find_release(job, root)
     threads = integer(job, "threads", 1, 256, 1)
-    return found.preprocess, found.golden, open_artifact(root, found.artifact, threads, graph=job.get("cuda_graph") is True)
+    return found.preprocess, found.golden, open_artifact(root, found.artifact, threads, dla_core=found.dla_core)

@@ -101,8 +101,8 @@ def gpu_clock(top: str) -> dict[str, Any] | None:
 def throttle_events(top: str) -> dict[str, int]:
     """Return how often since boot the board slowed down for its power supply.
 
-    ``oc1``: too low a voltage, ``oc2``: too high a current on average, ``oc3``: at one moment (Jetson Linux Developer Guide, Jetson Orin,
-    "Hardware Throttling by OC Events": ``hwmon*/oc*_event_cnt``).
+    ``oc1``: too low a voltage, ``oc2``: too high a current on average, ``oc3``: at one moment (Jetson Linux Developer Guide 36, "Jetson
+    Orin Nano Series, Jetson Orin NX Series and Jetson AGX Orin Series": ``hwmon*/oc*_event_cnt``).
     """
     found = {}
     for path in sorted(glob.glob(os.path.join(top, "sys/class/hwmon/hwmon*/oc[0-9]*_event_cnt"))):

@@ -26,6 +26,7 @@ from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.canary import canary, finding
 from edgekit.pipeline.finish import GOLDEN_COUNT, EngineOptions, Finished, finish_engine
 from edgekit.pipeline.material import Material, gather
+from edgekit.pipeline.onboard import look_at
 from edgekit.pipeline.precision import Precisions
 from edgekit.pipeline.quantize import quantize
 from edgekit.pipeline.trials import Judge, meet
@@ -96,13 +97,17 @@ def build(
     InputError
         Model, datasets or preprocessing are missing or do not fit each other.
     BuildError
-        The model cannot be made to run on the target, or the artifact does not run here. The work
-        folder is kept, and named.
+        The model cannot be made to run on the target, the artifact does not run here, or the board cannot build. The work
+        folder is kept, and named, once there is an artifact.
+    DeviceError
+        The board that is to build cannot be reached.
     """
     check_folder(output)
     budget = _budget(project.budget, target.budget)
     options = (engine or EngineOptions()).settled(target)
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
+    if options.device:
+        look_at(options.device, target)
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
         warned = _check_preprocessing(material, progress)

@@ -79,9 +79,14 @@ def debug_bundle(bundle: Bundle, project: Project, folder: Path, *, samples: int
     Raises
     ------
     InputError
-        The project's model, calibration set or preprocessing is not what the bundle was built from.
+        The project's model, calibration set or preprocessing is not what the bundle was built from, or nothing in it is INT8.
     """
     manifest = bundle.manifest
+    if manifest.recipe and manifest.recipe.precision == "fp16":
+        raise InputError(
+            f"{manifest.name}: the bundle's engine computes in float16: there is no INT8 in it to explain",
+            fix="explain a bundle in mixed or int8, or the project itself: edgekit debug",
+        )
     plan = from_json(bundle.read("plan.json"), QuantPlan, f"{bundle.archive or bundle.folder}:plan.json")
     if project.model.path is None:
         raise InputError(

@@ -238,7 +238,7 @@ class _Golden(msgspec.Struct, frozen=True):
 def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progress) -> dict[str, Any]:
     app, release = bundle.manifest.name, bundle.digest
     progress("golden check", 0, 2)
-    golden = _golden(session, app, release, address)
+    golden = _golden(session, bundle, address)
     if not golden.ok:
         raise DeployError(
             f"{address}: the golden samples differ by {golden.max_diff} steps, {golden.tolerance:g} are allowed; "
@@ -257,15 +257,17 @@ def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progr
     return msgspec.structs.asdict(golden)
 
 
-def _golden(session: AgentSession, app: str, release: str, address: str) -> _Golden:
+def _golden(session: AgentSession, bundle: Bundle, address: str) -> _Golden:
+    app, release = bundle.manifest.name, bundle.digest
     try:
         return msgspec.convert(session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release), _Golden)
     except LinkError:
         raise
     except DeviceError as error:
-        raise DeployError(
-            f"{address}: the golden samples do not run there: {error.message}; the current release is unchanged", fix=error.fix
-        ) from error
+        # No wheels of ours bring what TensorRT needs.
+        fix = "mend that on the board, then deploy again" if bundle.manifest.runtime == TENSORRT else error.fix
+        text = f"{address}: the golden samples do not run there: {error.message}; the current release is unchanged"
+        raise DeployError(text, fix=fix) from error
     except msgspec.ValidationError as error:
         raise DeviceError(f"{address}: the answer to golden is malformed: {error}; the current release is unchanged") from error
 

@@ -70,7 +70,7 @@ class EngineOptions:
             return self
         cores = target.nvidia.dla_cores if target.nvidia else 0
         if self.dla_core is not None and self.dla_core >= cores:
-            has = f"accelerators 0 to {cores - 1}" if cores else "none that all boards of its kind have"
+            has = f"accelerators 0 to {cores - 1}" if cores else "no deep-learning accelerator that edgekit knows of"
             raise UsageError(
                 f"--dla-core {self.dla_core}: {target.name} has {has}", fix="leave it out, or name the very board: edgekit targets list"
             )

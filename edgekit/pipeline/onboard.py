@@ -1,4 +1,7 @@
-"""What a reference board makes of a build's candidates: an engine of each, raced there, and all of it cached here. Called by ``finish``."""
+"""What a reference board makes of a build's candidates: an engine of each, raced there, and all of it cached here.
+
+Called by ``build`` and ``finish``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from typing import Any
 import msgspec
 
 from edgekit.device import Device, Facts
+from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.digest import atomic_file, sha256_bytes, sha256_file
 from edgekit.engine import EnginePrecision
-from edgekit.errors import BuildError, InputError
+from edgekit.errors import BuildError, DeviceError, InputError, LinkError
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.engine import Plan, build_there, fetch, key_on, plan_on
@@ -23,7 +27,7 @@ from edgekit.pipeline.precision import Candidate, Contest
 from edgekit.pipeline.race import RaceResult, race
 from edgekit.target import Target, unsupported
 
-__all__ = ["Made", "make"]
+__all__ = ["Made", "look_at", "make"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,7 @@ def make(
 
     def work(session: AgentSession, listening: Progress) -> Made:
         facts = session.facts()
-        _check_kind(target, facts, str(device.address))
-        board = key_on(facts, str(device.address))
+        board = _board(target, facts, str(device.address))
         plans = {precision: _plan(board, candidate) for precision, candidate in candidates.items()}
         kept = known.race_path(_identity(plans, contest))
         found = {precision: engine for precision, plan in plans.items() if (engine := known.find(plan.key))}
@@ -83,27 +86,42 @@ def make(
         for precision, plan in plans.items():
             engines[precision] = _build(session, plan, candidates[precision], found.get(precision), known, scratch, listening)
         raced = _race(session, facts, plans, contest, listening)
-        with atomic_file(kept, mode=0o600) as file:
-            file.write(msgspec.json.encode(raced))
+        # Times that may not be believed decide between engines: the next build takes them again. With one engine they decide nothing.
+        if raced.timed or len(plans) == 1:
+            with atomic_file(kept, mode=0o600) as file:
+                file.write(msgspec.json.encode(raced))
         return Made(engines, raced, reused=False)
 
     return persist(device, work, progress=progress, fix="what the board was building goes on there: the same command attaches to it")
 
 
-def _check_kind(target: Target, facts: Facts, where: str) -> None:
-    """Refuse a board that the engine could not be deployed to afterwards."""
+def look_at(device: Device, target: Target) -> None:
+    """Refuse a board that cannot build for a target, before a calibration is spent on it.
+
+    Raises
+    ------
+    BuildError
+        See ``make``.
+    DeviceError
+        It cannot be reached.
+    """
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        _board(target, session.facts(), str(device.address))
+
+
+def _board(target: Target, facts: Facts, where: str) -> dict[str, Any]:
+    """Return what of a board its engines depend on; refuse one that they could not be deployed to afterwards."""
+    elsewhere = None
     if facts.machine not in target.machines:
-        is_, must = facts.machine, target.machines
+        elsewhere = (facts.machine, target.machines)
     elif facts.board and target.boards and not facts.board.startswith(target.boards):
-        is_, must = facts.board, target.boards
-    elif found := unsupported(target, facts):
-        text, fix = found
-        raise BuildError(f"{where}: {text}", fix=fix)
-    else:
-        return
-    raise BuildError(
-        f"{where}: it is a {is_}, {target.name} is {' or '.join(must)}", fix="name such a board, or another target: edgekit targets list"
-    )
+        elsewhere = (facts.board, target.boards)
+    if elsewhere:
+        text = f"it is a {elsewhere[0]}, {target.name} is {' or '.join(elsewhere[1])}"
+        raise BuildError(f"{where}: {text}", fix="name such a board, or another target: edgekit targets list")
+    if found := unsupported(target, facts):
+        raise BuildError(f"{where}: {found[0]}", fix=found[1])
+    return key_on(facts, where)
 
 
 def _plan(board: Mapping[str, Any], candidate: Candidate) -> Plan:
@@ -132,19 +150,27 @@ def _build(
 def _race(session: AgentSession, facts: Facts, plans: Mapping[EnginePrecision, Plan], contest: Contest, progress: Progress) -> RaceResult:
     sha256 = sha256_file(contest.container)
     session.push_blob(contest.container, sha256, progress)
-    return race(
-        session,
-        {precision: plan.key.digest for precision, plan in plans.items()},
-        samples=sha256,
-        preprocess=contest.preprocess,
-        labels=contest.labels,
-        float_predictions=contest.float_predictions,
-        accuracy_drop_max=contest.accuracy_drop_max,
-        cores=facts.cores,
-        simulated=facts.simulated,
-        threads=min(contest.threads, facts.cores),
-        progress=progress,
-    )
+    try:
+        return race(
+            session,
+            {precision: plan.key.digest for precision, plan in plans.items()},
+            samples=sha256,
+            preprocess=contest.preprocess,
+            labels=contest.labels,
+            float_predictions=contest.float_predictions,
+            accuracy_drop_max=contest.accuracy_drop_max,
+            cores=facts.cores,
+            simulated=facts.simulated,
+            threads=min(contest.threads, facts.cores),
+            progress=progress,
+        )
+    except LinkError:
+        raise
+    except DeviceError as error:
+        raise BuildError(
+            f"the engines are built and stay on the board, but do not run there: {error.message}",
+            fix="mend that on the board, then the same command: it goes on with the engines that are there",
+        ) from error
 
 
 def _identity(plans: Mapping[EnginePrecision, Plan], contest: Contest) -> dict[str, object]:

@@ -68,6 +68,7 @@ def probe_latency(
     threads: int | None = None,
     min_time_s: float = 3.0,
     min_count: int = 700,
+    cuda_graph: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Measure how long the current release takes, once the board runs steadily.
@@ -80,6 +81,8 @@ def probe_latency(
         None takes the manifest's, but no more than the board has cores.
     min_time_s, min_count
         Measure until both are reached; 662 is the fewest that bounds a 99th percentile.
+    cuda_graph
+        Launch a TensorRT engine's layers as one CUDA graph.
 
     Raises
     ------
@@ -98,6 +101,7 @@ def probe_latency(
             threads=threads or min(release.manifest.threads, release.facts.cores),
             min_time_s=min_time_s,
             min_count=min_count,
+            cuda_graph=cuda_graph,
         )
         findings = latency_measurements(
             answer,
@@ -106,6 +110,8 @@ def probe_latency(
             simulated=release.simulated,
             p99_budget_ms=release.manifest.budget.latency_p99_ms,
         )
+        if cuda_graph:
+            findings = msgspec.structs.replace(findings, environment={**findings.environment, "cuda_graph": "yes"})
         return _report(release, findings)
 
 

@@ -38,18 +38,17 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    winner
-        The engine that is shipped.
-    decided_by
+    winner, decided_by
+        The engine that is shipped, and why.
         ``"latency"``: the fastest, beyond chance, of those that keep the budget. ``"accuracy"``: others are as fast, and it loses least.
-        ``"budget"``: no other keeps the budget, or none does and it loses least. ``"default"``: the times may not be believed.
+        ``"budget"``: no other keeps the budget, or none does and it loses least. ``"default"``: the times may not be believed, or
+        there is no other.
     notes
         Sentences for people: who won by how much, who lost and why, what could not be told.
     measurements
-        Of each engine: its latency, and its accuracy against float; of each pair: the ratio with its interval. No times where they
-        may not be believed.
-    samples
-        Raw series, ``"race_int8_ns"`` and the like, in the order measured.
+        Of each engine: its accuracy against float; of each, and each pair's ratio, the latency, where it may be believed.
+    samples, timed
+        Raw series, ``"race_int8_ns"`` and the like, in the order measured; and whether they may be believed.
     verdicts
         On the winner's accuracy, by its answers on the board.
     """
@@ -59,6 +58,7 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     samples: dict[str, tuple[int, ...]]
+    timed: bool
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -74,12 +74,17 @@ class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class _Contender:
-    """What was found of an engine; ``loss`` is what it loses of top-1, or how often it disagrees with float where labels are unknown."""
+    """What was found of an engine."""
 
     precision: EnginePrecision
     accuracy: Findings
     latency: Findings
-    loss: float
+
+    @property
+    def loss(self) -> float:
+        """What it loses of top-1, or how often it disagrees with float where labels are unknown."""
+        values = {one.name: one.value or 0.0 for one in self.accuracy.measurements}
+        return -values["top1_delta"] if "top1_delta" in values else values.get("disagreement", 0.0)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -184,19 +189,20 @@ def judge(
     field = [
         _Contender(
             precision=name,
-            accuracy=(accuracy := _accuracy(labels, float_predictions, found.engines[digest].predictions, accuracy_drop_max)),
+            accuracy=_accuracy(labels, float_predictions, found.engines[digest].predictions, accuracy_drop_max),
             latency=latency_measurements(found.engines[digest].latency, address=address, cores=cores, simulated=simulated),
-            loss=_loss(accuracy),
         )
         for name, digest in engines.items()
     ]
     kept, notes = _kept(field, bool(float_predictions), labels is not None)
+    if len(field) == 1:
+        notes.append(f"only {kept[0].precision} was measured: whether another precision is faster there is not known")
+        return _result(kept[0], "default", notes, field, found.block_runs)
     if len(kept) == 1 or (doubt := _doubt(field, found.block_runs)) is not None:
         winner = min(kept, key=lambda one: _UNMEASURED.index(one.precision))
-        decided_by: DecidedBy = "budget" if len(kept) == 1 else "default"
         if len(kept) > 1:
             notes.append(f"which engine is fastest cannot be told: {doubt}; {winner.precision} is shipped, unmeasured")
-        return _result(winner, decided_by, notes, field, found.block_runs)
+        return _result(winner, "budget" if len(kept) == 1 else "default", notes, field, found.block_runs)
     paces = {one.precision: latency_ratio(one.invoke_ns, kept[0].invoke_ns, found.block_runs).value for one in kept}
     fastest = min(kept, key=lambda one: paces[one.precision])
     equals = [one for one in kept if one is fastest or latency_ratio(one.invoke_ns, fastest.invoke_ns, found.block_runs).low <= 1]
@@ -224,11 +230,6 @@ def _accuracy(
     if not float_predictions:
         return Findings(())
     return accuracy_measurements(labels, float_predictions, predictions, accuracy_drop_max=drop_max)
-
-
-def _loss(accuracy: Findings) -> float:
-    values = {one.name: one.value or 0.0 for one in accuracy.measurements}
-    return -values["top1_delta"] if "top1_delta" in values else values.get("disagreement", 0.0)
 
 
 def _kept(field: list[_Contender], classifies: bool, labelled: bool) -> tuple[list[_Contender], list[str]]:
@@ -273,22 +274,20 @@ def _result(winner: _Contender, decided_by: DecidedBy, notes: list[str], field: 
     for one in field:
         kinds = [*one.accuracy.measurements, *(m for m in one.latency.measurements if believed and m.name in _LATENCIES)]
         measurements += [msgspec.structs.replace(m, name=f"race_{one.precision}_{m.name}") for m in kinds]
-    for one in field:
-        if one is winner or not believed:
-            continue
+    for one in (one for one in field if believed and one is not winner):
         ratio = latency_ratio(one.invoke_ns, winner.invoke_ns, block)
-        measurements.append(_measured(f"race_{one.precision}_to_{winner.precision}", ratio))
+        details = {"low": ratio.low, "high": ratio.high, "confidence": ratio.confidence}
+        measurements.append(Measurement(f"race_{one.precision}_to_{winner.precision}", ratio.value, "1", ratio.rounds, details=details))
         told.append(_sentence(one.precision, winner.precision, ratio))
-    samples = {f"race_{one.precision}_ns": one.invoke_ns for one in field}
-    result = RaceResult(
-        winner=winner.precision, decided_by=decided_by, notes=tuple(told), measurements=tuple(measurements), samples=samples
+    return RaceResult(
+        winner=winner.precision,
+        decided_by=decided_by,
+        notes=tuple(told),
+        measurements=tuple(measurements),
+        samples={f"race_{one.precision}_ns": one.invoke_ns for one in field},
+        timed=believed,
+        verdicts=winner.accuracy.verdicts,
     )
-    return msgspec.structs.replace(result, verdicts=winner.accuracy.verdicts)
-
-
-def _measured(name: str, ratio: LatencyRatio) -> Measurement:
-    details = {"low": ratio.low, "high": ratio.high, "confidence": ratio.confidence}
-    return Measurement(name, ratio.value, "1", ratio.rounds, details=details)
 
 
 def _sentence(one: EnginePrecision, winner: EnginePrecision, ratio: LatencyRatio) -> str:

@@ -85,3 +85,16 @@ def test_an_older_runtime_rounds_otherwise_and_passes(project: Path, arm_board: 
     assert deployed.code == 0, deployed
     golden = deployed.document["golden"]
     assert 0 < golden["max_diff"] <= golden["tolerance"]
+
+
+def test_a_jetson_without_tensorrt_is_told_what_is_missing(arm_board: Device, project: Path) -> None:
+    """The emulated board has neither GPU nor JetPack: nothing can be built there, and nothing is tried."""
+    without = edgekit("build", "--target", "jetson", "--json", cwd=project)
+    assert without.code in (0, 8), without  # 8: so few samples may prove nothing
+    assert without.document["engine"]["built"] is False
+    edgekit("build", "--target", "jetson", "--device", "board", cwd=project).refused(
+        4, "there is no TensorRT", "no NVIDIA GPU", "apt install tensorrt"
+    )
+    edgekit("device", "setup", "--target", "jetson", cwd=project).refused(5, "TensorRT comes with JetPack", "fix:")
+    bundle = without.document["bundle"]
+    edgekit("deploy", "--bundle", bundle, "--stand-in", cwd=project).refused(6, "there is no TensorRT", "nothing of the release was sent")

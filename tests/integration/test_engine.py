@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from edgekit.manifest import Manifest
 from tests.integration.command import Said, edgekit
 from tests.integration.conftest import Lab
 from tests.integration.engine import Bench
+from tests.integration.test_line import copy_demo
+from tests.standin.board import standin_python
 
 pytestmark = pytest.mark.sshd
 
@@ -66,10 +69,6 @@ def test_auto_builds_every_precision_and_ships_the_winner(bench: Bench) -> None:
     assert recipe.precision == "fp16" or any("cannot be told" in note for note in built.document["notes"]), "INT8 is slower here"
     measured = {m["name"] for m in built.document["report"]["measurements"]}
     assert {f"race_{precision}_top1_artifact" for precision in ("int8", "fp16", "mixed")} <= measured
-    # A second board of the kind: nothing is built or raced there.
-    bench.board("twin")
-    again = edgekit(*BUILD, "--device", "twin", cwd=bench.project)
-    assert Path(again.document["bundle"]).name == Path(built.document["bundle"]).name
 
 
 def test_one_build_serves_boards_of_one_kind_and_no_others(bench: Bench, home: Path) -> None:
@@ -126,3 +125,19 @@ def test_a_recipe_becomes_an_engine_with_the_first_deployment(bench: Bench) -> N
     assert again.document["engine"]["cached"] is True
     assert len(board.builds) == 1
     assert edgekit("probe", "accuracy", "orin", cwd=bench.project).code == 0
+
+
+def test_this_hosts_own_gpu_is_the_board_where_the_target_says_so(tmp_path: Path) -> None:
+    """No SSH: edgekit runs where the doubles are, and builds, deploys and probes there."""
+    project = copy_demo(tmp_path / "project")
+    python = standin_python(tmp_path / "board")
+
+    def here(*words: str) -> Said:
+        done = subprocess.run([python, "-m", "edgekit", *words, "--json"], cwd=project, capture_output=True, text=True, timeout=120)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    manifest = manifest_of(here("build", "--target", "host-gpu", "--precision", "fp16"))
+    assert manifest.engine is not None
+    assert manifest.engine.key.precision == "fp16"
+    assert here("deploy", "local").code == 0
+    assert here("probe", "accuracy", "local").code == 0

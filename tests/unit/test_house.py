@@ -153,7 +153,7 @@ def test_the_lock_holds_what_pyproject_asks_for() -> None:
         assert all(wanted.specifier.contains(version) for version in versions), f"{wanted} is not {versions}; fix: scripts/lock"
 
 
-@pytest.mark.parametrize("lock", ["runtime", "check", "dev"])
+@pytest.mark.parametrize("lock", ["runtime", "check", "dev", "jetson-cuda12", "jetson-cuda13"])
 def test_locks_are_hashed_and_place_free(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     assert "://" not in text

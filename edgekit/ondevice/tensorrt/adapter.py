@@ -7,6 +7,7 @@ caches need a GPU: written after NVIDIA's documents and not proven on hardware.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
@@ -27,7 +28,7 @@ BUILDING = re.compile(r"implementation for node \{?(.+?)\}?\.(?:\)|\s|$)|Error C
 EMPTY = re.compile(
     r"(Engine set up failed|Failed to parse onnx file|Parsing model failed|Failed to create engine from model|Building engine failed"
     r"|Engine could not be created from network|Network parsing failed|--- (Begin|End) node ---|^(input|output|name|op_type): "
-    r"|cudaError 35|In function \w+:$|^\s*$)"
+    r"|cudaError 35|In function \w+:$)"
 )
 MEMORY = re.compile(r"out ?of ?memory|insufficient memory|Requested (size|amount) ", re.IGNORECASE)
 MEMORY_FIX = "close what else uses memory (a desktop does), allow a smaller workspace, or add swap"
@@ -66,7 +67,8 @@ def logger(trt: Any) -> Any:
             if kept is not None and len(kept) < KEPT_MESSAGES:
                 kept.append(message)
             if level <= 3:
-                sys.stderr.write("[%s] %s\n" % ("FEWI"[level], message))
+                with contextlib.suppress(OSError):  # a full disk: no exception may pass through TensorRT
+                    sys.stderr.write("[%s] %s\n" % ("FEWI"[level], message))
 
     return Log()
 
@@ -77,9 +79,8 @@ def open_network(trt: Any, onnx: str, typing: str) -> Network:
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:  # no driver, no GPU: pybind11 gets a null pointer
-        raise AgentError(
-            "runtime-failed", "TensorRT's builder does not start: %s" % (said_of([*log.warnings, *log.errors]) or error)
-        ) from error
+        why = said_of([*log.warnings, *log.errors]) or error
+        raise AgentError("runtime-failed", "TensorRT's builder does not start: %s" % why) from error
     kinds = trt.NetworkDefinitionCreationFlag
     weak = typing == "weak" and hasattr(trt.BuilderFlag, "FP16")
     # Below 10 batches are implicit unless asked otherwise; 10 ignores that flag, 11 has none. Where networks may be typed weakly,
@@ -117,7 +118,8 @@ def explain(lines: Iterable[str]) -> dict[str, str | None]:
 
 def said_of(lines: Iterable[str]) -> str:
     """Return the last of the lines that say something, with what helps when memory ran out."""
-    telling = [line.strip() for line in "\n".join(lines).splitlines() if not EMPTY.search(line)]
+    kept = [line.strip() for line in "\n".join(lines).splitlines() if line.strip()]
+    telling = [line for line in kept if not EMPTY.search(line)] or kept
     said = "; ".join(dict.fromkeys(telling[-3:]))[-1500:]
     return said + "; " + MEMORY_FIX if MEMORY.search(said) else said
 
@@ -171,7 +173,7 @@ def use_profiles(network: Network, config: Any, profiles: Profiles) -> None:
     for entry in dynamic:
         if entry.name not in profiles:
             message = "input %r has open dimensions %s: the engine needs to know their range" % (entry.name, list(entry.shape))
-            raise AgentError("input", message, "give the model fixed shapes, or the input a profile")
+            raise AgentError("input", message, "give the model fixed shapes")
     if dynamic:
         profile = network.builder.create_optimization_profile()
         for entry in dynamic:
@@ -210,7 +212,12 @@ def _use_dla(network: Network, config: Any, core: int) -> list[str]:
     config.DLA_core = core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     layers = [layer for layer in _layers(network) if layer.type != trt.LayerType.CONSTANT]
-    return [layer.name for layer in layers if not config.can_run_on_DLA(layer)]
+    fallback = [layer.name for layer in layers if not config.can_run_on_DLA(layer)]
+    if len(fallback) == len(layers):  # TensorRT documentation, "Working with DLA": no explicit quantization, hence fp16 alone
+        network.log.warnings.append(
+            "DLA core %d takes no layer of this network: all of it runs on the GPU; of Q/DQ it knows nothing" % core
+        )
+    return fallback
 
 
 def _timing_cache(network: Network, config: Any, data: bytes) -> Any:

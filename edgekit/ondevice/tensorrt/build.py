@@ -130,9 +130,8 @@ def _start(root: str, key: dict[str, Any], live: dict[str, Any], model_bytes: in
     with open(os.path.join(folder, "job.json"), "w+b") as request, open(os.path.join(folder, engines.LOG), "wb") as log:
         request.write(encode_job("engine.work", root, fields))
         request.seek(0)
-        subprocess.Popen(
-            [sys.executable, sys.argv[0]], stdin=request, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, pass_fds=(lock,)
-        )
+        command = [sys.executable, "-u", sys.argv[0]]  # unbuffered: a killed builder's last words are in the log
+        subprocess.Popen(command, stdin=request, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, pass_fds=(lock,))
 
 
 def _watch(root: str, digest: str, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from ..latency import PAUSE_NS, report, warm_up
 from ..samples import Samples
 from ..store import check_blob
 from ..wire import DIGEST, AgentError, Progress, integer, matching, number
-from .engines import ENGINE, engine_path
+from .engines import ACCOUNT, ENGINE, engine_path, read_json
 from .runner import TensorRtRunner
 
 __all__ = ["order", "race"]
@@ -39,11 +39,7 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     warmup_cap_s = number(job, "warmup_cap_s", 0, 3600, 60)
     if not isinstance(declared, dict):
         raise AgentError("usage", "engine.race needs a table preprocess")
-    plans = [os.path.join(engine_path(root, digest), ENGINE) for digest in digests]
-    for digest, plan in zip(digests, plans):
-        if not os.path.isfile(plan):
-            raise AgentError("state", "engine %.12s is not on this board" % digest, "build it")
-    runners = [TensorRtRunner(root, plan) for plan in plans]
+    runners = [_open(root, digest) for digest in digests]
     with Samples(path) as samples:
         if not len(samples) or len(samples) * (len(runners) + 1) > ANSWERS_MAX:
             raise AgentError("usage", "%d samples for %d engines; up to %d answers are told" % (len(samples), len(runners), ANSWERS_MAX))
@@ -69,6 +65,14 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     ]
     entries = [{"predictions": predictions, "latency": latency} for predictions, latency in zip(answers, latencies)]
     return {"block_runs": BLOCK_RUNS, "engines": dict(zip(digests, entries))}
+
+
+def _open(root: str, digest: str) -> TensorRtRunner:
+    folder = engine_path(root, digest)
+    account = read_json(os.path.join(folder, ACCOUNT))
+    if account is None:
+        raise AgentError("state", "engine %.12s is not on this board" % digest, "build it")
+    return TensorRtRunner(root, os.path.join(folder, ENGINE), account["key"]["dla_core"])
 
 
 def order(count: int, turn: int) -> list[int]:

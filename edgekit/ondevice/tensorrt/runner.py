@@ -6,6 +6,7 @@ proven on hardware. The runtime is the system's: an engine runs only in the rele
 
 from __future__ import annotations
 
+import atexit
 import re
 import time
 from typing import Any
@@ -29,27 +30,29 @@ class TensorRtRunner(Runner):
 
     delegate = None
 
-    def __init__(self, root: str, plan: str, graph: bool = False) -> None:
-        """Open a plan; ``graph`` launches its layers as one CUDA graph (TensorRT documentation, "CUDA Graphs")."""
+    def __init__(self, root: str, plan: str, dla_core: int | None, graph: bool = False) -> None:
+        """Open a plan, on a DLA core where it is for one; ``graph`` launches its layers as one CUDA graph."""
         self.runtime, trt = import_runtime(root, "tensorrt")
         self.runtime["version"] = load(trt)
-        self._cuda, self._log = open_cuda(), logger(trt)
+        self._cuda, self._log, self._launch = open_cuda(), logger(trt), self._enqueue
+        self._marks = [self._cuda.event() for _ in range(4)]
         with open(plan, "rb") as file:
             data = file.read()
         free_before = self._cuda.free_bytes()
         started = time.perf_counter_ns()
         trt.init_libnvinfer_plugins(self._log, "")  # the parser makes plugins of some operators, and their engines need them
-        self._keep = trt.Runtime(self._log)
-        engine = self._keep.deserialize_cuda_engine(data)
-        if engine is None:
+        self._opener = trt.Runtime(self._log)
+        if dla_core is not None:
+            self._opener.DLA_core = dla_core
+        self._engine = self._opener.deserialize_cuda_engine(data)
+        if self._engine is None:
             raise AgentError("runtime-failed", _refused(plan, self.runtime["version"], said_of(self._log.errors)))
-        self._context = engine.create_execution_context()
+        self._context = self._engine.create_execution_context()
         if self._context is None:
             raise AgentError("runtime-failed", "TensorRT has no room to run %s: %s" % (plan, said_of(self._log.errors)))
-        self._bind(trt, engine, plan)
+        atexit.register(self._close)  # before CUDA's own end, which `open_cuda` registered first
+        self._bind(trt, self._engine, plan)
         self.load_ns = time.perf_counter_ns() - started
-        self._marks = [self._cuda.event() for _ in range(4)]
-        self._launch = self._enqueue
         if graph:
             self.invoke()  # the first run may still set things up, which no graph can hold
             self._launch = self._cuda.graph(self._enqueue)
@@ -73,6 +76,10 @@ class TensorRtRunner(Runner):
             self._do(self._context.set_tensor_address(name, address), "the address of %s" % name)
         self._ins = [(addresses[name], arrays[name]) for name in ins]
         self._outs = [(arrays[name], addresses[name]) for name in outs]
+
+    def _close(self) -> None:
+        """Let go of what lives on the GPU, users before what they use: at the end of a process Python keeps no order."""
+        del self._launch, self._context, self._engine, self._opener, self._marks, self._cuda
 
     def _do(self, done: bool, what: str) -> None:
         if not done:

@@ -31,7 +31,7 @@ FED = "random values of trtexec, not samples; it queues one run ahead of the oth
 NO_COPIES = "; it was not told to copy them: compute alone"
 
 
-def probe(plan: str, min_time_s: float, min_count: int, threads: int, missing: AgentError) -> dict[str, Any]:
+def probe(plan: str, dla_core: int | None, min_time_s: float, min_count: int, threads: int, missing: AgentError) -> dict[str, Any]:
     """Return an answer to `probe.latency`; refuse with what is ``missing`` where there is no `trtexec` either."""
     program = trtexec()
     if program is None:
@@ -40,6 +40,7 @@ def probe(plan: str, min_time_s: float, min_count: int, threads: int, missing: A
     with tempfile.TemporaryDirectory(prefix="edgekit-timing-") as folder:
         trace = os.path.join(folder, "times.json")
         command = [program, "--loadEngine=" + plan, "--exportTimes=" + trace, "--warmUp=%d" % WARM_UP_MS]
+        command += [] if dla_core is None else ["--useDLACore=%d" % dla_core]
         command += ["--iterations=%d" % min_count, "--duration=%d" % math.ceil(min_time_s)]
         try:
             done = subprocess.run(

@@ -11,7 +11,6 @@ import errno
 import importlib
 import os
 import signal
-import sys
 import time
 import traceback
 from typing import Any
@@ -90,14 +89,15 @@ def _log_tail(folder: str) -> list[str]:
 
 def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
     """Write the engine's files but the log; return its account."""
-    last = [0.0]
+    started, key = time.monotonic(), job["key"]
+    last = [started - STATE_PERIOD_S]
 
     def progress(stage: str, done: int, total: int) -> None:
-        if done == 0 or time.monotonic() - last[0] > STATE_PERIOD_S:
+        if time.monotonic() - last[0] >= STATE_PERIOD_S:
             last[0] = time.monotonic()
-            engines.write_json(os.path.join(folder, STATE), {"stage": stage, "done": done, "total": total})
+            with contextlib.suppress(OSError):  # TensorRT calls this, and no exception may pass through it
+                engines.write_json(os.path.join(folder, STATE), {"stage": stage, "done": done, "total": total})
 
-    started, key = time.monotonic(), job["key"]
     onnx = _network(blob_path(root, key["onnx_sha256"]), key["tensorrt"], folder)
     if job["program"] is None:
         warnings, fallback = _in_python(job, onnx, folder, progress)
@@ -152,5 +152,4 @@ def _in_python(job: dict[str, Any], onnx: str, folder: str, progress: Progress) 
         layers = adapter.layer_information(trt, file.read())
     with open(os.path.join(folder, engines.LAYERS), "w", encoding="utf-8") as file:
         file.write(layers)
-    sys.stderr.flush()
     return warnings, fallback

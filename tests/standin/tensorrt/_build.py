@@ -20,7 +20,7 @@ import enum
 import json
 import os
 import time
-from typing import Any
+from typing import Any, Callable
 
 from ._onnx import Graph, Node, read
 
@@ -259,8 +259,7 @@ class Builder:
         monitor = getattr(config, "progress_monitor", None)
         if monitor is not None:
             monitor.phase_start("Building engine", None, 2)
-            monitor.step_complete("Building engine", 0)
-        wait()
+        wait(lambda: monitor is None or monitor.step_complete("Building engine", 0))
         if monitor is not None:
             monitor.step_complete("Building engine", 1)
             monitor.phase_finish("Building engine")
@@ -291,9 +290,10 @@ def note(line: dict[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def wait() -> None:
+def wait(step: Callable[[], Any]) -> None:
     """Come to the middle of a build: die there, or wait until the gate is open."""
     if os.environ.get("STANDIN_KILL"):
         os.kill(os.getpid(), int(os.environ["STANDIN_KILL"]))
     while os.environ.get("STANDIN_GATE") and not os.path.exists(os.environ["STANDIN_GATE"]):
+        step()
         time.sleep(0.02)

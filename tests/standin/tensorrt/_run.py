@@ -43,6 +43,10 @@ def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
 
 
 class Runtime:
+    """Opens an engine for a DLA only on the core it was built for, so that a test sees whether the core was set."""
+
+    DLA_core = 0
+
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
@@ -59,6 +63,8 @@ class Runtime:
             if built["tensorrt"] != VERSION:
                 said = "The engine plan file is not compatible with this version of TensorRT, "
                 said += f"expecting library version {VERSION} got {built['tensorrt']}, please rebuild."
+            elif built["dla_core"] not in (None, self.DLA_core):
+                said = f"an engine for DLA core {built['dla_core']} is opened on core {self.DLA_core}"
         if said is not None:
             self._logger.log(1, said)
             return None

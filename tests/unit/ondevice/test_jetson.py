@@ -65,7 +65,15 @@ def test_another_board_is_no_jetson(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("release", "jetpack"),
-    [((35, 6, 4), "5.1.5"), ((36, 4, 7), "6.2.1"), ((38, 2, 1), "7.0"), ((39, 2, 2), "7.2.1"), ((36, 2, 0), None), ((40, 1, 0), None)],
+    [
+        ((35, 6, 2), "5.1.5"),
+        ((35, 6, 4), "5.1.6"),
+        ((36, 4, 7), "6.2.1"),
+        ((38, 2, 1), "7.0"),
+        ((39, 2, 2), "7.2.1"),
+        ((36, 2, 0), None),
+        ((40, 1, 0), None),
+    ],
 )
 def test_the_jetpack_of_a_later_fix(release: tuple[int, int, int], jetpack: str | None) -> None:
     assert jetson.jetpack_of(release) == jetpack

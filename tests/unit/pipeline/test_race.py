@@ -25,9 +25,9 @@ BOARD: dict[str, Any] = {
     "throttled": None,
     "load1": 0.1,
     "power_mode": None,
+    "gpu": None,
     "throttle_events": {},
     "alarms": [],
-    "gpu": None,
 }
 
 
@@ -178,6 +178,23 @@ def test_an_output_that_names_no_class_is_raced_by_speed() -> None:
     result = verdict(answer(FAST, GOOD), labels=None, float_predictions=())
     assert result.winner == "mixed"
     assert result.notes[0] == "the output names no class: accuracy took no part in the race"
+
+
+def test_an_engine_alone_is_not_said_to_be_fastest() -> None:
+    data = answer(FAST, GOOD)
+    data["engines"] = {"1" * 64: data["engines"]["1" * 64]}
+    alone = judge(
+        data,
+        {"int8": "1" * 64},
+        labels=None,
+        float_predictions=labels(),
+        accuracy_drop_max=None,
+        address="jetson",
+        cores=6,
+        simulated=False,
+    )
+    assert (alone.winner, alone.decided_by) == ("int8", "default")
+    assert alone.notes[-1] == "only int8 was measured: whether another precision is faster there is not known"
 
 
 def drop_engine(data: dict[str, Any]) -> None:

@@ -41,9 +41,14 @@ def network(open_batch: bool = False, scale: float = 1.0) -> bytes:
     return data
 
 
-def engine(data: bytes, flags: list[str] | None = None, version: str = VERSION) -> bytes:
+def engine(data: bytes, flags: list[str] | None = None, version: str = VERSION, dla_core: int | None = None) -> bytes:
     """Return what the double of the builder would make of a network."""
-    return b"STANDIN-ENGINE\n" + json.dumps({"tensorrt": version, "precision": flags or ["FP16"], "dla_core": None}).encode() + b"\n" + data
+    return (
+        b"STANDIN-ENGINE\n"
+        + json.dumps({"tensorrt": version, "precision": flags or ["FP16"], "dla_core": dla_core}).encode()
+        + b"\n"
+        + data
+    )
 
 
 def images(count: int) -> Any:
@@ -73,15 +78,15 @@ def deploy(agent: Agent, folder: Path, count: int = 4, **manifest: Any) -> str:
     return agent.deploy("meter", files, **told)
 
 
-def live_key(agent: Agent) -> dict[str, Any]:
+def live_key(agent: Agent, recipe: dict[str, Any] = RECIPE) -> dict[str, Any]:
     """Return the key of the release's engine on this board, by the board's own facts."""
     code = "import json; from edgekit.ondevice.facts import engine_facts; print(json.dumps(engine_facts()))"
     environment = {**os.environ, "PYTHONPATH": str(Path(samples.__file__).parents[2])}
     told = subprocess.run([agent.command[0], "-c", code], stdout=subprocess.PIPE, env=environment, check=True).stdout
-    return key.key_of(RECIPE, hashlib.sha256(network()).hexdigest(), board_of(json.loads(told)))
+    return key.key_of(recipe, hashlib.sha256(network()).hexdigest(), board_of(json.loads(told)))
 
 
-def build(agent: Agent, data: bytes) -> None:
-    folder = agent.root / "engines" / key.digest_of(live_key(agent))
+def build(agent: Agent, data: bytes, recipe: dict[str, Any] = RECIPE) -> None:
+    folder = agent.root / "engines" / key.digest_of(live_key(agent, recipe))
     folder.mkdir(parents=True)
     (folder / "engine.plan").write_bytes(data)

@@ -100,6 +100,12 @@ def test_a_dla_takes_what_it_can(tensorrt: Load, tmp_path: Path) -> None:
     assert "GPU_FALLBACK" in told["flags"]
 
 
+def test_a_dla_that_takes_nothing_is_told_of(tensorrt: Load, tmp_path: Path) -> None:
+    found = opened(tensorrt("8.5.2", DLA_CORES="1"), tmp_path, network(("only", "Sigmoid")))
+    assert adapter.build(found, {**RECIPE, "dla_core": 0}, None, b"", lambda *_: None, {})[2] == ["only"]
+    assert "DLA core 0 takes no layer of this network" in found.log.warnings[0]
+
+
 @pytest.mark.parametrize("cores", ["0", "1"])
 def test_a_dla_that_is_not_there(tensorrt: Load, tmp_path: Path, cores: str) -> None:
     with pytest.raises(AgentError, match=rf"DLA core 1 is asked for; TensorRT 10\.3\.0 finds {cores} here"):

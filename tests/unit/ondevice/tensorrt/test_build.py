@@ -35,6 +35,7 @@ def test_an_engine_is_built_once(board: Make, tmp_path: Path, way: str) -> None:
         data = (folder / name).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
     assert len(json.loads((folder / "layers.json").read_text())["Layers"]) == 3
+    assert way == "tensorrt" or "Engine built in" in (folder / "build.log").read_text()
     assert there.ask("engine.build", **fields) == {**first, "cached": True}
     assert len(journal(tmp_path)) == 1
 

@@ -40,7 +40,8 @@ def raced(archive: Path, tmp_path: Path) -> Any:
     for flags, digest in DIGESTS.items():
         folder = agent.root / "engines" / digest
         folder.mkdir(parents=True)
-        (folder / "engine.plan").write_bytes(engine(network(scale=1.0 if flags == "FP16" else -1.0), flags.split("+")))
+        (folder / "engine.plan").write_bytes(engine(network(scale=1.0 if flags == "FP16" else -1.0), flags.split("+"), dla_core=1))
+        (folder / "engine.json").write_text(json.dumps({"key": {"dla_core": 1}}))
     samples.write(tmp_path / "set.npz", images(6))
     asked = {"engines": list(DIGESTS.values()), "samples": agent.push((tmp_path / "set.npz").read_bytes()), "preprocess": {}}
     return agent, {**asked, "min_time_s": 0, "min_count": 30, "warmup_cap_s": 0.5}

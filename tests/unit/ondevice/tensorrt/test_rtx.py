@@ -12,8 +12,11 @@ from typing import Any, Callable
 
 import pytest
 
+from edgekit.ondevice.tensorrt import key
+from tests.standin.board import standin_python
 from tests.unit.ondevice.conftest import Agent
 
+from .boards import Board
 from .conftest import CHAIN, network
 
 pytestmark = pytest.mark.tensorrt
@@ -136,6 +139,21 @@ def test_there_is_no_dla(python: str, tmp_path: Path) -> None:
     path.write_bytes(CHAIN)
     told = asked(python, BUILD, str(path), "0", "{}")
     assert (told["kind"], told["message"].partition(";")[0]) == ("input", "DLA core 0 is asked for")
+
+
+def test_the_builder_goes_as_far_as_an_engine_that_no_gpu_opens(python: str, archive: Path, tmp_path: Path) -> None:
+    """All of `work` but its last step, with NVIDIA's own API under the name of the full package."""
+    board = standin_python(tmp_path / "board", packages=(), trtexec=False, python=python)
+    (tmp_path / "board" / "site" / "tensorrt.py").write_text("from tensorrt_rtx import *\nfrom tensorrt_rtx import __version__\n")
+    there = Board(board, archive, tmp_path / "root")
+    fields = there.fields()
+    error = there.refuse("engine.build", **fields)
+    assert error["kind"] == "runtime-failed"
+    assert error["message"].startswith("the new engine cannot be opened: ")
+    assert "CUDA driver version is insufficient" in error["message"]
+    left = {path.name for path in (there.root / "engines" / (key.digest_of(fields["key"]) + ".work")).iterdir()}
+    assert {"timing.cache", "build.log"} <= left
+    assert "engine.plan" not in left
 
 
 NAMES = """

@@ -19,7 +19,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from tests.standin.board import standin_python  # after what it needs
-from tests.unit.ondevice.tensorrt.engines import VERSION, board, build, deploy, engine, live_key, network
+from tests.unit.ondevice.tensorrt.engines import RECIPE, VERSION, board, build, deploy, engine, live_key, network
 
 
 @pytest.mark.parametrize("packages", [("tensorrt", "pycuda"), ("tensorrt", "cuda")])
@@ -30,6 +30,13 @@ def test_the_golden_check_runs_the_engine_that_was_built_here(archive: Path, tmp
     answer = agent.ask("golden", app="meter", release=release)
     assert answer["ok"] is True
     assert answer["max_diff"] < 0.01
+
+
+def test_an_engine_for_a_dla_is_opened_on_its_core(archive: Path, tmp_path: Path) -> None:
+    agent, recipe = board(tmp_path, archive), {**RECIPE, "dla_core": 1}
+    release = deploy(agent, tmp_path, recipe=recipe)
+    build(agent, engine(network(), dla_core=1), recipe)
+    assert agent.ask("golden", app="meter", release=release)["ok"] is True
 
 
 def test_another_network_in_the_engine_fails_the_golden_check(archive: Path, tmp_path: Path) -> None:
@@ -124,10 +131,17 @@ def test_an_engine_with_an_open_batch_runs_at_its_likeliest_shape(archive: Path,
     assert agent.ask("golden", app="meter", release=release)["ok"] is True
 
 
-def test_nothing_is_left_on_the_context_stack_of_pycuda(tmp_path: Path) -> None:
+def test_all_that_is_on_the_gpu_goes_before_its_context(tmp_path: Path) -> None:
     python = standin_python(tmp_path / "board")
-    code = "import atexit; import pycuda.driver as d; atexit.register(lambda: print(len(d.stack)))\n"
-    code += "from edgekit.ondevice.tensorrt.cuda import open_cuda; open_cuda(); open_cuda(); print(len(d.stack))"
+    (tmp_path / "e.plan").write_bytes(engine(network()))
+    code = """
+import sys, pycuda.driver, standin_gpu
+from edgekit.ondevice.tensorrt.runner import TensorRtRunner
+pop = pycuda.driver.Context.pop
+pycuda.driver.Context.pop = staticmethod(lambda: (pop(), print(len(standin_gpu.memory), len(pycuda.driver.stack))))
+kept = [TensorRtRunner("/", sys.argv[1], None) for _ in range(2)]
+print(len(standin_gpu.memory), len(pycuda.driver.stack))
+"""
     environment = {**os.environ, "PYTHONPATH": str(Path(samples.__file__).parents[2])}
-    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, env=environment, check=True)
-    assert done.stdout.split() == [b"1", b"0"]
+    done = subprocess.run([python, "-c", code, str(tmp_path / "e.plan")], stdout=subprocess.PIPE, env=environment, check=True)
+    assert done.stdout.splitlines() == [b"6 1", b"0 0"]  # two engines with an input and an output each, one context
