@@ -1,8 +1,8 @@
 """Weights as TensorRT before 10 reads them: float32 behind a QuantizeLinear. Called by `work`.
 
-A file of edgekit stores a weight as int8 with a DequantizeLinear. The documentation of TensorRT 10 and newer allows that ("Explicit
-Quantization", "Quantized Weights"); 8.4 refused every int8 constant ("invalid weights type of Int8", onnxruntime issue 11535), and nothing
-is proven of 8.5 to 9. So the values are written out, and rounded to the very integers again when TensorRT builds. Not proven on hardware.
+A file of edgekit stores a weight as int8 with a DequantizeLinear. TensorRT's documentation allows that today ("Explicit Quantization",
+"Quantized Weights"); 8.4 refused every int8 constant ("invalid weights type of Int8", onnxruntime issue 11535), and of 8.5 to 9 nothing is
+proven. So there the values are written out, and TensorRT rounds them to the very same integers. Not proven on hardware.
 
 The file is rewritten field by field, by the numbers of onnx.proto and the wire format of protocol buffers (protobuf.dev, "Encoding").
 """
@@ -16,7 +16,7 @@ from ..wire import AgentError
 
 __all__ = ["FROM", "with_float_weights"]
 
-# The first release that is said to read them as they are.
+# The first release that gets the file as it is; an int8 constant is in the operators' reference of 10 ("Constant").
 FROM = 10
 
 _GRAPH = 7  # of ModelProto
