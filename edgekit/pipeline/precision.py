@@ -131,9 +131,8 @@ class Precisions:
         """Return what builders read, and the file's twin, which is float16 where the file is float32."""
         graph = self._quantized.recovered.original if precision == "fp16" else self._chosen.graph
         twin: EnginePrecision = "fp16" if precision == "fp16" else "mixed"
-        emitted = self._emitter.engine_files(graph, self._chosen.plan, twin, self.overflow)
-        wanted = SOURCES[precision].values()
-        return {name: data for name, data in emitted.items() if name in wanted}, self._artifact(emitted[SOURCES[twin]["strong"]])
+        files = self._emitter.engine_files(graph, self._chosen.plan, precision, self.overflow)
+        return files, self._artifact(self._emitter.twin(graph, self._chosen.plan, twin, self.overflow))
 
     def _float16(self, chosen: Chosen, twin: Artifact, reference: Reference, progress: Progress) -> Chosen:
         """Judge a network without INT8 by its float16 file: the plan and the trials were about another."""

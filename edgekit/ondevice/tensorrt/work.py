@@ -17,10 +17,10 @@ from typing import Any
 
 from ..disk import blob_path, regular_bytes
 from ..wire import AgentError, Progress
-from . import adapter, command, engines
+from . import adapter, command, engines, weights
 from .key import digest_of, typing_of
 
-STATE, FAILURE, RESULT = "state.json", "failure.json", "result.json"
+STATE, FAILURE, RESULT, NETWORK = "state.json", "failure.json", "result.json", "network.onnx"
 STATE_PERIOD_S = 0.25
 LOG_TAIL_BYTES = 16 << 10
 
@@ -98,7 +98,7 @@ def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
             with contextlib.suppress(OSError):  # TensorRT calls this, and no exception may pass through it
                 engines.write_json(os.path.join(folder, STATE), {"stage": stage, "done": done, "total": total})
 
-    onnx = blob_path(root, key["onnx_sha256"])
+    onnx = _network(blob_path(root, key["onnx_sha256"]), key["tensorrt"], folder)
     if job["program"] is None:
         warnings, fallback = _in_python(job, onnx, folder, progress)
     else:
@@ -112,6 +112,16 @@ def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
         "fallback": fallback,
         "warnings": [*job["warnings"], *warnings],
     }
+
+
+def _network(onnx: str, version: str, folder: str) -> str:
+    """Return the path of the file as this release of TensorRT reads it."""
+    if int(version.partition(".")[0]) >= weights.FROM:
+        return onnx
+    path = os.path.join(folder, NETWORK)
+    with open(onnx, "rb") as source, open(path, "wb") as file:
+        file.write(weights.with_float_weights(source.read()))
+    return path
 
 
 def _in_python(job: dict[str, Any], onnx: str, folder: str, progress: Progress) -> tuple[list[str], list[str]]:

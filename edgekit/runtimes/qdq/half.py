@@ -43,15 +43,19 @@ _REDUCTIONS = frozenset(
 _SAMPLING = {"bilinear": "linear", "bicubic": "cubic"}
 
 
-def half(graph: Graph, float32_nodes: Collection[str]) -> Graph:
+def half(graph: Graph, float32_nodes: Collection[str], *, rounds_float32: bool = False) -> Graph:
     """Return the graph in float16, of operator set 20 or newer.
 
     Parameters
     ----------
     float32_nodes
         Names of the nodes that stay in float32.
+    rounds_float32
+        A ``QuantizeLinear`` reads float32, behind a cast.
     """
-    return _Typing(_raised(graph), float32_nodes).result()
+    raised = _raised(graph)
+    rounding = {node.name for node in raised.nodes if node.op == "QuantizeLinear"} if rounds_float32 else set()
+    return _Typing(raised, rounding.union(float32_nodes)).result()
 
 
 def _raised(graph: Graph) -> Graph:

@@ -6,10 +6,12 @@ from functools import cache
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
 
 from edgekit.graph import Array
+from edgekit.ondevice.tensorrt.weights import with_float_weights
 from edgekit.plan import NodePrecision
 from edgekit.quantize.calibrate import plan_from
 from edgekit.quantize.head import mixed_outputs
@@ -91,3 +93,16 @@ def test_for_tensorrt(name: str) -> None:
     plain = run(file.data, file.feeds)
     assert sqnr_db(file.wanted, plain) > NETWORKS[name].fused_db
     assert sqnr_db(plain, run(file.data, file.feeds, "ORT_ENABLE_ALL")) > 35
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_written_out_change_no_answer(name: str) -> None:
+    """As the board does it for TensorRT before 10: the integers are the same again."""
+    file = emitted(name, TensorRtQdq)
+    spread = with_float_weights(file.data)
+    proto = onnx.load_model_from_string(spread)
+    onnx.checker.check_model(proto, full_check=True)
+    integers = [tensor.name for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
+    assert all("zero_point" in name for name in integers)
+    for plain, got in zip(run(file.data, file.feeds), run(spread, file.feeds), strict=True):
+        np.testing.assert_array_equal(got, plain)

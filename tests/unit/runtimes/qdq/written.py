@@ -124,7 +124,7 @@ class Written(File):
 
 
 class Files:
-    """The files of a model by name, for every precision.
+    """The files of a model by name, for every precision; ``"twin"`` is what the host runs for ``"mixed.onnx"``.
 
     Attributes
     ----------
@@ -152,6 +152,7 @@ class Files:
             files = runtime.engine_files(self.graph, plan, precision, self.overflow if kept is None else kept)
             assert set(files) == set(SOURCES[precision].values())
             self.by_name.update({name: File(data) for name, data in files.items()})
+        self.by_name["twin"] = File(runtime.twin(self.graph, plan, "mixed", self.overflow if kept is None else kept))
 
     def against_float(self, name: str) -> float:
         return sqnr_db(self.by_name["float.onnx"].answers(self.feeds), self.by_name[name].answers(self.feeds))
