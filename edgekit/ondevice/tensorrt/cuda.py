@@ -1,6 +1,6 @@
-"""The little of CUDA that running an engine takes, over pycuda or over NVIDIA's cuda-bindings: memory on both sides, one stream, events.
+"""The little of CUDA that running an engine takes: memory on both sides, one stream, events.
 
-Used by the runner. The context is the device's primary one, which TensorRT itself uses (CUDA driver API, "Primary Context Management").
+Over pycuda, over NVIDIA's cuda-bindings, or, where neither is there, over the driver's own library. Used by the runner. The context is the device's primary one, which TensorRT itself uses (CUDA driver API, "Primary Context Management").
 Arrays are numpy's, addresses are numbers, times nanoseconds. What the driver refuses is an `AgentError`. Not proven on hardware.
 """
 
@@ -16,14 +16,13 @@ import math
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from ..wire import AgentError
+from . import libcuda
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Cuda", "open_cuda"]
 
-# pip's pycuda is compiled against CUDA's headers, cuda-bindings comes ready; both need the driver's library.
-INSTALL = "on the board: python3 -m pip install cuda-bindings, in the major version of its CUDA; or pycuda, where CUDA's headers are"
 NO_GPU = "see on the board: nvidia-smi; on a Jetson the user must be in the group video"
 NS_PER_MS = 1e6
 
@@ -72,8 +71,8 @@ class Cuda(abc.ABC):
 
     def graph(self, _work: Callable[[], None]) -> Callable[[], None]:
         """Return what queues, at once, all that ``work`` queues one by one."""
-        text = "%s records no CUDA graphs; cuda-bindings does" % self.name
-        raise AgentError("runtime-missing", text, "on the board: python3 -m pip install cuda-bindings, and uninstall pycuda")
+        text = "%s records no CUDA graphs here; cuda-bindings does" % self.name
+        raise AgentError("runtime-missing", text, "on the board: python3 -m pip install cuda-bindings, and uninstall pycuda if it is there")
 
 
 def open_cuda() -> Cuda:
@@ -92,7 +91,11 @@ def _backend() -> Callable[[], Cuda]:
             missing.append("%s (%s)" % (name, error))
         else:
             return start(module)
-    raise AgentError("runtime-missing", "Python does not reach CUDA: no %s" % ", no ".join(missing), INSTALL)
+    try:
+        return _bindings(libcuda.Driver())
+    except OSError as error:
+        text = "Python does not reach CUDA: %s; no %s" % (error, ", no ".join(missing))
+        raise AgentError("runtime-missing", text, NO_GPU) from error
 
 
 def _pycuda(driver: Any) -> Callable[[], Cuda]:
@@ -176,8 +179,12 @@ def _bindings(driver: Any) -> Callable[[], Cuda]:
         _ask(driver, driver.cuInit(0))
         _ask(driver, driver.cuCtxSetCurrent(_ask(driver, driver.cuDevicePrimaryCtxRetain(_ask(driver, driver.cuDeviceGet(0))))))
     except (RuntimeError, OSError, AgentError) as error:  # without the driver's library the first call raises
-        raise AgentError("runtime-failed", "cuda-bindings finds no GPU that works: %s" % error, NO_GPU) from error
+        raise AgentError("runtime-failed", "%s finds no GPU that works: %s" % (_name(driver), error), NO_GPU) from error
     return functools.partial(_Bindings, driver)
+
+
+def _name(driver: Any) -> str:
+    return "libcuda" if isinstance(driver, libcuda.Driver) else "cuda-bindings"
 
 
 def _ask(driver: Any, answer: tuple[Any, ...]) -> Any:
@@ -187,17 +194,15 @@ def _ask(driver: Any, answer: tuple[Any, ...]) -> Any:
     if status != results.CUDA_SUCCESS:
         said = driver.cuGetErrorString(status)[1]
         text = "%s: %s" % (getattr(status, "name", status), said.decode("utf-8", "replace") if isinstance(said, bytes) else said)
-        raise _refusal("cuda-bindings", text, status == results.CUDA_ERROR_OUT_OF_MEMORY)
+        raise _refusal(_name(driver), text, status == results.CUDA_ERROR_OUT_OF_MEMORY)
     return values[0] if len(values) == 1 else values
 
 
 class _Bindings(Cuda):
     """CUDA Python documentation, "driver": CUDA's own functions, which return a status and their results."""
 
-    name = "cuda-bindings"
-
     def __init__(self, driver: Any) -> None:
-        self._driver = driver
+        self._driver, self.name = driver, _name(driver)
         self._stream = self._ask(driver.cuStreamCreate(0))
         self.stream = int(self._stream)
 
@@ -238,6 +243,8 @@ class _Bindings(Cuda):
 
     def graph(self, work: Callable[[], None]) -> Callable[[], None]:
         driver = self._driver
+        if not hasattr(driver, "cuStreamBeginCapture"):
+            return super().graph(work)
         self._ask(driver.cuStreamBeginCapture(self._stream, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
         try:
             work()

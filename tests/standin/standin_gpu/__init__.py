@@ -20,6 +20,7 @@ FREE_BYTES = int(os.environ.get("STANDIN_GPU_FREE_MIB", "4096")) << 20
 memory: dict[int, Any] = {}  # address -> what keeps it
 queues: dict[int, list[Callable[[], None]]] = {}
 captured: dict[int, list[Callable[[], None]]] = {}  # of streams that are being recorded
+foreign = False  # a stream and memory are those of `libcuda.c`, which does all at once
 
 
 class OutOfMemoryError(Exception):
@@ -47,6 +48,8 @@ def at(address: int, size: int) -> Any:
     for start, array in memory.items():
         if start <= address and address + size <= start + array.nbytes:
             return array[address - start : address - start + size]
+    if foreign:
+        return _host(address, size)
     raise ValueError("an illegal memory access was encountered")
 
 
@@ -57,7 +60,12 @@ def stream() -> int:
 
 
 def queue(handle: int, work: Callable[[], None]) -> None:
-    captured.get(handle, queues[handle]).append(work)
+    global foreign
+    if handle in queues:
+        captured.get(handle, queues[handle]).append(work)
+    else:
+        foreign = True
+        work()
 
 
 def synchronize(handle: int) -> None:

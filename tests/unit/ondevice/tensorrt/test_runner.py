@@ -6,13 +6,17 @@ The doubles run the network inside with onnxruntime, once the stream is synchron
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekit.ondevice import samples
+from edgekit.ondevice import samples, wire
+from edgekit.ondevice.tensorrt import cuda, libcuda
+from tests.conftest import ROOT
 
 pytest.importorskip("numpy")
 pytest.importorskip("onnx")
@@ -22,7 +26,7 @@ from tests.standin.board import standin_python  # after what it needs
 from tests.unit.ondevice.tensorrt.engines import RECIPE, VERSION, board, build, deploy, engine, live_key, network
 
 
-@pytest.mark.parametrize("packages", [("tensorrt", "pycuda"), ("tensorrt", "cuda")])
+@pytest.mark.parametrize("packages", [("tensorrt", "pycuda"), ("tensorrt", "cuda"), ("tensorrt",)])
 def test_the_golden_check_runs_the_engine_that_was_built_here(archive: Path, tmp_path: Path, packages: tuple[str, ...]) -> None:
     agent = board(tmp_path, archive, packages=packages)
     release = deploy(agent, tmp_path)
@@ -104,13 +108,33 @@ def test_a_cuda_graph_is_for_cuda_bindings(archive: Path, tmp_path: Path) -> Non
     assert "pycuda records no CUDA graphs" in agent.refuse("probe.latency", **asked)["message"]
 
 
-def test_a_board_without_cuda_in_python_says_what_is_missing(archive: Path, tmp_path: Path) -> None:
+def test_a_board_whose_python_has_no_cuda_asks_the_driver_itself(archive: Path, tmp_path: Path) -> None:
     agent = board(tmp_path, archive, packages=("tensorrt",), trtexec=False)
     release = deploy(agent, tmp_path)
     build(agent, engine(network()))
-    refused = agent.refuse("golden", app="meter", release=release)
-    assert refused["kind"] == "runtime-missing"
-    assert refused["message"].startswith("Python does not reach CUDA: no pycuda.driver (")
+    asked: dict[str, Any] = {"app": "meter", "release": release, "min_time_s": 0, "min_count": 5, "warmup_cap_s": 0}
+    data = agent.ask("probe.latency", **asked)
+    assert [len(values) for values in data["parts_ns"].values()] == [5, 5, 5]
+    assert "libcuda records no CUDA graphs here" in agent.refuse("probe.latency", cuda_graph=True, **asked)["message"]
+
+
+def test_a_board_without_a_driver_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("pycuda.driver", "cuda.bindings.driver", "cuda.cuda"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(libcuda, "LIBRARY", "libcuda.so.none")
+    with pytest.raises(wire.AgentError, match=r"Python does not reach CUDA: libcuda\.so\.none") as caught:
+        cuda.open_cuda()
+    assert "no pycuda.driver (" in caught.value.message
+    assert (caught.value.kind, caught.value.fix) == ("runtime-missing", cuda.NO_GPU)
+
+
+@pytest.mark.parametrize("packages", [("tensorrt", "cuda"), ("tensorrt",)])
+def test_a_gpu_without_room_says_so(archive: Path, tmp_path: Path, packages: tuple[str, ...]) -> None:
+    """A buffer of this size fits neither double."""
+    python = standin_python(tmp_path / "board", {"STANDIN_GPU_FREE_MIB": "1", "STANDIN_GPU_MEMORY_MIB": "2"}, packages=packages)
+    code = "from edgekit.ondevice.tensorrt.cuda import open_cuda; open_cuda().reserve(3 << 20)"
+    said = subprocess.run([python, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
+    assert re.search(r"AgentError: (cuda-bindings|libcuda): .*out.of.memory", said)
 
 
 def test_a_board_whose_gpu_does_not_work_says_so(archive: Path, tmp_path: Path) -> None:
