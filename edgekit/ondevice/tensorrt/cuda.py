@@ -1,7 +1,8 @@
 """The little of CUDA that running an engine takes: memory on both sides, one stream, events.
 
-Over pycuda, over NVIDIA's cuda-bindings, or, where neither is there, over the driver's own library. Used by the runner. The context is the device's primary one, which TensorRT itself uses (CUDA driver API, "Primary Context Management").
-Arrays are numpy's, addresses are numbers, times nanoseconds. What the driver refuses is an `AgentError`. Not proven on hardware.
+Over pycuda, over NVIDIA's cuda-bindings, or, where neither is there, over the driver's own library. Used by the runner. The context is
+the device's primary one, which TensorRT itself uses (CUDA driver API, "Primary Context Management"). Arrays are numpy's, addresses are
+numbers, times nanoseconds. What the driver refuses is an `AgentError`. Not proven on hardware.
 """
 
 from __future__ import annotations
