@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from edgekit.cli.output import Answer, Page, json_option, megabytes
 from edgekit.cli.root import Command
 from edgekit.cli.words import open_project, project_option, target_option
 from edgekit.errors import InputError, UsageError
+from edgekit.manifest import Manifest
 from edgekit.operations import Operation
 from edgekit.target import load_target
 
@@ -86,6 +87,17 @@ def _print_operations(page: Page, found: Sequence[Operation], totals: dict[str, 
         page.line(("fix:", "bold green"), f" {fix}")
 
 
+def _engine(manifest: Manifest) -> Iterator[str]:
+    """Say how the board comes by its TensorRT engine, and what it must be; nothing where the runtime needs none."""
+    if manifest.engine:
+        key = manifest.engine.key
+        system = "".join(f", {name} {value}" for name, value in (("L4T", key.l4t), ("CUDA", key.cuda)) if value)
+        board = f"{key.board} (compute capability {key.compute_capability}{system})"
+        yield f"{key.precision}, for TensorRT {key.tensorrt} on {board} and no other"
+    elif manifest.recipe:
+        yield f"{manifest.recipe.precision}, to be built on the board by the first deployment"
+
+
 def _print(page: Page, bundle: Bundle, verified: bool) -> None:
     manifest, origin = bundle.manifest, bundle.manifest.origin
     rows = [
@@ -95,6 +107,7 @@ def _print(page: Page, bundle: Bundle, verified: bool) -> None:
         *(("output", f"{s.name} {s.dtype} {list(s.shape)}") for s in manifest.outputs),
         ("preprocess", ", ".join(f"{key} {value}" for key, value in manifest.preprocess.items())),
         ("calibration", f"{origin.calibration_samples} samples, {origin.calibration_method}"),
+        *(("engine", words) for words in _engine(manifest)),
         ("budget", ", ".join(f"{k} {v}" for k, v in msgspec.structs.asdict(manifest.budget).items() if v is not None) or "none"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in sorted(origin.tools.items()))),
         *(("tainted", taint) for taint in manifest.taints),
