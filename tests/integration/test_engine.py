@@ -42,7 +42,7 @@ def test_the_whole_way(bench: Bench) -> None:
     assert len(board.builds) == 1
     assert built.document["engine"]["built"] is True
     assert built.document["engine"]["commands"] == {}
-    shown = edgekit("inspect", built.document["bundle"], cwd=bench.project).stdout
+    shown = edgekit("inspect", built.document["bundle"], cwd=bench.project).out
     assert "engine       mixed, for TensorRT 10.3.0 on Orin (compute capability 8.7, CUDA 12.6) and no other\n" in shown
     figures = {m["name"] for m in built.document["report"]["measurements"]}
     assert any("mixed" in name for name in figures), "the board's own figures stand beside the host's"
@@ -133,7 +133,7 @@ def test_a_recipe_becomes_an_engine_with_the_first_deployment(bench: Bench) -> N
     built = edgekit("build", "--target", "jetson", "--json", cwd=bench.project)
     assert manifest_of(built).engine is None
     assert "edgekit deploy" in built.document["engine"]["commands"]["deploy"]
-    shown = edgekit("inspect", built.document["bundle"], cwd=bench.project).stdout
+    shown = edgekit("inspect", built.document["bundle"], cwd=bench.project).out
     assert "engine       mixed, to be built on the board by the first deployment\n" in shown
     first = edgekit("deploy", "orin", "--bundle", built.document["bundle"], "--stand-in", "--json", cwd=bench.project)
     assert first.code == 0, first
