@@ -23,6 +23,7 @@ from . import engines
 from .adapter import MEMORY_FIX
 from .board import board_of
 from .key import FIELDS, PRECISIONS, digest_of, key_of
+from .weights import bytes_read
 from .work import FAILURE, STATE
 
 POLL_S = 0.2
@@ -53,7 +54,7 @@ def build(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
                 found = engines.read(root, digest)  # it may have been finished just now
                 if found is not None:
                     break
-                _start(root, key, live, os.path.getsize(path), timing, lock)
+                _start(root, key, live, bytes_read(os.path.getsize(path), key["tensorrt"]), timing, lock)
             finally:
                 os.close(lock)
             ours = True

@@ -14,16 +14,28 @@ from typing import Any
 
 from ..wire import AgentError
 
-__all__ = ["FROM", "with_float_weights"]
+__all__ = ["bytes_read", "takes_int8", "with_float_weights"]
 
 # The first release that gets the file as it is; an int8 constant is in the operators' reference of 10 ("Constant").
 FROM = 10
+# A weight grows from int8 to float32.
+GROWTH = 4
 
 _GRAPH = 7  # of ModelProto
 _NODE, _INITIALIZER = 1, 5  # of GraphProto
 _INPUT, _OUTPUT, _NAME, _OPERATOR, _ATTRIBUTE = 1, 2, 3, 4, 5  # of NodeProto
 _DIMS, _TYPE, _TENSOR_NAME, _RAW = 1, 2, 8, 9  # of TensorProto
 _FLOAT, _INT8 = 1, 3  # of TensorProto.DataType
+
+
+def takes_int8(version: str) -> bool:
+    """Return whether a release of TensorRT gets files as they are."""
+    return int(version.partition(".")[0]) >= FROM
+
+
+def bytes_read(file_bytes: int, version: str) -> int:
+    """Return how large a file may be as that release reads it."""
+    return file_bytes * (1 if takes_int8(version) else GROWTH)
 
 
 def with_float_weights(model: bytes) -> bytes:

@@ -116,7 +116,7 @@ def _build(job: dict[str, Any], root: str, folder: str) -> dict[str, Any]:
 
 def _network(onnx: str, version: str, folder: str) -> str:
     """Return the path of the file as this release of TensorRT reads it."""
-    if int(version.partition(".")[0]) >= weights.FROM:
+    if weights.takes_int8(version):
         return onnx
     path = os.path.join(folder, NETWORK)
     with open(onnx, "rb") as source, open(path, "wb") as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.ondevice.tensorrt.weights import with_float_weights
+from edgekit.ondevice.tensorrt.weights import bytes_read, with_float_weights
 from edgekit.ondevice.wire import AgentError
 
 from .boards import WAYS, Make, board
@@ -67,3 +67,7 @@ def test_a_builder_gets_what_it_can_read(board: Make, tmp_path: Path, way: str, 
     built = (there.root / "engines" / engine / "engine.plan").read_bytes()
     assert (b"w/again" in built) == version.startswith("8.")
     assert not (there.root / "engines" / engine / "network.onnx").exists()
+
+
+def test_the_room_that_a_file_takes_as_it_is_read() -> None:
+    assert [bytes_read(100, version) for version in ("8.5.2.2", "8.6.1", "10.3.0", "11.1.0")] == [400, 400, 100, 100]
