@@ -141,11 +141,14 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
             )
         before = next((app.current for app in ask_status(session, manifest.name).apps), None)
         sent = sum(missing.values())
+        golden: dict[str, Any] = {}
         if not dry_run:
             sent = _deliver(bundle, session, missing, progress)
-    told = _build(plan, device, progress) if plan and not dry_run else None
-    golden: dict[str, Any] = {}
-    if not dry_run:
+            if plan is None:
+                golden = _switch(bundle, session, str(device.address), progress)
+    told = None
+    if plan and not dry_run:  # the link may be another one by then: an engine's build outlives it
+        told = _build(plan, device, progress)
         with connect(device) as connection, AgentSession(connection, device) as session:
             golden = _switch(bundle, session, str(device.address), progress)
     return Deployed(

@@ -26,7 +26,7 @@ from edgekit.ondevice.tensorrt.board import board_of
 from edgekit.ondevice.tensorrt.key import BOARD_FIELDS, FIELDS, key_of, typing_of
 from edgekit.ondevice.wire import AgentError
 from edgekit.pipeline import Progress
-from edgekit.pipeline.enginecache import FILES, TIMING, CachedEngine, EngineAccount, EngineCache, FileAccount
+from edgekit.pipeline.enginecache import FILES, TIMING, CachedEngine, EngineAccount, EngineCache, FileAccount, Making
 
 __all__ = ["TENSORRT", "Plan", "Told", "build_there", "fetch", "fetch_timing", "key_on", "lacks", "plan_for", "plan_on"]
 
@@ -47,16 +47,11 @@ class Plan:
     key: EngineKey
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``engine.build``; see `edgekit.pipeline.enginecache.EngineAccount`."""
+class Told(Making, frozen=True, kw_only=True):
+    """The answer to ``engine.build``."""
 
     engine: str
     cached: bool
-    files: dict[str, FileAccount]
-    seconds: float
-    builder: str
-    fallback: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def key_on(facts: Facts, where: str) -> dict[str, Any]:
@@ -93,8 +88,8 @@ def plan_on(board: Mapping[str, Any], recipe: Recipe, sha256_of: Mapping[str, st
         What the board says of itself is not as it must be.
     """
     try:
-        source = recipe.files.get(typing_of(board["tensorrt"]))  # type: ignore[call-overload]  # "weak" or "strong"
-        if source not in sha256_of:
+        source = recipe.files.get(typing_of(board["tensorrt"]))
+        if source is None or source not in sha256_of:
             raise InputError(f"{where}: the bundle's recipe has no file for TensorRT {board['tensorrt']}", fix="build the bundle again")
         key = key_of(msgspec.to_builtins(recipe), sha256_of[source], dict(board))
         return Plan(recipe, source, msgspec.convert(key, EngineKey))

@@ -20,14 +20,11 @@ import platformdirs
 from edgekit.digest import atomic_file, fsync_folder, make_folder, sha256_bytes, sha256_file, write_atomic
 from edgekit.engine import EngineKey
 from edgekit.errors import InputError
+from edgekit.ondevice.tensorrt.engines import ACCOUNT, ACCOUNT_MAX_BYTES, ENGINE, FILES, LAYERS, TIMING
 from edgekit.parse import Sha256, from_json
 
-__all__ = ["ENGINE", "FILES", "LAYERS", "TIMING", "CachedEngine", "EngineAccount", "EngineCache", "FileAccount"]
+__all__ = ["ENGINE", "FILES", "LAYERS", "TIMING", "CachedEngine", "EngineAccount", "EngineCache", "FileAccount", "Making"]
 
-ENGINE, TIMING, LAYERS, LOG = "engine.plan", "timing.cache", "layers.json", "build.log"
-FILES = (ENGINE, TIMING, LAYERS, LOG)
-_ACCOUNT = "engine.json"
-_ACCOUNT_BYTES_MAX = 4 << 20
 _ENGINES_MAX = 30
 """A few networks in three precisions on a few kinds of boards; the oldest go."""
 
@@ -37,8 +34,8 @@ class FileAccount(msgspec.Struct, frozen=True):
     bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 36)]
 
 
-class EngineAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an engine.
+class Making(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine was made.
 
     Attributes
     ----------
@@ -50,12 +47,17 @@ class EngineAccount(msgspec.Struct, frozen=True, kw_only=True):
         Layers that the deep-learning accelerator could not take.
     """
 
-    key: EngineKey
     files: dict[str, FileAccount]
     seconds: float
     builder: str
     fallback: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class EngineAccount(Making, frozen=True, kw_only=True):
+    """What is known of an engine."""
+
+    key: EngineKey
 
 
 class CachedEngine(msgspec.Struct, frozen=True):
@@ -85,9 +87,9 @@ class EngineCache:
     def find(self, key: EngineKey) -> CachedEngine | None:
         """Return the engine of a key, every byte of it checked, or None."""
         folder = self._engines / key.digest
-        path = folder / _ACCOUNT
+        path = folder / ACCOUNT
         try:
-            account = from_json(path.read_bytes(), EngineAccount, str(path), max_bytes=_ACCOUNT_BYTES_MAX)
+            account = from_json(path.read_bytes(), EngineAccount, str(path), max_bytes=ACCOUNT_MAX_BYTES)
             if account.key != key or set(account.files) != set(FILES):
                 return None
             for name, file in account.files.items():
@@ -106,7 +108,7 @@ class EngineCache:
         InputError
             The cache cannot be written.
         """
-        write_atomic(fetched / _ACCOUNT, msgspec.json.encode(account))
+        write_atomic(fetched / ACCOUNT, msgspec.json.encode(account))
         final = self._engines / account.key.digest
         try:
             if final.exists():

@@ -20,6 +20,7 @@ from edgekit.layers import layer_summary
 from edgekit.manifest import Golden
 from edgekit.measurement import Measurement
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.engine import TENSORRT
 from edgekit.pipeline.enginecache import ENGINE, LAYERS
 from edgekit.pipeline.onboard import Made, make
 from edgekit.pipeline.precision import Candidate, Precisions
@@ -30,7 +31,6 @@ from edgekit.target import Target
 __all__ = ["GOLDEN_COUNT", "AnyPrecision", "EngineOptions", "Finished", "finish_engine"]
 
 GOLDEN_COUNT = 8
-TENSORRT = "tensorrt"
 AnyPrecision = EnginePrecision | Literal["auto"]
 _NAMES_MAX = 5
 _ENGINE, _LAYERS = "engine/model.plan", "engine/layers.json"

@@ -122,7 +122,8 @@ def look_at(device: Device, target: Target, *, races: bool) -> None:
     with connect(device) as connection, AgentSession(connection, device) as session:
         facts = session.facts()
         _board(target, facts, str(device.address))
-        for text, fix in lacks(facts) if races else ():
+        if races and (missing := lacks(facts)):
+            text, fix = missing[0]
             raise BuildError(
                 f"{device.address}: {text}, so engines cannot be raced there", fix=f"{fix}; or --precision mixed, int8 or fp16"
             )

@@ -40,7 +40,8 @@ def set_up(device: Device, target: Target | None = None, progress: Progress = si
     with connect(device) as connection, AgentSession(connection, device) as session:
         if kind == TENSORRT:
             facts = session.facts()
-            for text, fix in lacks(facts):
+            if missing := lacks(facts):
+                text, fix = missing[0]
                 raise DeviceError(f"{device.address}: {text}; TensorRT comes with JetPack, not as wheels from this host", fix=fix)
             return facts
         return set_up_runtime(session, session.facts(), kind, progress)

@@ -47,9 +47,11 @@ def test_the_whole_way(bench: Bench) -> None:
     figures = {m["name"] for m in built.document["report"]["measurements"]}
     assert any("mixed" in name for name in figures), "the board's own figures stand beside the host's"
 
+    before = board.connections
     deployed = edgekit("deploy", "orin", "--json", cwd=bench.project)
     assert deployed.code == 0, deployed
     assert deployed.document["engine"] is None, "nothing is left to build"
+    assert board.connections == before + 1, "one link serves a deployment that builds nothing"
     assert deployed.document["golden"]["max_diff"] <= deployed.document["golden"]["tolerance"]
     assert len(board.builds) == 1
 

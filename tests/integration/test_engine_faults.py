@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command import edgekit
+from tests.integration.command import Said, edgekit
 from tests.integration.conftest import Lab
-from tests.integration.engine import Bench, EngineBoard, start, until
+from tests.integration.engine import Bench, EngineBoard, Running, start, until
 
 pytestmark = pytest.mark.sshd
 
@@ -26,8 +26,8 @@ def gated(bench: Bench) -> EngineBoard:
     return bench.board("orin", gated=True)
 
 
-def test_a_link_cut_in_mid_build_is_made_again_and_the_build_goes_on(bench: Bench, gated: EngineBoard) -> None:
-    running = start(*BUILD, cwd=bench.project)
+def cut_in_mid_build(running: Running, gated: EngineBoard) -> Said:
+    """Cut a command's link while its board builds, let it come again, and return what the command says at its end."""
     until(lambda: gated.builds, "the build begins")
     before = gated.connections
     gated.cut()
@@ -36,20 +36,18 @@ def test_a_link_cut_in_mid_build_is_made_again_and_the_build_goes_on(bench: Benc
     said = running.end()
     assert said.code == 0, said
     assert len(gated.builds) == 1, "nobody began again"
+    return said
+
+
+def test_a_link_cut_in_mid_build_is_made_again_and_the_build_goes_on(bench: Bench, gated: EngineBoard) -> None:
+    said = cut_in_mid_build(start(*BUILD, cwd=bench.project), gated)
     assert said.document["engine"]["built"] is True
 
 
 def test_a_link_cut_while_a_deployment_lets_the_board_build(bench: Bench, gated: EngineBoard) -> None:
     built = edgekit("build", "--target", "jetson", "--json", cwd=bench.project).document["bundle"]
     running = start("deploy", "orin", "--bundle", built, "--stand-in", "--json", cwd=bench.project)
-    until(lambda: gated.builds, "the build begins")
-    before = gated.connections
-    gated.cut()
-    until(lambda: gated.connections > before, "the link is made again")
-    gated.gate.touch()
-    said = running.end()
-    assert said.code == 0, said
-    assert len(gated.builds) == 1
+    said = cut_in_mid_build(running, gated)
     (app,) = edgekit("status", "orin", "--json", cwd=bench.project).document["apps"]
     assert (app["current"], app["whole"]) == (said.document["release"], True)
 

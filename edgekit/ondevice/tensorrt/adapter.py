@@ -231,7 +231,7 @@ def _timing_cache(network: Network, config: Any, data: bytes) -> Any:
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # as `Log`
         """Tells of the steps of the innermost phase; may be called from several threads."""
 
         def __init__(self) -> None:

@@ -73,7 +73,7 @@ class Cuda(abc.ABC):
     def graph(self, _work: Callable[[], None]) -> Callable[[], None]:
         """Return what queues, at once, all that ``work`` queues one by one."""
         text = "%s records no CUDA graphs here; cuda-bindings does" % self.name
-        raise AgentError("runtime-missing", text, "on the board: python3 -m pip install cuda-bindings, and uninstall pycuda if it is there")
+        raise AgentError("usage", text, "leave --cuda-graph out; or on the board: pip install cuda-bindings, and uninstall pycuda")
 
 
 def open_cuda() -> Cuda:

@@ -17,6 +17,25 @@ from ..disk import fsync_path, make_folder, regular_bytes, sha256_file
 from ..wire import AgentError, strict_json
 from .key import digest_of, timing_digest_of
 
+__all__ = [
+    "ACCOUNT",
+    "ACCOUNT_MAX_BYTES",
+    "ENGINE",
+    "FILES",
+    "LAYERS",
+    "LOG",
+    "TIMING",
+    "busy",
+    "engine_path",
+    "finish",
+    "read",
+    "read_json",
+    "take",
+    "timing_start",
+    "work_path",
+    "write_json",
+]
+
 ENGINE, TIMING, LAYERS, LOG, ACCOUNT = "engine.plan", "timing.cache", "layers.json", "build.log", "engine.json"
 FILES = (ENGINE, TIMING, LAYERS, LOG)
 ACCOUNT_MAX_BYTES = 4 << 20  # node names of a large network, twice

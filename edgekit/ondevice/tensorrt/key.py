@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 __all__ = ["BOARD_FIELDS", "FIELDS", "PRECISIONS", "SOURCES", "digest_of", "key_of", "source_of", "timing_digest_of", "typing_of"]
 
@@ -29,7 +29,7 @@ SOURCES = {
 }
 
 
-def typing_of(version: str) -> str:
+def typing_of(version: str) -> Literal["weak", "strong"]:
     """Return how networks of a TensorRT version are typed: ``weak`` (builder flags choose precisions) or ``strong``."""
     return "strong" if int(version.partition(".")[0]) >= STRONG_FROM else "weak"
 

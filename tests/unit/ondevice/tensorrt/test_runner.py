@@ -104,8 +104,10 @@ def test_a_cuda_graph_is_for_cuda_bindings(archive: Path, tmp_path: Path) -> Non
     asked: dict[str, Any] = {"app": "meter", "release": release, "cuda_graph": True}
     data = agent.ask("probe.latency", min_time_s=0, min_count=5, warmup_cap_s=0, **asked)
     assert len(data["parts_ns"]["compute"]) == 5
-    agent.command[0] = board(tmp_path / "other", archive, trtexec=False).command[0]
-    assert "pycuda records no CUDA graphs" in agent.refuse("probe.latency", **asked)["message"]
+    agent.command[0] = board(tmp_path / "other", archive).command[0]
+    refused = agent.refuse("probe.latency", **asked)
+    assert "pycuda records no CUDA graphs" in refused["message"], "trtexec, which is there, does not stand in for what was asked for"
+    assert refused["kind"] == "usage"
 
 
 def test_a_board_whose_python_has_no_cuda_asks_the_driver_itself(archive: Path, tmp_path: Path) -> None:
