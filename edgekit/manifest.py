@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgekit.engine import EngineFile, Recipe
+from edgekit.health import Health
 from edgekit.model import TensorSpec
 from edgekit.parse import BundlePath, Sha256
 from edgekit.target import Budget
@@ -79,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         How the board makes a TensorRT engine of the bundle's files; None for a runtime that loads the artifact itself.
     engine
         The engine, where a reference board has built it; only boards with the very same key may run it.
+    health
+        What the board asks of the release once it is current, beyond the golden samples.
     """
 
     schema: Literal["edgekit.bundle/1"] = "edgekit.bundle/1"
@@ -98,4 +101,5 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     taints: tuple[str, ...]
     recipe: Recipe | None = None
     engine: EngineFile | None = None
+    health: Health = Health()
     files: Annotated[tuple[FileEntry, ...], msgspec.Meta(min_length=1, max_length=999)]

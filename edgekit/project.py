@@ -18,7 +18,7 @@ from edgekit.parse import into, read_toml
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 
-__all__ = ["BuildSection", "DatasetSection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
+__all__ = ["BuildSection", "DatasetSection", "DeploySection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -62,13 +62,45 @@ class BuildSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layout: Literal["nhwc", "nchw"] | None = None
 
 
+class DeploySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a release must show on the board, and how long it has.
+
+    Attributes
+    ----------
+    restart, health
+        Commands on the board, without a shell: ``["systemctl", "--user", "restart", "x"]``. A first word that begins with ``./`` is
+        a file of the project that travels with the bundle.
+    restart_timeout_s, health_timeout_s
+        How long each may take.
+    latency_p99_ms
+        Ceiling of the invoke time's 99th percentile in a short run after the switch.
+    deadline_s
+        Unproven that long after the switch, the board goes back to the release before by itself.
+    keep
+        How many releases of an application stay on a board; ``current`` and ``previous`` always do.
+    allowed_signers
+        File of the keys whose signatures count (ssh-keygen(1), ALLOWED SIGNERS).
+    """
+
+    restart: tuple[str, ...] | None = None
+    restart_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    health: tuple[str, ...] | None = None
+    health_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    latency_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    deadline_s: Annotated[float, msgspec.Meta(ge=10, le=86400)] = 600.0
+    keep: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 3
+    allowed_signers: str | None = None
+
+
 class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A board by name: its kind (a target, or a family of them), its interpreter, edgekit's folder there."""
+    """A board by name: kind (a target, or a family of them), interpreter, edgekit's folder there, groups, the site it stands at."""
 
     address: str
     target: str | None = None
     python: str | None = None
     root: str = "~/.edgekit"
+    groups: tuple[Name, ...] = ()
+    site: Name | None = None
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,6 +113,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     quantize: QuantizeSection = QuantizeSection()
     build: BuildSection = BuildSection()
     budget: Budget = Budget()
+    deploy: DeploySection = DeploySection()
     devices: dict[Name, DeviceSection] = {}
 
 

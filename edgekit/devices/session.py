@@ -19,7 +19,7 @@ from edgekit.devices import Connection, Progress
 from edgekit.devices.pack import agent_archive
 from edgekit.devices.python import DevicePython, find_python, install_agent
 from edgekit.devices.shell import quote
-from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError, InputError
+from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError, InconsistentError, InputError
 from edgekit.ondevice.wire import IMPORT_TIMEOUT_S, AgentError, decode_event, encode_job
 from edgekit.printable import printable
 
@@ -43,6 +43,9 @@ _KINDS: dict[str, type[EdgekitError]] = {
     "busy": BusyError,
     "stopped": DeviceError,
     "bug": DeviceError,
+    "untrusted": DeployError,
+    "undone": DeployError,
+    "inconsistent": InconsistentError,
 }
 # What mends it is ours to say: a device must not put a command into the user's hands.
 _FIXES = {

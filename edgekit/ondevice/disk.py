@@ -77,6 +77,25 @@ def switch_link(link: str, target: str) -> None:
     fsync_path(folder)
 
 
+def hold(folder: str) -> int:
+    """Tell others that a folder (a release, a runtime) is in use: a shared lock, until the process ends or closes what is returned."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def held(folder: str) -> bool:
+    """Tell whether anybody holds a folder; who then removes it does so under `locked`."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextlib.contextmanager
 def locked(root: str) -> Iterator[None]:
     """Hold the root for a job that changes it, or refuse after a while; the kernel lets go when the process ends, however it ends."""

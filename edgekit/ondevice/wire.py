@@ -14,7 +14,7 @@ __all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "AgentError", "decode_even
 Progress = Callable[[str, int, int], None]
 
 JOB_SCHEMA = "edgekit.job/1"
-MAX_JOB_BYTES = MAX_EVENT_BYTES = 1 << 20
+MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20
 # Of the jobs that answer with numbers per run or sample: five series of 200,000 timings, predictions and labels of a million samples; the
 # race's are those of several engines, see there.
 LONG_EVENT_BYTES = {"probe.latency": 16 << 20, "probe.accuracy": 20 << 20, "infer": 20 << 20, "engine.race": 32 << 20}
@@ -22,8 +22,24 @@ MAX_DEPTH, MAX_VALUES = 16, 2_100_000  # parsed, a value takes many times its by
 IMPORT_TIMEOUT_S = 300  # a runtime's import, from a slow card
 
 # What went wrong: the job's fields; a model, sample set or manifest; no runtime; the runtime said no; the disk is full; bytes are not
-# those that were promised; the board is not in the state the job needs; another agent is at work; told to stop; our own mistake.
-KINDS = ("usage", "input", "runtime-missing", "runtime-failed", "no-space", "mismatch", "state", "busy", "stopped", "bug")
+# those that were promised; the board is not in the state the job needs; another agent is at work; told to stop; our own mistake; no
+# signature that counts, or a release older than one that ran; a release that did not prove itself and was taken back; one that could not
+# be taken back.
+KINDS = (
+    "usage",
+    "input",
+    "runtime-missing",
+    "runtime-failed",
+    "no-space",
+    "mismatch",
+    "state",
+    "busy",
+    "stopped",
+    "bug",
+    "untrusted",
+    "undone",
+    "inconsistent",
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
