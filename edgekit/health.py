@@ -1,4 +1,4 @@
-"""``Health``: what a release must show on a board, beyond right answers, before it counts as deployed; from ``[deploy]``, in the manifest."""
+"""``Health``: what a release must show on a board, beyond right answers, before it counts as deployed. In ``[deploy]`` and the manifest."""
 
 from __future__ import annotations
 
