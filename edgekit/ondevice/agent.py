@@ -19,12 +19,15 @@ __all__ = ["JOBS", "main"]
 
 JOBS = {
     "facts": "facts:facts",
+    "deploy.admit": "trust:admit",
     "store.missing": "store:missing",
     "store.receive": "store:receive",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
+    "trust.set": "trust:set_trust",
+    "trust.show": "trust:show",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
