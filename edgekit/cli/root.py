@@ -125,7 +125,7 @@ _EPILOG = (
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),
         "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
-        "device": ("edgekit.cli.device:device", "Look at a device, or set up its runtime."),
+        "device": ("edgekit.cli.device:device", "Look at a device, set up its runtime, or take it for a while."),
         "report": ("edgekit.cli.report:report", "Show a saved report."),
         "completion": ("edgekit.cli.completion:completion", "Print the completion script of a shell."),
     },
