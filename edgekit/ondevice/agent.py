@@ -34,6 +34,7 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "serve": "serve:serve",
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
