@@ -42,6 +42,7 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "serve": "serve:serve",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
 UNGUARDED = frozenset(
