@@ -27,11 +27,14 @@ __all__ = ["deploy", "rollback", "status"]
 @device_argument
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
+@click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @project_option
 @root_option
 @json_option
-def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: bool, project: Path | None, root: str | None) -> Answer:
+def deploy(
+    device: str | None, bundle: Path | None, stand_in: bool, keep: int | None, dry_run: bool, project: Path | None, root: str | None
+) -> Answer:
     """Make a bundle the current release on DEVICE: a name under [devices], user@host, or local.
 
     Without --bundle it is the newest one in build that has the project's name and is for the
@@ -40,15 +43,17 @@ def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: boo
     A TensorRT bundle without an engine has it built on the device first; a lost link does not end that.
 
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
-    the release current; if anything fails on the way, the old release goes on.
+    the release current. There it proves itself: golden samples again, then the latency ceiling and the
+    hooks of the bundle. If it does not in time, or you are gone, the device goes back by itself.
     """
     declared, folder = open_project(project)
     board = resolve_device(declared, device, root)
+    terms = msgspec.structs.replace(declared.deploy, keep=keep or declared.deploy.keep)
     path = bundle or _newest(folder / "build", declared, board)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, progress=progress)
+        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
@@ -105,8 +110,8 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
             app["name"],
             (app["current"] or "none")[:12],
             (app["previous"] or "none")[:12],
-            "whole" if app["whole"] else "DAMAGED",
-            str(app["activated_at"] or ""),
+            app["state"] if app["whole"] or not app["current"] else f"{app['state']}, DAMAGED",
+            str(app["since"] or ""),
             megabytes(app["bytes"]),
         )
         for app in answer["apps"]

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from edgekit.ondevice import store, wire
+from edgekit.ondevice import disk, journal, store, wire
 
 Answer = Tuple[int, List[Dict[str, Any]]]
 WING = Path(store.__file__).parent
@@ -70,6 +70,13 @@ class Agent:
             self.push(data)
         self.ask("store.stage", app=app, release=release, files=entries(files))
         return release
+
+    def make_current(self, app: str, release: str) -> None:
+        """Activate a release and settle that it stays, as if it had proved itself."""
+        deployment = os.urandom(8).hex()
+        self.ask("deploy.activate", app=app, release=release, deployment=deployment, deadline_s=600)
+        with disk.locked(str(self.root)):
+            journal.note(str(self.root), app, "committed", release, deployment=deployment, by="test")
 
 
 def entries(files: dict[str, bytes]) -> list[dict[str, Any]]:
