@@ -11,7 +11,16 @@ import msgspec
 from edgekit.bundle import bundle_files, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
 from edgekit.cli.root import Command
-from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
+from edgekit.cli.words import (
+    app_option,
+    choose_signers,
+    device_argument,
+    open_project,
+    project_option,
+    resolve_device,
+    root_option,
+    signers_option,
+)
 from edgekit.device import Device
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline import deploy as pipeline
@@ -29,11 +38,19 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
+@signers_option
 @project_option
 @root_option
 @json_option
 def deploy(
-    device: str | None, bundle: Path | None, stand_in: bool, keep: int | None, dry_run: bool, project: Path | None, root: str | None
+    device: str | None,
+    bundle: Path | None,
+    stand_in: bool,
+    keep: int | None,
+    dry_run: bool,
+    allowed_signers: Path | None,
+    project: Path | None,
+    root: str | None,
 ) -> Answer:
     """Make a bundle the current release on DEVICE: a name under [devices], user@host, or local.
 
@@ -52,8 +69,9 @@ def deploy(
     path = bundle or _newest(folder / "build", declared, board)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
+    signers = choose_signers(declared, folder, allowed_signers)
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, progress=progress)
+        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 

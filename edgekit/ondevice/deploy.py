@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import journal
+from . import journal, trust
+from .clock import boot_id, boottime_s
 from .disk import locked
 from .prune import prune
 from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .store import whole
-from .watch import boot_id, now_s, start
+from .watch import start
 from .wire import AgentError, Progress, integer, number
 
 __all__ = ["activate", "commit"]
@@ -35,19 +36,20 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
             complete(root, app)
             return {"app": app, "release": release, "previous": now.previous, "changed": True}
         if now.state not in SETTLED:
-            left = max(0, int(now.entry.get("deadline", 0) - now_s()))
+            left = max(0, int(now.entry.get("deadline", 0) - boottime_s()))
             raise AgentError("busy", "another deployment of %s is being decided; that takes %d s more at most" % (app, left))
         wrong = whole(root, app, release, digests=False)
         if wrong:
             raise AgentError("state", "release %.12s of %s cannot be activated: %s" % (release, app, wrong), "stage it again")
-        if now.current == release:
+        if now.current == release:  # the board has taken it before, and a rollback may have brought it back
             return {"app": app, "release": release, "previous": now.previous, "changed": False}
+        trust.standing(root, app, release)
         previous = now.previous
         if now.current and whole(root, app, now.current, digests=False) is None:
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays
         previous = None if previous == release else previous
         journal.reserve(root, app)
-        deadline = now_s() + seconds
+        deadline = boottime_s() + seconds
         start(root, app, deployment, deadline)
         more = {"deployment": deployment, "deadline": deadline, "boot": boot_id(), "earlier": now.previous, "before": now.state}
         switch(root, app, release, previous, "activated", **more)
@@ -62,6 +64,7 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         now = standing(root, app)
         mine = [entry for entry in journal.entries(root, app) if entry["deployment"] == deployment and entry["event"] in journal.STATES]
         if now.state == "proven" and now.entry["deployment"] == deployment and now.current == release:
+            trust.committed(root, app, release)
             journal.note(root, app, "committed", release, now.previous, deployment=deployment, by="host")
         elif not any(entry["event"] == "committed" for entry in mine):
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")

@@ -134,8 +134,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         and all(digest is None or (isinstance(digest, str) and DIGEST.fullmatch(digest)) for digest in digests)
         and (entry["deployment"] is None or (isinstance(entry["deployment"], str) and DEPLOYMENT.fullmatch(entry["deployment"])))
         and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in numbers)
-        and all(isinstance(entry.get(key, ""), str) for key in ("time", "why", "by", "boot", "before", "signer"))
+        and all(isinstance(entry.get(key, ""), str) for key in ("time", "why", "by", "boot", "before"))
         and isinstance(entry.get("proof", {}), dict)
-        and isinstance(entry.get("serial", 0), int)
     )
     return entry if sound else None

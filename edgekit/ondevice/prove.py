@@ -15,10 +15,10 @@ import threading
 from typing import Any
 
 from . import hooks, journal
+from .clock import boottime_s
 from .disk import locked
 from .recover import FIX, go_back, settle_app, undone
 from .releases import Standing, complete, named, standing
-from .watch import now_s
 from .wire import LONG_EVENT_BYTES, MAX_EVENT_BYTES, AgentError, Progress, decode_event, encode_job, integer
 
 __all__ = ["prove"]
@@ -39,8 +39,9 @@ def prove(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     ours = now.state == "activated" and now.entry["deployment"] == deployment
     if not ours:
         _refuse(app, release, deployment, now)
-    seconds = now.entry["deadline"] - now_s() if ours else UNHURRIED_S
-    proof, why = _examine(root, app, release, threads, now, now_s() + seconds, progress)
+    fields = {"app": app, "threads": threads, "lease": job.get("lease")}
+    seconds = now.entry["deadline"] - boottime_s() if ours else UNHURRIED_S
+    proof, why = _examine(root, app, release, fields, now, boottime_s() + seconds, progress)
     if why is None:
         with locked(root):
             after = standing(root, app)
@@ -73,19 +74,19 @@ def _stays(app: str, release: str, now: Standing, why: str) -> None:
 
 
 def _examine(
-    root: str, app: str, release: str, threads: int, now: Standing, end: float, progress: Progress
+    root: str, app: str, release: str, fields: dict[str, Any], now: Standing, end: float, progress: Progress
 ) -> tuple[dict[str, Any], str | None]:
     """Return what the proof found, and why it failed, or None."""
     golden: dict[str, Any] = {}
     try:
         health = hooks.health_of(root, app, release)
-        golden = _child("golden", root, {"app": app, "threads": threads}, end, progress)
+        golden = _child("golden", root, fields, end, progress)
         if golden.get("ok") is not True:
             text = "the golden samples differ by %s steps, %g are allowed" % (golden.get("max_diff"), golden.get("tolerance", 0))
             return {"golden": golden}, text
         proof: dict[str, Any] = {"golden": golden}
         if health.latency_p99_ms is not None:
-            proof["latency_p99_ms"] = measured = _latency(root, app, threads, end, progress)
+            proof["latency_p99_ms"] = measured = _latency(root, fields, end, progress)
             if measured > health.latency_p99_ms:
                 return proof, "99 of 100 runs took up to %.3g ms, %g are allowed" % (measured, health.latency_p99_ms)
     except AgentError as error:
@@ -94,22 +95,22 @@ def _examine(
     restart = health.restart if now.state not in ("committed", "proven", "rolled-back") else None
     for stage, hook in (("restart", restart), ("check", health.check)):
         if hook is not None:
-            left = end - now_s()
+            left = end - boottime_s()
             wrong = hooks.run(root, app, release, hook, stage, left, progress) if left > 0 else "no time was left for the hook %s" % stage
             if wrong:
                 return proof, wrong
     return proof, None
 
 
-def _latency(root: str, app: str, threads: int, end: float, progress: Progress) -> float:
-    series = sorted(_child("probe.latency", root, {"app": app, "threads": threads, **LATENCY}, end, progress)["invoke_ns"])
+def _latency(root: str, fields: dict[str, Any], end: float, progress: Progress) -> float:
+    series = sorted(_child("probe.latency", root, {**fields, **LATENCY}, end, progress)["invoke_ns"])
     return float(series[(99 * len(series) + 99) // 100 - 1]) / 1e6  # nearest rank
 
 
 def _child(name: str, root: str, fields: dict[str, Any], end: float, progress: Progress) -> dict[str, Any]:
     """Run a job in an agent of its own, and end it when there is no time left."""
     process = subprocess.Popen([sys.executable, sys.argv[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    timer = threading.Timer(max(0.0, end - now_s()), os.killpg, (process.pid, signal.SIGKILL))
+    timer = threading.Timer(max(0.0, end - boottime_s()), os.killpg, (process.pid, signal.SIGKILL))
     timer.daemon = True
     timer.start()
     limit = LONG_EVENT_BYTES.get(name, MAX_EVENT_BYTES)
@@ -132,5 +133,5 @@ def _child(name: str, root: str, fields: dict[str, Any], end: float, progress: P
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    late = "it did not answer in time" if now_s() >= end else "it ended with status %s and without an answer" % process.returncode
+    late = "it did not answer in time" if boottime_s() >= end else "it ended with status %s and without an answer" % process.returncode
     raise AgentError("runtime-failed", "%s: %s" % (name, late))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import hooks, journal
+from . import hooks, journal, trust
 from .disk import claim, locked
 from .journal import app_path
 from .releases import SETTLED, WATCH, Standing, complete, standing, switch
@@ -92,6 +92,7 @@ def settle_app(root: str, app: str, progress: Progress) -> Standing:
             now = standing(root, app)
             if now.state == "proven":
                 more = {"deployment": now.entry["deployment"], "by": "settle"}
+                trust.committed(root, app, str(now.current))
                 journal.note(root, app, "committed", now.current, now.previous, **more)
         return standing(root, app)
     guard = claim(app_path(root, app, WATCH))

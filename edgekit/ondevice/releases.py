@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from . import journal
+from . import journal, trust
 from .disk import claim, free_bytes, fsync_path, switch_link
 from .journal import app_path
 from .store import MANIFEST, read_manifest, release_path, whole
@@ -120,7 +120,6 @@ def _describe(root: str, app: str) -> dict[str, Any]:
     now, folder = standing(root, app), os.path.dirname(release_path(root, app, ""))
     sound = now.current is not None and whole(root, app, now.current, digests=True) is None
     manifest, files = read_manifest(os.path.join(release_path(root, app, now.current), MANIFEST)) if now.current and sound else ({}, {})
-    signed = [entry for entry in journal.entries(root, app) if entry["release"] == now.current and "signer" in entry]
     return {
         "name": app,
         "current": now.current,
@@ -134,6 +133,5 @@ def _describe(root: str, app: str) -> dict[str, Any]:
         "why": now.entry.get("why"),
         "by": now.entry.get("by"),
         "watched": now.state not in SETTLED and watched(root, app),
-        "signer": signed[-1]["signer"] if signed else None,
-        "serial": signed[-1].get("serial") if signed else None,
+        **trust.describe(root, app, now.current),
     }

@@ -1,8 +1,7 @@
 """The watchdog: job `deploy.watch`, a process of its own that outlives the link and goes back when its deployment is not proven in time.
 
-It is started before the switch, holds ``apps/NAME/.watch``, in which it writes its deployment, and ends when that is decided. Time is
-what the board counts since it started (CLOCK_BOOTTIME, clock_gettime(2)): no clock that is set reaches it. A board that starts anew has no
-watchdog; then `recover.settle` goes back.
+It is started before the switch, holds ``apps/NAME/.watch``, in which it writes its deployment, and ends when that is decided. Its time is
+the board's since boot. A board that starts anew has no watchdog; then `recover.settle` goes back.
 """
 
 from __future__ import annotations
@@ -15,29 +14,19 @@ import sys
 import time
 from typing import Any
 
+from .clock import boottime_s
 from .disk import claim, locked
 from .journal import DEPLOYMENT, app_path
 from .recover import go_back
 from .releases import WATCH, standing, watched
 from .wire import NAME, AgentError, Progress, encode_job, matching, number
 
-__all__ = ["boot_id", "now_s", "start", "watch"]
+__all__ = ["start", "watch"]
 
 REQUEST, LOG = ".watch.json", "watch.log"
 # A Python from a slow card, asked for by a manager that is busy.
 START_TIMEOUT_S, SYSTEMD_TIMEOUT_S = 30.0, 10.0
 POLL_S, PERIOD_S, AGAIN_S = 0.02, 0.5, 5.0
-
-
-def now_s() -> float:
-    """Return the seconds since the board started, those it slept among them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def boot_id() -> str:
-    """Return the name of this start of the board (random(4), /proc/sys/kernel/random/boot_id)."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read(64).strip()
 
 
 def start(root: str, app: str, deployment: str, deadline: float) -> None:
@@ -110,8 +99,8 @@ def watch(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         os.ftruncate(guard, 0)
         os.write(guard, deployment.encode())
         while _undecided(root, app, deployment):
-            if now_s() < deadline:
-                time.sleep(min(PERIOD_S, max(POLL_S, deadline - now_s())))
+            if boottime_s() < deadline:
+                time.sleep(min(PERIOD_S, max(POLL_S, deadline - boottime_s())))
                 continue
             try:
                 go_back(root, app, deployment, "it was not proven in time", "watchdog", progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -17,15 +18,17 @@ import msgspec
 from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeployError, DeviceError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, Proof, activate, check_golden, commit, prove, settle, take_back
+from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.fit import misfits, stands_in
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
+from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
 from edgekit.project import DeploySection
 
 __all__ = ["Deployed", "deploy"]
@@ -56,6 +59,8 @@ class Deployed:
         The board is not of the kind the bundle was built for.
     engine
         What the board has built of the release's recipe; None where there was nothing to build.
+    signer, serial
+        Who signed the release, by the board's allowed signers (None: nobody it knows), and its place among the releases.
     """
 
     device: str
@@ -70,6 +75,8 @@ class Deployed:
     stand_in: bool
     facts: Facts
     engine: Told | None = None
+    signer: str | None = None
+    serial: int | None = None
 
 
 def deploy(
@@ -79,6 +86,7 @@ def deploy(
     terms: DeploySection | None = None,
     stand_in: bool = False,
     dry_run: bool = False,
+    allowed_signers: Path | None = None,
     progress: Progress = silent,
 ) -> Deployed:
     """Make a bundle the current release on a board.
@@ -91,11 +99,13 @@ def deploy(
         Accept a board of another machine type; everything measured there is marked.
     dry_run
         Stop after the checks: nothing is sent.
+    allowed_signers
+        Whose signatures count on this host; the board has a list of its own.
 
     Raises
     ------
     InputError
-        The bundle's bytes are not those its manifest names.
+        The bundle's bytes are not those its manifest names, or its signature does not count.
     DeviceError
         The board cannot be reached, or the connection broke and did not come again.
     DeployError
@@ -103,10 +113,11 @@ def deploy(
     InconsistentError
         The release did not prove itself, and the board could not go back.
     BusyError
-        Another deployment is at work.
+        Somebody else holds the board, or another deployment is being decided there.
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
+    signer(bundle, allowed_signers)
     terms = terms or DeploySection()
     course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
     try:
@@ -126,49 +137,56 @@ class _Course:
         self._deployment, self._device, self._keep = deployment, device, keep
         self._stand_in, self._dry_run = stand_in, dry_run
         self._done: dict[str, Any] = {}
+        self._reason = f"deploy {deployment.bundle.manifest.name} {deployment.bundle.digest[:12]}"
         self.stands = "nothing has changed on the board"
 
     def run(self, session: AgentSession, progress: Progress) -> Deployed:
-        bundle, deployment = self._deployment.bundle, self._deployment
-        app = bundle.manifest.name
+        """Do what is not done yet, under a lease: one that a lost link left behind is taken up again."""
+        bundle = self._deployment.bundle
         facts = self._once("facts", session.facts)
         plan = self._once("plan", lambda: self._fit(facts))
+        admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+        room = self._once("room", lambda: self._room(session))
         if not self._dry_run:
-            self._once("settle", lambda: settle(session, app))
-        before = self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
-        missing = self._once("room", lambda: self._room(session))
-        told: Told | None = None
-        proof: Proof | None = None
-        pruned: tuple[str, ...] = ()
-        if not self._dry_run:
-            self.stands = "the current release is unchanged"
-            self._once("deliver", lambda: _deliver(bundle, session, progress))
-            told = self._once("engine", lambda: _build(session, plan, progress) if plan else None)
-            progress("golden check", 0, 1)
-            self._once("golden", lambda: check_golden(session, deployment))
-            progress("golden check", 1, 1)
-            self.stands = (
-                f"{bundle.digest[:12]} may be current and is not proven: unless it is, the board goes back by itself "
-                f"{deployment.deadline_s:g} s after the switch"
-            )
-            self._once("activate", lambda: activate(session, deployment))
-            proof = self._once("prove", lambda: prove(session, deployment, progress))
-            self.stands = f"{bundle.digest[:12]} runs, and has proved itself"
-            pruned = self._once("commit", lambda: commit(session, deployment, self._keep))
+            with leased(session, reason=self._reason):
+                self._change(session, plan, progress)
+        before, proof = self._done.get("before"), self._done.get("prove")
         return Deployed(
             device=str(self._device.address),
-            app=app,
+            app=bundle.manifest.name,
             release=bundle.digest,
             previous=before,
             bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=self._done.get("deliver", sum(missing.values())),
+            bytes_sent=self._done.get("deliver", sum(room.values())),
             golden=msgspec.structs.asdict(proof.golden) if proof else {},
             latency_p99_ms=proof.latency_p99_ms if proof else None,
-            pruned=pruned,
+            pruned=self._done.get("commit", ()),
             stand_in=stands_in(bundle.manifest.requires, facts),
             facts=facts,
-            engine=told,
+            engine=self._done.get("engine"),
+            signer=admitted.signer,
+            serial=admitted.serial,
         )
+
+    def _change(self, session: AgentSession, plan: Plan | None, progress: Progress) -> None:
+        deployment, bundle = self._deployment, self._deployment.bundle
+        app, release = bundle.manifest.name, bundle.digest[:12]
+        self._once("settle", lambda: settle(session, app))
+        self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
+        self.stands = "the current release is unchanged"
+        self._once("deliver", lambda: _deliver(bundle, session, progress))
+        self._once("engine", lambda: _build(session, plan, progress) if plan else None)
+        progress("golden check", 0, 1)
+        self._once("golden", lambda: check_golden(session, deployment))
+        progress("golden check", 1, 1)
+        self.stands = (
+            f"{release} may be current and is not proven: unless it is, the board goes back by itself "
+            f"{deployment.deadline_s:g} s after the switch"
+        )
+        self._once("activate", lambda: activate(session, deployment))
+        self._once("prove", lambda: prove(session, deployment, progress))
+        self.stands = f"{release} runs, and has proved itself"
+        self._once("commit", lambda: commit(session, deployment, self._keep))
 
     def abandon(self) -> str:
         """Let the board go back at once, when the user wants no more of it; say how things stand."""
@@ -176,7 +194,8 @@ class _Course:
             return f"{self.stands}; the same command goes on from there"
         try:
             with connect(self._device, timeout_s=_TAKE_BACK_TIMEOUT_S) as connection, AgentSession(connection, self._device) as session:
-                take_back(session, self._deployment)
+                with leased(session, reason=self._reason):
+                    take_back(session, self._deployment)
                 (app,) = ask_status(session, self._deployment.bundle.manifest.name).apps
         except EdgekitError as error:
             return f"the board was not told to go back ({error.message}): {self.stands}"
@@ -247,6 +266,7 @@ def _deliver(bundle: Bundle, session: AgentSession, progress: Progress) -> int:
     """
     entries = {entry.sha256: entry for entry in bundle.entries}
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
+    trust = signature_fields(bundle)
     missing, _ = _missing(bundle, session)
     sent = 0
     for rounds_left in range(len(entries), -1, -1):
@@ -256,7 +276,7 @@ def _deliver(bundle: Bundle, session: AgentSession, progress: Progress) -> int:
             sent += count
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files)
+            session.job("store.stage", timeout_s=STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
         except DeployError:
             missing, _ = _missing(bundle, session)
             if not missing or not rounds_left:

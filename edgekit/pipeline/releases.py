@@ -27,8 +27,8 @@ class App(msgspec.Struct, frozen=True):
         How the last deployment stands (docs/deployment.md lists the states), since when, and for what reason by whom.
     watched
         Somebody on the board looks after a deployment that is not decided yet.
-    signer, serial
-        Who signed the current release, and its number.
+    signer, key, serial, untrusted
+        Who signed the current release, with which key, and its number; and why the board would not take it again.
     """
 
     name: str
@@ -44,7 +44,9 @@ class App(msgspec.Struct, frozen=True):
     by: str | None
     watched: bool
     signer: str | None
+    key: str | None
     serial: int | None
+    untrusted: str | None
 
 
 class Status(msgspec.Struct, frozen=True):

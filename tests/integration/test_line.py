@@ -178,7 +178,7 @@ class TestRefusals:
         cut = project_for(Device(name="board", address=lab.device(relay.port).address, root=board.root), tmp_path / "cut")
         fresh = edgekit("deploy", "--root", str(tmp_path / "empty"), "--bundle", str(bundles["local"]), "--json", cwd=cut)
         assert fresh.code == 0, "the link is made again, and the deployment goes on"
-        assert relay.hang_up_after is None
+        assert relay.passed > 150_000
         self.still_works(project, release)
 
     @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a small disk of its own needs root and unshare")

@@ -55,7 +55,9 @@ def test_a_release_arrives(each_agent: Agent) -> None:
         "by": "test",
         "watched": False,
         "signer": None,
+        "key": None,
         "serial": None,
+        "untrusted": None,
     }
     assert each_agent.refuse("store.rollback", app="meter")["kind"] == "state"
 
