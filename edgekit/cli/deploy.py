@@ -36,6 +36,7 @@ __all__ = ["deploy", "rollback", "status"]
 @device_argument
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
+@click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @signers_option
 @project_option
@@ -45,6 +46,7 @@ def deploy(
     device: str | None,
     bundle: Path | None,
     stand_in: bool,
+    keep: int | None,
     dry_run: bool,
     allowed_signers: Path | None,
     project: Path | None,
@@ -58,16 +60,18 @@ def deploy(
     A TensorRT bundle without an engine has it built on the device first; a lost link does not end that.
 
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
-    the release current; if anything fails on the way, the old release goes on.
+    the release current. There it proves itself: golden samples again, then the latency ceiling and the
+    hooks of the bundle. If it does not in time, or you are gone, the device goes back by itself.
     """
     declared, folder = open_project(project)
     board = resolve_device(declared, device, root)
+    terms = msgspec.structs.replace(declared.deploy, keep=keep or declared.deploy.keep)
     path = bundle or _newest(folder / "build", declared, board)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
+        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
@@ -95,8 +99,6 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
-    if done.serial is not None:
-        page.line(f"signed by {done.signer or 'a key the device does not know'}, serial {done.serial}")
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")
@@ -126,8 +128,8 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
             app["name"],
             (app["current"] or "none")[:12],
             (app["previous"] or "none")[:12],
-            "whole" if app["whole"] else "DAMAGED",
-            str(app["activated_at"] or ""),
+            app["state"] if app["whole"] or not app["current"] else f"{app['state']}, DAMAGED",
+            str(app["since"] or ""),
             megabytes(app["bytes"]),
         )
         for app in answer["apps"]
