@@ -103,6 +103,8 @@ def opened(root: str, blob: Blob) -> Iterator[tuple[str, BinaryIO]]:
     Who fills it may be another host, or the agent of a link that broke without its noticing.
     """
     shared = part = os.path.join(root, "incoming", blob.digest + ".part")
+    if blob.start and regular_bytes(part) is None:
+        raise AgentError("mismatch", "%s is here no more" % part)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b"))
         try:
