@@ -15,7 +15,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from .lease import guarded
-from .stdin import Stdin
+from .stdin import Stdin, set_aside
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
 __all__ = ["JOBS", "UNGUARDED", "main"]
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    stdin = Stdin()
+    stdin = set_aside()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
