@@ -1,0 +1,9 @@
+"""All surfaces by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.board import BOARDS
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.surface import Surface
+
+SURFACES: dict[str, Surface] = {**PARSERS, **BOARDS}
