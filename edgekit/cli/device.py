@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgekit.cli.lease import lease, release
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
 from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
@@ -20,7 +21,11 @@ __all__ = ["device"]
 
 @click.group(cls=Group)
 def device() -> None:
-    """Look at a device, set up its runtime, say whose releases it takes."""
+    """Look at a device, set it up, say whose releases it takes, take it for a while."""
+
+
+device.add_command(lease)
+device.add_command(release)
 
 
 @device.command()

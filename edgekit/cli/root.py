@@ -126,7 +126,7 @@ _EPILOG = (
         "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),
         "sign": ("edgekit.cli.sign:sign", "Sign a bundle with an SSH key."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
-        "device": ("edgekit.cli.device:device", "Look at a device, set up its runtime, say whose releases it takes."),
+        "device": ("edgekit.cli.device:device", "Look at a device, set it up, say whose releases it takes, take it for a while."),
         "report": ("edgekit.cli.report:report", "Show a saved report."),
         "completion": ("edgekit.cli.completion:completion", "Print the completion script of a shell."),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ __all__ = [
     "choose_signers",
     "choose_target",
     "device_argument",
+    "duration",
     "model_option",
     "open_project",
     "project_option",
@@ -30,6 +32,18 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> float:
+    """Read a time with its unit, ``30s``, ``5m``, ``2h``, ``1d``, as seconds: the ``type`` of an option."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", text.strip())
+    seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
+    if not found or seconds > _UNITS_S["d"] * 7:
+        raise click.BadParameter(f"{text!r} is not a time as 30s, 5m, 2h or 1d, up to 7d")
+    return seconds
 
 
 def project_option(function: F) -> F:

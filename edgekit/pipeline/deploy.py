@@ -16,6 +16,7 @@ import msgspec
 from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
 from edgekit.manifest import Manifest, Requires
@@ -138,6 +139,8 @@ def deploy(
         The board cannot be reached, or the connection broke; the next deployment goes on from there.
     DeployError
         The board does not fit, has no room, or the golden samples answer wrongly; nothing changed.
+    BusyError
+        Somebody else holds the board.
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
@@ -160,15 +163,17 @@ def deploy(
         before = next((app.current for app in ask_status(session, manifest.name).apps), None)
         sent = sum(missing.values())
         golden: dict[str, Any] = {}
+        told = None
         if not dry_run:
-            sent = _deliver(bundle, session, missing, progress)
-            if plan is None:
-                golden = _switch(bundle, session, str(device.address), progress)
-    told = None
-    if plan and not dry_run:  # the link may be another one by then: an engine's build outlives it
-        told = _build(plan, device, progress)
-        with connect(device) as connection, AgentSession(connection, device) as session:
-            golden = _switch(bundle, session, str(device.address), progress)
+            with leased(session, reason=f"deploy {manifest.name} {bundle.digest[:12]}"):
+                sent = _deliver(bundle, session, missing, progress)
+                if plan is None:
+                    golden = _switch(bundle, session, str(device.address), progress)
+                else:
+                    connection.close()  # the link may be another one by the end: an engine's build outlives it
+                    told = _build(plan, device, session.lease, progress)
+                    with connect(device) as connection, AgentSession(connection, device, lease=session.lease) as session:
+                        golden = _switch(bundle, session, str(device.address), progress)
     return Deployed(
         device=str(device.address),
         app=manifest.name,
@@ -185,7 +190,7 @@ def deploy(
     )
 
 
-def _build(plan: Plan, device: Device, progress: Progress) -> Told:
+def _build(plan: Plan, device: Device, lease: str | None, progress: Progress) -> Told:
     """Let the board build the engine of the release that is staged there, and keep here what it has timed."""
     cache = EngineCache()
 
@@ -195,7 +200,8 @@ def _build(plan: Plan, device: Device, progress: Progress) -> Told:
         return told
 
     try:
-        return persist(device, work, progress=progress, fix="the board goes on building its engine: the same command attaches to it")
+        fix = "the board goes on building its engine: the same command attaches to it"
+        return persist(device, work, lease=lease, progress=progress, fix=fix)
     except BuildError as error:
         raise DeployError(f"{error.message}; the current release is unchanged", fix=error.fix) from error
 
