@@ -39,6 +39,9 @@ NAMED = {"app": "meter", "release": RELEASE}
 JOBS: dict[str, dict[str, Any]] = {
     "deploy.admit": {**NAMED, **PAIR},
     "golden": {**NAMED, "threads": 1},
+    "lease.release": {"token": "0" * 32, "force": True, "owner": "anna"},
+    "lease.show": {},
+    "lease.take": {"token": "0" * 32, "ttl_s": 60, "owner": "anna", "reason": "a test", "renews": True},
     "probe.accuracy": {**NAMED, "threads": 1, "samples": BLOB},
     "probe.latency": {**NAMED, "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
@@ -57,6 +60,7 @@ ELSEWHERE = {
     "engine.build": "needs a GPU: tests/unit/ondevice/tensorrt",
     "engine.check": "needs NVIDIA's parser: tests/unit/ondevice/tensorrt",
     "engine.race": "needs a GPU: tests/unit/ondevice/tensorrt",
+    "serve": "a server that ends by a signal: tests/unit/ondevice/test_serve.py",
     "engine.work": "a process that engine.build starts; it ends its own group",
 }
 
@@ -65,7 +69,10 @@ JOURNAL = "".join(
     "\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "event": event, "release": release, "previous": None, "becomes": "activated"})
     for event, release in (("switching", OLDER), ("activated", OLDER), ("switching", RELEASE), ("activated", RELEASE))
 ).encode()
+LEASE = {"token": "0" * 32, "owner": "anna", "reason": "a test", "boot": "x", "ttl_s": 1, "uptime_s": 1, "wall_s": 1.5, "renews": False}
 DISK: dict[str, bytes] = {
+    "lease.json": json.dumps(LEASE).encode(),
+    "lease.log": b"\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "owner": "anna", "reason": "a test", "by": "bert"}).encode(),
     "apps/meter/journal": JOURNAL,
     f"apps/meter/releases/{RELEASE}/{MANIFEST}": HEAD,
     f"apps/meter/releases/{RELEASE}/{trust.SIGNED}": STATEMENT + ARMOURED,
@@ -74,7 +81,17 @@ DISK: dict[str, bytes] = {
     "trust/allowed_signers": LINE,
 }
 LINKS = ("apps/meter/current", "apps/meter/previous")
-READERS = ("store.status", "store.activate", "store.rollback", "store.stage", "deploy.admit", "trust.show", "trust.set")
+READERS = (
+    "store.status",
+    "store.activate",
+    "store.rollback",
+    "store.stage",
+    "deploy.admit",
+    "trust.show",
+    "trust.set",
+    "lease.show",
+    "lease.take",
+)
 
 
 _furnished: dict[Path, list[tuple[object, ...]]] = {}
