@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import strategies as st
 
 from edgekit.archive import write_archive
@@ -24,6 +25,8 @@ from edgekit.digest import sha256_bytes
 from edgekit.errors import EdgekitError, InputError
 from edgekit.manifest import MANIFEST
 from edgekit.ondevice import samples, store, trust, wire
+from edgekit.ondevice.serve import _decoded
+from edgekit.ondevice.server import Refusal
 from edgekit.ondevice.wire import AgentError
 from edgekit.pipeline import releases
 from edgekit.pipeline.trust import read_signers
@@ -186,11 +189,22 @@ def container(data: bytes, folder: Path) -> None:
 
 
 def sound_container() -> bytes:
-    import numpy as np
-
     with tempfile.TemporaryDirectory() as folder:
         samples.write(Path(folder) / "x.npz", [np.arange(4, dtype=np.int8), np.arange(6, dtype=np.float32)], [1, 2])
         return (Path(folder) / "x.npz").read_bytes()
+
+
+def body(case: tuple[str, bytes], _folder: Path) -> None:
+    """What a neighbour on the board sends to the service."""
+    _decoded(*case)
+
+
+def bodies() -> st.SearchStrategy[tuple[str, bytes]]:
+    array = io.BytesIO()
+    np.save(array, np.arange(12, dtype=np.float32).reshape(3, 4))
+    kinds = st.sampled_from(["application/json", "application/x-npy", "image/png", ""])
+    sound = st.tuples(st.just("application/json"), broken_json({"x": [[1, 2], [3, 4.5]]}))
+    return sound | st.tuples(st.just("application/x-npy"), broken_bytes(array.getvalue())) | st.tuples(kinds, st.binary(max_size=64))
 
 
 def signers(data: bytes, folder: Path) -> None:
@@ -217,5 +231,6 @@ PARSERS: dict[str, Surface] = {
         (InputError,),
     ),
     "container": Surface(6, lambda: broken_bytes(sound_container()), container, (AgentError,)),
+    "body": Surface(6, bodies, body, (Refusal,)),
     "signers": Surface(4, lambda: broken_bytes(b"# lab\n" + LINE + LINE), signers, (InputError,)),
 }
