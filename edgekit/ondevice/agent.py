@@ -51,7 +51,18 @@ JOBS = {
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
 UNGUARDED = frozenset(
-    {"facts", "store.status", "lease.release", "lease.show", "lease.take", "engine.check", "engine.work", "deploy.settle", "deploy.watch"}
+    {
+        "facts",
+        "store.status",
+        "lease.release",
+        "lease.show",
+        "lease.take",
+        "engine.check",
+        "engine.work",
+        "deploy.settle",
+        "deploy.watch",
+        "trust.show",
+    }
 )
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
