@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import msgspec
 
 from edgekit.bundle import bundle_files, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
+from edgekit.cli.rollout import plan_of, roll_out, rollout_options
 from edgekit.cli.root import Command
-from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
+from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, resolve_devices, root_option
 from edgekit.device import Device
+from edgekit.devices.shell import command
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline import deploy as pipeline
 from edgekit.pipeline import releases
@@ -28,10 +32,13 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
+@rollout_options
 @project_option
 @root_option
 @json_option
-def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: bool, project: Path | None, root: str | None) -> Answer:
+def deploy(
+    device: str | None, bundle: Path | None, stand_in: bool, dry_run: bool, project: Path | None, root: str | None, **fleet: Any
+) -> Answer:
     """Make a bundle the current release on DEVICE: a name under [devices], user@host, or local.
 
     Without --bundle it is the newest one in build that has the project's name and is for the
@@ -39,33 +46,53 @@ def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: boo
 
     A TensorRT bundle without an engine has it built on the device first; a lost link does not end that.
 
+    With --to, many boards get it: first the canaries, then batches, until more fail than --max-failures
+    allows. A roll-out that was interrupted, or whose host died, goes on with --resume.
+
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
     the release current; if anything fails on the way, the old release goes on.
     """
+    plan = plan_of(fleet)
+    if fleet["to"] and (device or dry_run):
+        raise UsageError("--to names the boards, and a roll-out has no --dry-run", fix="edgekit deploy --to GROUP")
     declared, folder = open_project(project)
-    board = resolve_device(declared, device, root)
-    path = bundle or _newest(folder / "build", declared, board)
+    boards = resolve_devices(declared, fleet["to"], root) or (resolve_device(declared, device, root),)
+    path = bundle or _newest(folder / "build", declared, *boards)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
+    if fleet["to"]:
+        operation = functools.partial(pipeline.deploy, stand_in=stand_in)
+        with open_bundle(path) as opened:
+            return roll_out(opened, boards, operation, plan, fleet, again=_again(path))
+    (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
         done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
 
-def _newest(folder: Path, project: Project, device: Device) -> Path:
-    """Choose the newest bundle that has the project's name and is for the device's kind of board."""
+def _again(path: Path) -> str:
+    """Return the command that goes on with this roll-out, whatever bundle is the newest by then."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    named = any(word.partition("=")[0] == "--bundle" for word in words)
+    return command(["edgekit", *words, *([] if named else ["--bundle", str(path)]), "--resume"])
+
+
+def _newest(folder: Path, project: Project, *devices: Device) -> Path:
+    """Choose the newest bundle that has the project's name and is for the devices' kind of board."""
+    targets = sorted({device.target for device in devices if device.target})
     others = []
     for path in bundle_files(folder):
         with open_bundle(path) as bundle:
             name, target = bundle.manifest.name, bundle.manifest.target
-        if project.model.name in (None, name) and (device.target is None or same_kind(device.target, target)):
+        if project.model.name in (None, name) and all(same_kind(kind, target) for kind in targets):
             return path
         others.append(f"{path.name} ({name} for {target})")
-    wanted = " ".join(filter(None, ("bundle", project.model.name and f"of {project.model.name}", device.target and f"for {device.target}")))
+    kinds = f"for {' and '.join(targets)}" if targets else None
+    wanted = " ".join(filter(None, ("bundle", project.model.name and f"of {project.model.name}", kinds)))
     raise InputError(
         f"{folder}: no {wanted} in it" + (f"; there are: {', '.join(others)}" if others else ""),
-        fix=f"edgekit build --target {device.target or 'NAME'}, or name one with --bundle",
+        fix=f"edgekit build --target {targets[0] if len(targets) == 1 else 'NAME'}, or name one with --bundle",
     )
 
 
