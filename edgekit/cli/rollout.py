@@ -23,7 +23,7 @@ from edgekit.cli.output import Answer, Page, say
 from edgekit.cli.words import complete_to, duration
 from edgekit.device import Device
 from edgekit.pipeline import rollout
-from edgekit.pipeline.crew import Operation, crew
+from edgekit.pipeline.crew import Options, crew
 from edgekit.pipeline.ledger import DONE, FAILED, RUNNING, WAITING
 from edgekit.pipeline.phase import BATCH, Plan
 from edgekit.pipeline.rollout import Board, Change, Listener, Rollout
@@ -71,14 +71,14 @@ def plan_of(given: dict[str, Any]) -> Plan:
         for word in (*named, "resume", "scheduler"):
             if given[word] not in (None, False):
                 flag = f"--{word.replace('_', '-')}"
-                raise errors.UsageError(f"{flag} is for a roll-out", fix="name the boards with --to GROUP")
+                raise errors.UsageError(f"{flag} is for a roll-out", fix="edgekit deploy --to GROUP")
     return Plan(**{key: given[word] for word, key in named.items() if given[word] is not None})
 
 
-def roll_out(bundle: Bundle, devices: Sequence[Device], operation: Operation, plan: Plan, given: dict[str, Any], *, again: str) -> Answer:
+def roll_out(bundle: Bundle, devices: Sequence[Device], options: Options, plan: Plan, given: dict[str, Any], *, again: str) -> Answer:
     """Bring a bundle to many boards, by this process or by a scheduler's workers."""
     to = " ".join(sorted(given["to"]))
-    with crew(operation, bundle, given["scheduler"], devices) as workers, _watched(devices) as listener:
+    with crew(bundle, devices, options, given["scheduler"]) as workers, _watched(devices) as listener:
         done = rollout.roll_out(bundle, devices, workers, plan, listener, to=to, resume=given["resume"], again=again)
     return _answer(done, to, again)
 

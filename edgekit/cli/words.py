@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "app_option",
     "choose_model",
+    "choose_signers",
     "choose_target",
     "complete_to",
     "device_argument",
@@ -28,6 +29,7 @@ __all__ = [
     "resolve_devices",
     "resume_option",
     "root_option",
+    "signers_option",
     "target_option",
 ]
 
@@ -78,6 +80,18 @@ def model_option(function: F) -> F:
     """Add ``--model PATH``."""
     text = "The float model [default: the project's]."
     return click.option("--model", type=click.Path(path_type=Path), metavar="PATH", help=text)(function)
+
+
+def signers_option(function: F) -> F:
+    """Add ``--allowed-signers FILE``."""
+    text = "Whose signatures count [default: the project's, allowed_signers under [deploy]]."
+    return click.option("--allowed-signers", type=click.Path(path_type=Path), metavar="FILE", help=text)(function)
+
+
+def choose_signers(project: Project, folder: Path, path: Path | None) -> Path | None:
+    """Find the allowed signers that a command goes by: those named, else the project's, else None."""
+    declared = project.deploy.allowed_signers
+    return path or (folder / declared if declared else None)
 
 
 def resume_option(function: F) -> F:

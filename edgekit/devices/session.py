@@ -52,6 +52,7 @@ _KINDS: dict[str, type[EdgekitError]] = {
 _FIXES = {
     "runtime-missing": "edgekit device setup DEVICE",
     "no-space": "free some space on the board",
+    "untrusted": "sign it with a key the board allows: edgekit sign BUNDLE --key KEY; who may: edgekit device trust DEVICE",
     "mismatch": "run the same command again",
     "busy": "wait until it is over, then run the same command again; if its holder is gone: edgekit device release DEVICE --force",
 }

@@ -21,12 +21,15 @@ __all__ = ["JOBS", "UNGUARDED", "main"]
 
 JOBS = {
     "facts": "facts:facts",
+    "deploy.admit": "trust:admit",
     "store.missing": "store:missing",
     "store.receive": "store:receive",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
+    "trust.set": "trust:set_trust",
+    "trust.show": "trust:show",
     "lease.release": "lease:release",
     "lease.show": "lease:show",
     "lease.take": "lease:take",
@@ -39,6 +42,7 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "serve": "serve:serve",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
 UNGUARDED = frozenset(

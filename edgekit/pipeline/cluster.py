@@ -23,7 +23,7 @@ from edgekit.bundle import Bundle, open_bundle
 from edgekit.device import Device
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.crew import Operation, one_board
+from edgekit.pipeline.crew import Options, one_board
 from edgekit.pipeline.outcome import Outcome
 
 __all__ = ["Cluster", "gather", "resource"]
@@ -39,15 +39,18 @@ def resource(site: str) -> str:
     return f"site:{site}"
 
 
-def _there(operation: Operation, digest: str, data: bytes, device: Device, doubt: bool) -> Outcome:
+def _there(digest: str, data: bytes, signers: bytes | None, device: Device, options: Options, doubt: bool) -> Outcome:
     """Do one board's work on a worker; the bundle is checked as one that came from anywhere."""
     with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as folder:
-        path = Path(folder) / "sent.edge"
+        path, allowed = Path(folder) / "sent.edge", Path(folder) / "allowed_signers"
         path.write_bytes(data)
+        if signers is not None:
+            allowed.write_bytes(signers)
+            options = {**options, "allowed_signers": allowed}
         with open_bundle(path) as bundle:
             if bundle.digest != digest:
                 raise InputError(f"the bundle that came to this worker is {bundle.digest[:12]}, not {digest[:12]}")
-            return one_board(operation, bundle, device, doubt=doubt, progress=silent)
+            return one_board(bundle, device, options, doubt=doubt, progress=silent)
 
 
 def _release() -> str:
@@ -57,8 +60,11 @@ def _release() -> str:
 class Cluster:
     """See `edgekit.pipeline.crew.Crew`."""
 
-    def __init__(self, client: Any, operation: Operation, bundle: Bundle, data: bytes) -> None:
-        self._client, self._operation, self._digest = client, operation, bundle.digest
+    def __init__(self, client: Any, digest: str, data: bytes, options: Options) -> None:
+        self._client, self._digest = client, digest
+        signers = options.get("allowed_signers")  # a file of this host
+        self._signers = signers.read_bytes() if signers else None
+        self._options = {**options, "allowed_signers": None}
         self._data = client.scatter(data, broadcast=True)
         self._waiting: dict[Future[Outcome], tuple[str | None, Any]] = {}
         self._lock = threading.Lock()
@@ -128,7 +134,7 @@ def _sites(client: Any) -> set[str | None]:
 
 
 @contextmanager
-def gather(operation: Operation, bundle: Bundle, scheduler: str, devices: Sequence[Device]) -> Iterator[Cluster]:
+def gather(bundle: Bundle, devices: Sequence[Device], options: Options, scheduler: str) -> Iterator[Cluster]:
     """Connect to a scheduler whose workers can reach all the sites.
 
     Raises
@@ -152,8 +158,7 @@ def gather(operation: Operation, bundle: Bundle, scheduler: str, devices: Sequen
             if device.site not in here:
                 site = device.site or "any site"
                 raise UsageError(
-                    f"no worker of {site} is there for {device.name}",
-                    fix=f"dask worker {scheduler} --resources 'site:{site}=8'" if device.site else f"dask worker {scheduler}",
+                    f"no worker of {site} is there for {device.name}", fix="start one where that board is reached (docs/fleet.md)"
                 )
         releases = client.run(_release)
         for worker, release in releases.items():
@@ -161,7 +166,7 @@ def gather(operation: Operation, bundle: Bundle, scheduler: str, devices: Sequen
                 raise InputError(
                     f"the worker {worker} runs edgekit {release}, this is {__version__}", fix="install the same release everywhere"
                 )
-        cluster = Cluster(client, operation, bundle, bundle.archive.read_bytes())
+        cluster = Cluster(client, bundle.digest, bundle.archive.read_bytes(), options)
         try:
             yield cluster
         finally:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgekit.bundle import Bundle
 from edgekit.device import Device
@@ -15,17 +15,13 @@ from edgekit.devices.session import AgentSession
 from edgekit.errors import MissingExtraError
 from edgekit.lazy import load
 from edgekit.pipeline import Progress
-from edgekit.pipeline.deploy import Deployed
+from edgekit.pipeline.deploy import Deployed, deploy
 from edgekit.pipeline.outcome import Outcome, attempt
 from edgekit.pipeline.releases import ask_status
 
-__all__ = ["Crew", "Operation", "Threads", "crew", "has_release", "one_board"]
+__all__ = ["Crew", "Options", "Threads", "crew", "has_release", "one_board"]
 
-
-class Operation(Protocol):
-    """What is done to each board: `edgekit.pipeline.deploy.deploy` with its options."""
-
-    def __call__(self, bundle: Bundle, device: Device, *, progress: Progress) -> Deployed: ...
+Options = Mapping[str, Any]
 
 
 class Crew(Protocol):
@@ -35,13 +31,13 @@ class Crew(Protocol):
         """Begin with a board; one in ``doubt`` is asked first whether it has the release."""
 
 
-def one_board(operation: Operation, bundle: Bundle, device: Device, *, doubt: bool, progress: Progress) -> Outcome:
+def one_board(bundle: Bundle, device: Device, options: Options, *, doubt: bool, progress: Progress) -> Outcome:
     """Bring a bundle to one board."""
 
     def work() -> Deployed | None:
         if doubt and has_release(bundle, device):
             return None
-        return operation(bundle, device, progress=progress)
+        return deploy(bundle, device, progress=progress, **options)
 
     return attempt(work)
 
@@ -59,23 +55,28 @@ class Threads:
     Daemons, unlike `concurrent.futures.ThreadPoolExecutor`'s: who interrupts a roll-out twice does not wait for a board that hangs.
     """
 
-    def __init__(self, operation: Operation, bundle: Bundle) -> None:
-        self._operation, self._bundle = operation, bundle
+    def __init__(self, bundle: Bundle, options: Options) -> None:
+        self._bundle, self._options = bundle, options
 
     def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
         """See `Crew.start`."""
         future: Future[Outcome] = Future()
 
         def run() -> None:
-            future.set_result(one_board(self._operation, self._bundle, device, doubt=doubt, progress=progress))
+            future.set_result(one_board(self._bundle, device, self._options, doubt=doubt, progress=progress))
 
         threading.Thread(target=run, name=f"deploy {device.name}", daemon=True).start()
         return future
 
 
 @contextmanager
-def crew(operation: Operation, bundle: Bundle, scheduler: str | None, devices: Sequence[Device]) -> Iterator[Crew]:
+def crew(bundle: Bundle, devices: Sequence[Device], options: Options, scheduler: str | None) -> Iterator[Crew]:
     """Gather who does the work: threads here, or the workers behind a Dask scheduler.
+
+    Parameters
+    ----------
+    options
+        What `edgekit.pipeline.deploy.deploy` takes besides.
 
     Raises
     ------
@@ -83,11 +84,11 @@ def crew(operation: Operation, bundle: Bundle, scheduler: str | None, devices: S
         A scheduler is named and Dask is not installed.
     """
     if scheduler is None:
-        yield Threads(operation, bundle)
+        yield Threads(bundle, options)
         return
     try:
         gather = load("edgekit.pipeline.cluster:gather")
     except MissingExtraError as error:
         raise MissingExtraError(f"--scheduler needs Dask: {error.message}", fix="pip install 'edgekit[cluster]'") from error
-    with gather(operation, bundle, scheduler, devices) as workers:
+    with gather(bundle, devices, options, scheduler) as workers:
         yield workers

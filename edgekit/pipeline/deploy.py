@@ -8,6 +8,7 @@ makes it current. Whatever breaks on the way, ``current`` is the old release or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -24,6 +25,7 @@ from edgekit.pipeline.engine import TENSORRT, Plan, Told, build_there, fetch_tim
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
+from edgekit.pipeline.trust import admit, signature_fields, signer
 from edgekit.target import load_target, same_kind, target_names, unsupported
 
 __all__ = ["Deployed", "deploy", "misfits", "stands_in"]
@@ -47,6 +49,8 @@ class Deployed:
         The board is not of the kind the bundle was built for.
     engine
         What the board has built of the release's recipe; None where there was nothing to build.
+    signer, serial
+        Who signed the release, by the board's allowed signers (None: nobody it knows), and its place among the releases.
     """
 
     device: str
@@ -59,6 +63,8 @@ class Deployed:
     stand_in: bool
     facts: Facts
     engine: Told | None = None
+    signer: str | None = None
+    serial: int | None = None
 
 
 def stands_in(requires: Requires, facts: Facts) -> bool:
@@ -105,7 +111,15 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
     return found
 
 
-def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: bool = False, progress: Progress = silent) -> Deployed:
+def deploy(
+    bundle: Bundle,
+    device: Device,
+    *,
+    stand_in: bool = False,
+    dry_run: bool = False,
+    allowed_signers: Path | None = None,
+    progress: Progress = silent,
+) -> Deployed:
     """Make a bundle the current release on a board.
 
     Parameters
@@ -114,6 +128,8 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         Accept a board of another machine type; everything measured there is marked.
     dry_run
         Stop after the checks: nothing is sent.
+    allowed_signers
+        Whose signatures count on this host; the board has a list of its own.
 
     Raises
     ------
@@ -128,12 +144,14 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
+    signer(bundle, allowed_signers)
     manifest = bundle.manifest
     with connect(device) as connection, AgentSession(connection, device) as session:
         facts = session.facts()
         if found := misfits(manifest, device, facts, stand_in=stand_in):
             text, fix = found[0]
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
+        admitted = admit(session, bundle)
         plan = plan_for(manifest, facts, device)
         missing, free_bytes = _missing(bundle, session)
         need = sum(missing.values()) + _SPARE_BYTES
@@ -167,6 +185,8 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         stand_in=stands_in(manifest.requires, facts),
         facts=facts,
         engine=told,
+        signer=admitted.signer,
+        serial=admitted.serial,
     )
 
 
@@ -216,6 +236,7 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
     """
     entries = {entry.sha256: entry for entry in bundle.entries}
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
+    trust = signature_fields(bundle)
     sent = 0
     for rounds_left in range(len(entries), -1, -1):
         for sha256, count in sorted(missing.items()):
@@ -224,7 +245,7 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
             sent += count
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files)
+            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
         except DeployError:
             missing, _ = _missing(bundle, session)
             if not missing or not rounds_left:
