@@ -76,17 +76,8 @@ class Cluster:
         """See `edgekit.pipeline.crew.Crew.start`; how far a board is stays with its worker."""
         future: Future[Outcome] = Future()
         wanted = {resource(device.site): 1} if device.site else None
-        task = self._client.submit(
-            _there,
-            self._operation,
-            self._digest,
-            self._data,
-            device,
-            doubt,
-            key=f"{device.name}-{time.time_ns()}",
-            resources=wanted,
-            pure=False,
-        )
+        arguments = (self._digest, self._data, self._signers, device, self._options, doubt)
+        task = self._client.submit(_there, *arguments, key=f"{device.name}-{time.time_ns()}", resources=wanted, pure=False)
         with self._lock:
             self._waiting[future] = (device.site, task)
         task.add_done_callback(lambda done: self._take(future, device, done))
