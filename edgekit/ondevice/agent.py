@@ -35,6 +35,10 @@ JOBS = {
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
     "serve": "serve:serve",
+    "service.look": "service:look",
+    "service.install": "service:install",
+    "service.show": "service:show",
+    "service.remove": "service:remove",
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
