@@ -13,18 +13,19 @@ import sys
 import traceback
 from typing import Any, BinaryIO
 
+from .stdin import Stdin
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
 __all__ = ["JOBS", "main"]
 
 JOBS = {
     "facts": "facts:facts",
-    "store.missing": "store:missing",
-    "store.receive": "store:receive",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
+    "transfer.offer": "transfer:offer",
+    "transfer.take": "transfer:take",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
@@ -40,6 +41,8 @@ JOBS = {
     "service.show": "service:show",
     "service.remove": "service:remove",
 }
+# What follows their line on stdin is theirs.
+STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    stdin = Stdin()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if sys.argv[1:] if argv is None else argv:
                 raise AgentError("usage", "the agent takes no arguments: one job as a line on stdin")
-            _send(wire, "result", data=_run(wire))
+            _send(wire, "result", data=_run(wire, stdin))
             code = 0
         except Stopped as stopped:
             code = 128 + stopped.args[0]
@@ -90,8 +94,8 @@ def _send(wire: BinaryIO, event: str, **fields: Any) -> None:
     wire.flush()
 
 
-def _run(wire: BinaryIO) -> Any:
-    job = decode_job(sys.stdin.buffer.readline(MAX_JOB_BYTES + 1))
+def _run(wire: BinaryIO, stdin: Stdin) -> Any:
+    job = decode_job(stdin.line(MAX_JOB_BYTES))
     if job["job"] not in JOBS:
         raise AgentError("usage", "no job is called %.100r" % job["job"], "use one of: %s" % ", ".join(sorted(JOBS)))
     root = os.path.expanduser(job["root"])
@@ -102,4 +106,12 @@ def _run(wire: BinaryIO) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    return getattr(importlib.import_module("." + module, __package__), function)(job, os.path.realpath(root), progress)
+    run = getattr(importlib.import_module("." + module, __package__), function)
+    if job["job"] in STREAMED:
+        return run(job, os.path.realpath(root), progress, stdin)
+    if job.get("tether") is True:  # the host keeps stdin open as long as it lives
+        stdin.tether()
+    try:
+        return run(job, os.path.realpath(root), progress)
+    finally:
+        stdin.release()
