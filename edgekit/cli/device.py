@@ -10,10 +10,12 @@ import msgspec
 
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
-from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
+from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option, target_option
 from edgekit.device import Facts, JetsonFact
 from edgekit.devices.provision import Provision
+from edgekit.errors import UsageError
 from edgekit.pipeline.provision import device_facts, plan_set_up, set_up
+from edgekit.pipeline.service import Services, linger, remove_service, services
 from edgekit.target import load_target
 
 __all__ = ["device"]
@@ -21,7 +23,7 @@ __all__ = ["device"]
 
 @click.group(cls=Group)
 def device() -> None:
-    """Look at a device, or set up its runtime."""
+    """Look at a device, set up its runtime, see to its services."""
 
 
 @device.command()
@@ -69,6 +71,46 @@ def _print_plan(page: Page, planned: Provision | None) -> None:
             f"would send {megabytes(planned.bytes_to_send)} of {megabytes(sum(wheel.bytes for wheel in planned.wheels))}; "
             f"needs {megabytes(planned.need_bytes)} of room, {megabytes(planned.free_bytes)} are free; nothing was changed"
         )
+
+
+@device.command()
+@device_argument
+@app_option
+@click.option("--remove", is_flag=True, help="Stop the application's service and take its unit away.")
+@project_option
+@root_option
+@json_option
+def service(device: str | None, app: str | None, remove: bool, project: Path | None, root: str | None) -> Answer:
+    """Show the services that ``edgekit deploy --service`` installed on DEVICE, or remove one."""
+    declared, _ = open_project(project)
+    board = resolve_device(declared, device, root)
+    if not remove:
+        found = services(board)
+        return Answer(msgspec.to_builtins(found), lambda page: _print_services(page, found))
+    name = app or declared.model.name
+    if name is None:
+        raise UsageError("which application's?", fix="name it with --app; there are: edgekit device service")
+    removed = remove_service(board, name)
+    text = f"{name}: its service is gone" if removed else f"{name}: there was no service"
+    return Answer({"app": name, "removed": removed}, lambda page: page.line(text))
+
+
+def _print_services(page: Page, found: Services) -> None:
+    if not found.services:
+        page.line("no service there: edgekit deploy --service")
+        return
+    rows = [
+        (
+            one.app,
+            f"127.0.0.1:{one.port}",
+            (one.release or "none")[:12],
+            "healthy" if one.healthy else f"FAILING: {one.error or 'no answer'}",
+        )
+        for one in found.services
+    ]
+    page.table(("application", "address there", "release", "state"), rows)
+    if not found.linger:
+        page.line((f"they end with the last login of {found.user}; on the board: {linger(found.user)}", "yellow"))
 
 
 def _answer(facts: Facts) -> Answer:
