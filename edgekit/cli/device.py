@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgekit.cli.lease import lease, release
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
-from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option, target_option
+from edgekit.cli.service import service
+from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
 from edgekit.device import Facts, JetsonFact
 from edgekit.devices.provision import Provision
-from edgekit.errors import UsageError
 from edgekit.pipeline.provision import device_facts, plan_set_up, set_up
-from edgekit.pipeline.service import Services, linger, remove_service, services
+from edgekit.pipeline.trust import DeviceTrust, device_trust
 from edgekit.target import load_target
 
 __all__ = ["device"]
@@ -23,7 +24,12 @@ __all__ = ["device"]
 
 @click.group(cls=Group)
 def device() -> None:
-    """Look at a device, set up its runtime, see to its services."""
+    """Look at a device, set it up, say whose releases it takes, see to its services, take it for a while."""
+
+
+device.add_command(lease)
+device.add_command(release)
+device.add_command(service)
 
 
 @device.command()
@@ -75,42 +81,33 @@ def _print_plan(page: Page, planned: Provision | None) -> None:
 
 @device.command()
 @device_argument
-@app_option
-@click.option("--remove", is_flag=True, help="Stop the application's service and take its unit away.")
+@click.option(
+    "--allowed-signers", type=click.Path(path_type=Path), metavar="FILE", help="Replace the device's list of whose signatures count."
+)
+@click.option("--require-signature/--no-require-signature", default=None, help="Whether it refuses unsigned releases.")
 @project_option
 @root_option
 @json_option
-def service(device: str | None, app: str | None, remove: bool, project: Path | None, root: str | None) -> Answer:
-    """Show the services that ``edgekit deploy --service`` installed on DEVICE, or remove one."""
+def trust(
+    device: str | None, allowed_signers: Path | None, require_signature: bool | None, project: Path | None, root: str | None
+) -> Answer:
+    """Say whose signed releases DEVICE takes, and whether it takes unsigned ones; without options, show what is in force.
+
+    The file is one of ssh-keygen's allowed signers: a name and a public key a line. Who has the login that edgekit uses can
+    change this as well: it guards against a changed bundle, not against a stolen login.
+    """
     declared, _ = open_project(project)
-    board = resolve_device(declared, device, root)
-    if not remove:
-        found = services(board)
-        return Answer(msgspec.to_builtins(found), lambda page: _print_services(page, found))
-    name = app or declared.model.name
-    if name is None:
-        raise UsageError("which application's?", fix="name it with --app; there are: edgekit device service")
-    removed = remove_service(board, name)
-    text = f"{name}: its service is gone" if removed else f"{name}: there was no service"
-    return Answer({"app": name, "removed": removed}, lambda page: page.line(text))
+    found = device_trust(resolve_device(declared, device, root), allowed_signers=allowed_signers, require_signature=require_signature)
+    return Answer(msgspec.to_builtins(found), lambda page: _print_trust(page, found))
 
 
-def _print_services(page: Page, found: Services) -> None:
-    if not found.services:
-        page.line("no service there: edgekit deploy --service")
-        return
-    rows = [
-        (
-            one.app,
-            f"127.0.0.1:{one.port}",
-            (one.release or "none")[:12],
-            "healthy" if one.healthy else f"FAILING: {one.error or 'no answer'}",
-        )
-        for one in found.services
-    ]
-    page.table(("application", "address there", "release", "state"), rows)
-    if not found.linger:
-        page.line((f"they end with the last login of {found.user}; on the board: {linger(found.user)}", "yellow"))
+def _print_trust(page: Page, found: DeviceTrust) -> None:
+    policy = "refused" if found.require_signature else "taken"
+    page.pairs([("unsigned releases", policy), ("verifies with", found.ssh_keygen or "nothing: there is no ssh-keygen")])
+    if found.allowed_signers:
+        page.table(("allowed signer", "kind", "key"), [(one.names, one.kind, one.key) for one in found.allowed_signers])
+    else:
+        page.line("no allowed signers: nobody is vouched for")
 
 
 def _answer(facts: Facts) -> Answer:

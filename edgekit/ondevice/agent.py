@@ -5,6 +5,7 @@ stdout belongs to the protocol: its descriptor is kept aside at the start and 1 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -13,19 +14,26 @@ import sys
 import traceback
 from typing import Any, BinaryIO
 
-from .stdin import Stdin
+from .lease import guarded
+from .stdin import Stdin, set_aside
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
-__all__ = ["JOBS", "main"]
+__all__ = ["JOBS", "UNGUARDED", "main"]
 
 JOBS = {
     "facts": "facts:facts",
+    "deploy.admit": "trust:admit",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
     "transfer.offer": "transfer:offer",
     "transfer.take": "transfer:take",
+    "trust.set": "trust:set_trust",
+    "trust.show": "trust:show",
+    "lease.release": "lease:release",
+    "lease.show": "lease:show",
+    "lease.take": "lease:take",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
@@ -43,6 +51,23 @@ JOBS = {
 }
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
+# What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
+UNGUARDED = frozenset(
+    {
+        "facts",
+        "store.status",
+        "lease.release",
+        "lease.show",
+        "lease.take",
+        "engine.check",
+        "engine.work",
+        "deploy.settle",
+        "deploy.watch",
+        "serve",
+        "service.look",
+        "service.show",
+    }
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -54,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    stdin = Stdin()
+    stdin = set_aside()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
@@ -106,12 +131,14 @@ def _run(wire: BinaryIO, stdin: Stdin) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
+    root = os.path.realpath(root)
     run = getattr(importlib.import_module("." + module, __package__), function)
-    if job["job"] in STREAMED:
-        return run(job, os.path.realpath(root), progress, stdin)
-    if job.get("tether") is True:  # the host keeps stdin open as long as it lives
-        stdin.tether()
-    try:
-        return run(job, os.path.realpath(root), progress)
-    finally:
-        stdin.release()
+    with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
+        if job["job"] in STREAMED:
+            return run(job, root, progress, stdin)
+        if job.get("tether") is True:  # the host keeps stdin open as long as it lives
+            stdin.tether()
+        try:
+            return run(job, root, progress)
+        finally:
+            stdin.release()

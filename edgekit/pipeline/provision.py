@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.provision import Provision, plan
 from edgekit.devices.provision import setup as set_up_runtime
 from edgekit.devices.session import AgentSession
@@ -38,7 +39,11 @@ def set_up(device: Device, target: Target | None = None, progress: Progress = si
     """
     with connect(device) as connection, AgentSession(connection, device) as session:
         facts = session.facts()
-        return facts if (kind := _kind(device, target, facts)) is None else set_up_runtime(session, facts, kind, progress)
+        kind = _kind(device, target, facts)
+        if kind is None:
+            return facts
+        with leased(session, reason=f"set up {kind}"):
+            return set_up_runtime(session, facts, kind, progress)
 
 
 def plan_set_up(device: Device, target: Target | None = None, progress: Progress = silent) -> Provision | None:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["missing", "root", "sshd_options"]
+__all__ = ["mirror", "missing", "root", "sshd_options"]
 
 # Read before the tests move the home away.
 _ROOT = Path(os.environ.get("EDGEKIT_ARM64_ROOT") or Path.home() / ".cache" / "edgekit-tests" / "arm64-root")
@@ -125,14 +125,14 @@ def _make() -> None:
     words = [_MMDEBSTRAP, "--quiet", "--arch=arm64", "--variant=extract", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
     words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none", "--aptopt=Acquire::Retries 3"]
     words += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")]
-    _run([*words, f"--include={','.join(_PACKAGES)}", _SUITE, str(archive), *_mirror()])
+    _run([*words, f"--include={','.join(_PACKAGES)}", _SUITE, str(archive), *mirror()])
     _run(["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", str(archive), "--directory", str(fresh)])
     archive.unlink()
     (fresh / "edgekit-arm64-root").write_text(_stamp())
     fresh.rename(_ROOT)
 
 
-def _mirror() -> list[str]:
+def mirror() -> list[str]:
     """Return the mirror this machine has the release from, if it is a Debian of the same release; else mmdebstrap knows one."""
     words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", f"Codename: {_SUITE}"]
     return _run(words).split()[:1] if shutil.which(words[0]) else []

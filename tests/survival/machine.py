@@ -1,0 +1,143 @@
+"""A whole machine whose plug can be pulled: a kernel of its own on an ext4 disk. ``kill -9`` of the machine's process is the power cut.
+
+What the guest's kernel had not yet written is lost with it, as on a board. What it had written without a flush stays, in the page cache of
+this host: a drive that loses its own cache is not modelled (the crash states of `tests.survival.disk` go further than that).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.survival.image import Image
+
+__all__ = ["Machine", "lacks"]
+
+_UP_TIMEOUT_S = 180.0
+_NEEDED = {
+    "arm64": {"qemu-system-aarch64": "qemu-system-arm", "qemu-img": "qemu-utils"},
+    "uml": {"ip": "iproute2"},
+}
+
+
+def lacks(kind: str) -> str | None:
+    """Return what is missing here to run a machine, None when it can run."""
+    for program, package in _NEEDED[kind].items():
+        if shutil.which(program) is None:
+            return f"no {program} here: sudo apt install {package}"
+    if kind == "uml" and (os.geteuid() != 0 or not os.access("/dev/net/tun", os.R_OK | os.W_OK)):
+        return "User-mode Linux is reached by a tap device, which needs root and /dev/net/tun"
+    return None
+
+
+class Machine:
+    """One machine with a disk of its own.
+
+    Parameters
+    ----------
+    disk
+        Another machine's disk, switched off, that this one begins with; None for the image's.
+    """
+
+    def __init__(self, image: Image, folder: Path, disk: Path | None = None) -> None:
+        self.image, self.folder = image, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        self.disk = folder / "disk"
+        if image.kind == "arm64":
+            below, form = (disk, "qcow2") if disk else (image.disk, "raw")
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(below), str(self.disk)], check=True)
+            self.host, self.port = "127.0.0.1", _free_port()
+        else:
+            subprocess.run(["cp", "--sparse=always", str(disk or image.disk), str(self.disk)], check=True)
+            # A network of two hosts for each process that has one machine at a time (RFC 1918 leaves 10/8 to us).
+            self._tap, low = f"ek{os.getpid()}", os.getpid() % (1 << 14) * 4
+            self._near, self.host = (f"10.213.{low + end >> 8}.{low + end & 255}" for end in (1, 2))
+            self.port = 22
+
+    def start(self, *, recover: bool = False) -> float:
+        """Switch on and wait until the SSH server answers; return the seconds it took.
+
+        Parameters
+        ----------
+        recover
+            The machine's start-up runs ``~/.edgekit/boot``.
+        """
+        started_s = time.monotonic()
+        words = [*(self._arm64() if self.image.kind == "arm64" else self._uml()), *(["edgekit.boot"] if recover else [])]
+        if self.image.kind == "arm64":  # the kernel's words are one of the emulator's
+            place = words.index("-append") + 1
+            words = [*words[:place], " ".join(words[place:])]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["nice", "-n", "10", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        while time.monotonic() < started_s + _UP_TIMEOUT_S:
+            if self.process.poll() is not None:
+                break
+            # A forwarded port takes connections before the guest does: only the banner proves that it is up.
+            with suppress(OSError), socket.create_connection((self.host, self.port), timeout=2) as sock:
+                if sock.recv(4) == b"SSH-":
+                    return time.monotonic() - started_s
+            time.sleep(0.05)
+        self.cut()
+        raise RuntimeError(f"the {self.image.kind} machine does not answer:\n{(self.folder / 'log').read_text(errors='replace')[-4000:]}")
+
+    def _arm64(self) -> list[str]:
+        words = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", "768"]
+        words += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"]
+        words += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs)]
+        # cache=writeback: a flush of the guest's is an fdatasync here, what is not flushed stands in this host's page cache.
+        words += ["-drive", f"if=none,id=disk,format=qcow2,file={self.disk},cache=writeback", "-device", "virtio-blk-pci,drive=disk"]
+        words += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{self.host}:{self.port}-:22"]
+        words += ["-device", "virtio-net-pci,netdev=net,romfile="]
+        return [*words, "-append", "console=ttyAMA0", "quiet", "panic=-1", "random.trust_cpu=on", "edgekit.net=eth0,10.0.2.15/24"]
+
+    def _uml(self) -> list[str]:
+        self._untap()
+        for words in (
+            ["tuntap", "add", "dev", self._tap, "mode", "tap"],
+            ["addr", "add", f"{self._near}/30", "dev", self._tap],
+            ["link", "set", self._tap, "up"],
+        ):
+            subprocess.run(["ip", *words], check=True)
+        words = [str(self.image.kernel), "mem=512M", f"ubd0={self.disk}", "root=/dev/ubda", "rw", "init=/sbin/init", "quiet"]
+        words += [
+            "con=null",
+            "con0=null,fd:1",
+            f"umid={self._tap}",
+            f"uml_dir={self.folder}",
+            f"vec0:transport=tap,ifname={self._tap},depth=64",
+        ]
+        return [*words, f"edgekit.net=vec0,{self.host}/30"]
+
+    def cut(self) -> None:
+        """Pull the plug."""
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)  # User-mode Linux runs each of its processes in one of ours
+            self.process.wait()
+            self.process = None
+        self._untap()
+
+    def wait_off(self) -> None:
+        """Wait until it has switched itself off."""
+        if self.process:
+            self.process.wait(60)
+        self.cut()
+
+    def _untap(self) -> None:
+        if self.image.kind == "uml":
+            subprocess.run(["ip", "link", "del", self._tap], stderr=subprocess.DEVNULL)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

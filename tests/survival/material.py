@@ -1,0 +1,71 @@
+"""Bundles to deploy and to break: all made of one build of the demo, so that one more costs a millisecond."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgekit.bundle import list_files, open_bundle, write_bundle
+from edgekit.health import Health, Hook
+
+__all__ = ["KINDS", "Sample", "make", "varied"]
+
+KINDS = ("plain", "large", "many", "hooks", "wrong-golden", "bad-health")
+"""What a bundle is like; the last two must never stay current."""
+BAD = KINDS[-2:]
+_LARGE_BYTES, _MANY = 3 << 20, 40
+_WELL, _ILL = "#!/bin/sh\ntest -s model.tflite\n", "#!/bin/sh\nexit 1\n"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A bundle on disk; ``good`` when a board should take it."""
+
+    kind: str
+    path: Path
+    digest: str
+    app: str
+
+    @property
+    def good(self) -> bool:
+        return self.kind not in BAD
+
+
+def make(built: Path, kind: str, number: int, folder: Path) -> Sample:
+    """Write a bundle of a kind; each number gives one of its own.
+
+    Parameters
+    ----------
+    built
+        The bundle of the demo for this machine.
+    """
+    with open_bundle(built) as bundle:
+        files = {entry.path: bundle.read(entry.path) for entry in bundle.manifest.files}
+        manifest = bundle.manifest
+    draw = random.Random(f"{kind} {number}")
+    files["weights/own.bin"] = draw.randbytes(2000)
+    if kind == "large":
+        files["weights/large.bin"] = draw.randbytes(_LARGE_BYTES)
+    if kind == "many":
+        files.update({f"parts/{index}.bin": draw.randbytes(index * 97) for index in range(_MANY)})
+    if kind == "wrong-golden":
+        for path in (manifest.golden.outputs, manifest.golden.builtin_outputs):
+            files[path] = files[manifest.golden.samples]
+    health = Health()
+    if kind in ("hooks", "bad-health"):
+        files["hooks/check.sh"] = (_WELL if kind == "hooks" else _ILL).encode()
+        health = Health(restart=Hook(("true",)), check=Hook(("./check.sh",), timeout_s=10))
+    changed = msgspec.structs.replace(manifest, files=list_files(files), health=health)
+    place = folder / f"{kind}-{number}"
+    place.mkdir()
+    path = write_bundle(changed, files, place)
+    with open_bundle(path) as bundle:
+        return Sample(kind, path, bundle.digest, manifest.name)
+
+
+def varied(built: Path, folder: Path, seed: int) -> list[Sample]:
+    """Return two bundles of each kind."""
+    return [make(built, kind, seed * 2 + number, folder) for kind in KINDS for number in (0, 1)]
