@@ -47,6 +47,10 @@ JOBS = {
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
     "serve": "serve:serve",
+    "service.look": "service:look",
+    "service.install": "service:install",
+    "service.show": "service:show",
+    "service.remove": "service:remove",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
 UNGUARDED = frozenset(
@@ -61,6 +65,9 @@ UNGUARDED = frozenset(
         "deploy.settle",
         "deploy.watch",
         "trust.show",
+        "serve",
+        "service.look",
+        "service.show",
     }
 )
 # What follows their line on stdin is theirs.
