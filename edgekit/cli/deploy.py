@@ -72,7 +72,14 @@ def deploy(
     signers = choose_signers(declared, folder, allowed_signers)
     with open_bundle(path) as opened, progress_bars() as progress:
         done = pipeline.deploy(
-            opened, board, terms=terms, folder=folder, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress
+            opened,
+            board,
+            terms=terms,
+            folder=folder,
+            stand_in=stand_in,
+            dry_run=dry_run,
+            allowed_signers=signers,
+            progress=progress,
         )
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,8 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
-from edgekit.errors import BuildError, DeployError, DeviceError, EdgekitError, InputError, LinkError
+from edgekit.devices.transfer import Lacking, ask, check_room, send
+from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
@@ -34,8 +35,6 @@ from edgekit.project import DeploySection
 
 __all__ = ["Deployed", "deploy"]
 
-# Room left after the release: a full disk breaks more than a deployment.
-_SPARE_BYTES = 16 << 20
 # Whoever interrupts a deployment waits no longer than this for the board to hear of it.
 _TAKE_BACK_TIMEOUT_S = 10.0
 
@@ -163,7 +162,7 @@ class _Course:
             release=bundle.digest,
             previous=before,
             bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=self._done.get("deliver", sum(room.values())),
+            bytes_sent=self._done.get("deliver", room.bytes_to_send),
             golden=msgspec.structs.asdict(proof.golden) if proof else {},
             latency_p99_ms=proof.latency_p99_ms if proof else None,
             pruned=self._done.get("commit", ()),
@@ -180,7 +179,7 @@ class _Course:
         self._once("settle", lambda: settle(session, app))
         self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
         self.stands = "the current release is unchanged"
-        self._once("deliver", lambda: _deliver(bundle, session, progress))
+        self._once("deliver", lambda: _deliver(deployment, session, progress))
         self._once("engine", lambda: _build(session, plan, progress) if plan else None)
         progress("golden check", 0, 1)
         self._once("golden", lambda: check_golden(session, deployment))
@@ -220,15 +219,10 @@ class _Course:
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
         return plan_for(manifest, facts, device)
 
-    def _room(self, session: AgentSession) -> dict[str, int]:
-        missing, free_bytes = _missing(self._deployment.bundle, session)
-        need = sum(missing.values()) + _SPARE_BYTES
-        if free_bytes < need:
-            raise DeployError(
-                f"{self._device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing of the release was sent",
-                fix="free some space on the board",
-            )
-        return missing
+    def _room(self, session: AgentSession) -> Lacking:
+        lacking = ask(session, _blobs(self._deployment.bundle))
+        check_room(session, lacking)
+        return lacking
 
 
 def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
@@ -242,52 +236,29 @@ def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
     return told
 
 
-class _Part(msgspec.Struct, frozen=True):
-    sha256: str
-    have_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Missing(msgspec.Struct, frozen=True):
-    missing: tuple[_Part, ...]
-    free_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-def _missing(bundle: Bundle, session: AgentSession) -> tuple[dict[str, int], int]:
-    """Ask which blobs the device lacks: digest -> bytes still to send; and how much room it has."""
-    sizes = {entry.sha256: entry.bytes for entry in bundle.entries}
-    data = session.job("store.missing", timeout_s=STEP_TIMEOUT_S, blobs=sizes)
-    try:
-        answer = msgspec.convert(data, _Missing)
-    except msgspec.ValidationError as error:
-        raise DeviceError(f"{session.device.address}: the answer to store.missing is malformed: {error}") from error
-    wanted = {part.sha256: max(0, sizes[part.sha256] - part.have_bytes) for part in answer.missing if part.sha256 in sizes}
-    return wanted, answer.free_bytes
-
-
-def _deliver(bundle: Bundle, session: AgentSession, progress: Progress) -> int:
+def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) -> int:
     """Send what is missing and stage the release; return how many bytes went.
 
     Staging checks every stored byte again and deletes a blob that has been damaged since, so that
     deploying again mends a device. Each round mends at least one blob.
     """
-    entries = {entry.sha256: entry for entry in bundle.entries}
+    bundle = deployment.bundle
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
-    trust = signature_fields(bundle)
-    missing, _ = _missing(bundle, session)
-    sent = 0
-    for rounds_left in range(len(entries), -1, -1):
-        for sha256, count in sorted(missing.items()):
-            path, size = bundle.folder / entries[sha256].path, entries[sha256].bytes
-            session.push_blob(path, sha256, progress=progress, have_bytes=size - count)
-            sent += count
+    trust, sent = signature_fields(bundle), 0
+    for rounds_left in range(len(files), -1, -1):
+        app, release = bundle.manifest.name, bundle.digest
+        sent += send(session, _blobs(bundle), app=app, release=release, deployment=deployment.name, progress=progress).bytes_sent
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
+            session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)
         except DeployError:
-            missing, _ = _missing(bundle, session)
-            if not missing or not rounds_left:
+            if not ask(session, _blobs(bundle)).gaps or not rounds_left:
                 raise
         else:
             break
     progress("stage", 1, 1)
     return sent
+
+
+def _blobs(bundle: Bundle) -> dict[str, Path]:
+    return {entry.sha256: bundle.folder / entry.path for entry in bundle.entries}

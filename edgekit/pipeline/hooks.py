@@ -13,11 +13,11 @@ from edgekit.bundle import Bundle
 from edgekit.digest import sha256_bytes
 from edgekit.errors import DeployError, InputError
 from edgekit.health import HOOKS, Health, Hook
-from edgekit.ondevice.wire import PATH
 from edgekit.project import DeploySection
 
 __all__ = ["Declared", "check_hooks", "declare"]
 
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PROGRAM_BYTES_MAX = 1 << 20
 """A script, or a small program; an application comes to a board by other ways."""
 
@@ -56,14 +56,14 @@ def declare(section: DeploySection, folder: Path) -> Declared:
 
 def _program(key: str, word: str, folder: Path) -> bytes:
     path = folder / word
-    if not re.fullmatch(PATH, f"{HOOKS}/{word[2:]}"):
-        raise InputError(f"[deploy] {key}: {word} cannot be a name in a bundle", fix="use letters, digits, . _ and - in it")
+    if not _PLAIN.fullmatch(word[2:]):
+        raise InputError(
+            f"[deploy] {key}: {word} cannot be a name in a bundle", fix="a file beside edgekit.toml, of letters, digits, . _ and -"
+        )
     if path.is_symlink() or not path.is_file():
         raise InputError(f"[deploy] {key}: {path} is no regular file", fix="make it, or correct the hook's first word")
     if path.stat().st_size > _PROGRAM_BYTES_MAX:
-        raise InputError(
-            f"[deploy] {key}: {path} has more than {_PROGRAM_BYTES_MAX} bytes", fix="install it on the board and name it there"
-        )
+        raise InputError(f"[deploy] {key}: {path} has more than {_PROGRAM_BYTES_MAX} bytes", fix="install it on the board, and name that")
     return path.read_bytes()
 
 
