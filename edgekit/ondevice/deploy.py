@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import journal, trust
+from . import boot, journal, trust
 from .clock import boot_id, boottime_s
 from .disk import locked
 from .prune import prune
@@ -54,6 +54,7 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays
         previous = None if previous == release else previous
         journal.reserve(root, app)
+        boot.keep(root)
         deadline = boottime_s() + seconds
         start(root, app, deployment, deadline)
         more = {"deployment": deployment, "deadline": deadline, "boot": boot_id(), "earlier": now.previous, "before": now.state}
@@ -70,7 +71,7 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         mine = [entry for entry in journal.entries(root, app) if entry["deployment"] == deployment and entry["event"] in journal.STATES]
         if now.state == "proven" and now.entry["deployment"] == deployment and now.current == release:
             trust.committed(root, app, release)
-            journal.note(root, app, "committed", release, now.previous, deployment=deployment, by="host")
+            journal.note(root, app, "committed", release, now.previous, deployment=deployment, by="host", proof=now.entry.get("proof"))
         elif not any(entry["event"] == "committed" for entry in mine):
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
