@@ -88,7 +88,16 @@ def deploy(
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
+        done = pipeline.deploy(
+            opened,
+            board,
+            terms=terms,
+            folder=folder,
+            stand_in=stand_in,
+            dry_run=dry_run,
+            allowed_signers=signers,
+            progress=progress,
+        )
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
@@ -128,6 +137,10 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")
+    if done.latency_p99_ms is not None:
+        page.line(f"99 of 100 runs take up to {done.latency_p99_ms:.3g} ms")
+    if done.pruned:
+        page.line(f"removed {len(done.pruned)} older releases")
     if done.previous and done.previous != done.release:
         page.line(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
     if done.stand_in:
@@ -140,7 +153,7 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
 @root_option
 @json_option
 def status(device: str | None, project: Path | None, root: str | None) -> Answer:
-    """Show the applications on DEVICE, the release each one runs, and whether it is whole."""
+    """Show the applications on DEVICE, the release each one runs, whether it is whole, and how its deployment stands."""
     declared, _ = open_project(project)
     data: dict[str, Any] = msgspec.to_builtins(releases.status(resolve_device(declared, device, root)))
     return Answer(data, lambda page: _print_status(page, data))
@@ -162,6 +175,10 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
     ]
     if rows:
         page.table(("application", "current", "previous", "state", "since", "size"), rows)
+    for app in answer["apps"]:
+        for text in (app["why"] and f"{app['state']} by {app['by']}: {app['why']}", app["next"], app["untrusted"]):
+            if text:
+                page.line((f"{app['name']}: {text}", "yellow"))
     page.line(f"{megabytes(answer['free_bytes'])} free")
 
 
@@ -172,7 +189,10 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
 @root_option
 @json_option
 def rollback(device: str | None, app: str | None, project: Path | None, root: str | None) -> Answer:
-    """Make the previous release on DEVICE current again, once it has been found whole."""
+    """Make the previous release on DEVICE current again, once it has been found whole.
+
+    A deployment that is not proven yet is taken back at once.
+    """
     declared, _ = open_project(project)
     board = resolve_device(declared, device, root)
     name = app or declared.model.name
@@ -182,7 +202,5 @@ def rollback(device: str | None, app: str | None, project: Path | None, root: st
             raise UsageError("which application?", fix=f"name it with --app; there are: {', '.join(names) or 'none'}")
         name = names[0]
     answer = releases.rollback(board, name)
-    return Answer(
-        {"app": name, **msgspec.to_builtins(answer)},
-        lambda page: page.line(f"{name}: current is {answer.release[:12]} again"),
-    )
+    now = f"current is {answer.release[:12]} again" if answer.release else "nothing is current, as before"
+    return Answer({"app": name, **msgspec.to_builtins(answer)}, lambda page: page.line(f"{name}: {now}"))

@@ -32,10 +32,11 @@ LATENCY = {"min_time_s": 2.0, "min_count": 130, "warmup_cap_s": 5.0}
 def prove(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Prove the deployment, or take it back: an error of the kind ``undone``, or ``inconsistent`` where that failed."""
     (app, release, deployment), threads = named(job), integer(job, "threads", 1, 256, 1)
-    settle_app(root, app, progress)
     now = standing(root, app)
     if now.state in ("proven", "committed") and now.entry["deployment"] == deployment:
         return {"app": app, "release": release, "proof": now.entry.get("proof", {})}
+    settle_app(root, app, progress)
+    now = standing(root, app)
     ours = now.state == "activated" and now.entry["deployment"] == deployment
     if not ours:
         _refuse(app, release, deployment, now)
