@@ -3,9 +3,9 @@
     sudo python bench/transfer.py [ROUNDS] [--rate MB_PER_S] [--rtt MS]
 
 Needs root and /dev/net/tun for the link (`tests.integration.link`: delay and rate in user space, which this machine's CPUs must keep up
-with; its own speed is printed first), OpenSSH, rsync, and all-MiniLM-L6-v2 in the folder EDGEKIT_MADE_DATA names: a
-trained network of 90.4 MB. One layer of it is "retrained": each of its weights moves a little. Tools run in turn, each to a fresh folder, each
-with its own connection. Bytes are those that left this end, all heads and repetitions included.
+with; its own speed is printed first), OpenSSH, rsync, and all-MiniLM-L6-v2 in the folder that EDGEKIT_MADE_DATA names: a trained network
+of 90.4 MB. One layer of it is "retrained": each of its weights moves a little. Tools run in turn, each to a fresh folder, each with its own
+connection. Bytes are those that left this end, all heads and repetitions included.
 """
 
 from __future__ import annotations

@@ -50,9 +50,7 @@ class Lab:
     servers: list[Sshd] = field(default_factory=list)
     relays: list[Relay] = field(default_factory=list)
 
-    def serve(
-        self, *, known: bool = True, options: str | None = None, within: Sequence[str] = (), host: str = "127.0.0.1"
-    ) -> Sshd:
+    def serve(self, *, known: bool = True, options: str | None = None, within: Sequence[str] = (), host: str = "127.0.0.1") -> Sshd:
         """Start a server; ``known`` puts its host key into known_hosts, ``within`` is a command that runs it, ``host`` its address."""
         folder = self.folder / f"sshd{len(self.servers)}"
         (folder / "home").mkdir(parents=True)
