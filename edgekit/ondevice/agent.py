@@ -15,6 +15,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from .lease import guarded
+from .stdin import Stdin
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
 __all__ = ["JOBS", "UNGUARDED", "main"]
@@ -22,8 +23,6 @@ __all__ = ["JOBS", "UNGUARDED", "main"]
 JOBS = {
     "facts": "facts:facts",
     "deploy.admit": "trust:admit",
-    "store.missing": "store:missing",
-    "store.receive": "store:receive",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
@@ -33,6 +32,8 @@ JOBS = {
     "lease.release": "lease:release",
     "lease.show": "lease:show",
     "lease.take": "lease:take",
+    "transfer.offer": "transfer:offer",
+    "transfer.take": "transfer:take",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
@@ -59,6 +60,8 @@ UNGUARDED = frozenset(
         "trust.show",
     }
 )
+# What follows their line on stdin is theirs.
+STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    stdin = Stdin()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
@@ -77,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if sys.argv[1:] if argv is None else argv:
                 raise AgentError("usage", "the agent takes no arguments: one job as a line on stdin")
-            _send(wire, "result", data=_run(wire))
+            _send(wire, "result", data=_run(wire, stdin))
             code = 0
         except Stopped as stopped:
             code = 128 + stopped.args[0]
@@ -109,8 +113,8 @@ def _send(wire: BinaryIO, event: str, **fields: Any) -> None:
     wire.flush()
 
 
-def _run(wire: BinaryIO) -> Any:
-    job = decode_job(sys.stdin.buffer.readline(MAX_JOB_BYTES + 1))
+def _run(wire: BinaryIO, stdin: Stdin) -> Any:
+    job = decode_job(stdin.line(MAX_JOB_BYTES))
     if job["job"] not in JOBS:
         raise AgentError("usage", "no job is called %.100r" % job["job"], "use one of: %s" % ", ".join(sorted(JOBS)))
     root = os.path.expanduser(job["root"])
@@ -121,6 +125,13 @@ def _run(wire: BinaryIO) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    root = os.path.realpath(root)
+    run, root = getattr(importlib.import_module("." + module, __package__), function), os.path.realpath(root)
     with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
-        return getattr(importlib.import_module("." + module, __package__), function)(job, root, progress)
+        if job["job"] in STREAMED:
+            return run(job, root, progress, stdin)
+        if job.get("tether") is True:  # the host keeps stdin open as long as it lives
+            stdin.tether()
+        try:
+            return run(job, root, progress)
+        finally:
+            stdin.release()

@@ -18,6 +18,7 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import ask, check_room, send
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
 from edgekit.manifest import Manifest, Requires
 from edgekit.pipeline import Progress, silent
@@ -31,8 +32,6 @@ from edgekit.target import load_target, same_kind, target_names, unsupported
 __all__ = ["Deployed", "deploy", "misfits", "stands_in"]
 
 _STEP_TIMEOUT_S = 300.0
-# Room left after the release: a full disk breaks more than a deployment.
-_SPARE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -153,20 +152,15 @@ def deploy(
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
         admitted = admit(session, bundle)
         plan = plan_for(manifest, facts, device)
-        missing, free_bytes = _missing(bundle, session)
-        need = sum(missing.values()) + _SPARE_BYTES
-        if free_bytes < need:
-            raise DeployError(
-                f"{device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing of the release was sent",
-                fix="free some space on the board",
-            )
+        lacking = ask(session, _blobs(bundle))
+        check_room(session, lacking)
         before = next((app.current for app in ask_status(session, manifest.name).apps), None)
-        sent = sum(missing.values())
+        sent = lacking.bytes_to_send
         golden: dict[str, Any] = {}
         told = None
         if not dry_run:
             with leased(session, reason=f"deploy {manifest.name} {bundle.digest[:12]}"):
-                sent = _deliver(bundle, session, missing, progress)
+                sent = _deliver(bundle, session, progress)
                 if plan is None:
                     golden = _switch(bundle, session, str(device.address), progress)
                 else:
@@ -206,54 +200,31 @@ def _build(plan: Plan, device: Device, lease: str | None, progress: Progress) ->
         raise DeployError(f"{error.message}; the current release is unchanged", fix=error.fix) from error
 
 
-class _Part(msgspec.Struct, frozen=True):
-    sha256: str
-    have_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Missing(msgspec.Struct, frozen=True):
-    missing: tuple[_Part, ...]
-    free_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-def _missing(bundle: Bundle, session: AgentSession) -> tuple[dict[str, int], int]:
-    """Ask which blobs the device lacks: digest -> bytes still to send; and how much room it has."""
-    sizes = {entry.sha256: entry.bytes for entry in bundle.entries}
-    data = session.job("store.missing", timeout_s=_STEP_TIMEOUT_S, blobs=sizes)
-    try:
-        answer = msgspec.convert(data, _Missing)
-    except msgspec.ValidationError as error:
-        raise DeviceError(f"{session.device.address}: the answer to store.missing is malformed: {error}") from error
-    wanted = {part.sha256: max(0, sizes[part.sha256] - part.have_bytes) for part in answer.missing if part.sha256 in sizes}
-    return wanted, answer.free_bytes
-
-
-def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], progress: Progress) -> int:
+def _deliver(bundle: Bundle, session: AgentSession, progress: Progress) -> int:
     """Send what is missing and stage the release; return how many bytes went.
 
     Staging checks every stored byte again and deletes a blob that has been damaged since, so that
     deploying again mends a device. Each round mends at least one blob.
     """
-    entries = {entry.sha256: entry for entry in bundle.entries}
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
     trust = signature_fields(bundle)
-    sent = 0
-    for rounds_left in range(len(entries), -1, -1):
-        for sha256, count in sorted(missing.items()):
-            path, size = bundle.folder / entries[sha256].path, entries[sha256].bytes
-            session.push_blob(path, sha256, progress=progress, have_bytes=size - count)
-            sent += count
+    app, release, sent = bundle.manifest.name, bundle.digest, 0
+    for rounds_left in range(len(files), -1, -1):
+        sent += send(session, _blobs(bundle), app=app, release=release, progress=progress).bytes_sent
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
+            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=app, release=release, files=files, **trust)
         except DeployError:
-            missing, _ = _missing(bundle, session)
-            if not missing or not rounds_left:
+            if not ask(session, _blobs(bundle)).gaps or not rounds_left:
                 raise
         else:
             break
     progress("stage", 1, 1)
     return sent
+
+
+def _blobs(bundle: Bundle) -> dict[str, Path]:
+    return {entry.sha256: bundle.folder / entry.path for entry in bundle.entries}
 
 
 class _Golden(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from edgekit.device import Device, Facts
 from edgekit.devices import Connection, connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.digest import sha256_bytes, sha256_file
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.evaluation import EVALUATION, Evaluation
@@ -152,7 +153,7 @@ def probe_accuracy(
                     fix="edgekit build, then deploy again; or take back the old [evaluation] set",
                 )
             sha256 = sha256_file(container)
-            release.session.push_blob(container, sha256, progress=progress)
+            send(release.session, {sha256: container}, progress=progress)
             answer = release.session.job(
                 "probe.accuracy",
                 timeout_s=_PROBE_TIMEOUT_S,

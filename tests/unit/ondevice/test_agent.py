@@ -98,10 +98,13 @@ def test_what_is_no_job_is_refused_in_words(each_agent: Agent, line: bytes) -> N
 @pytest.mark.parametrize(
     ("job", "fields"),
     [
-        ("store.missing", {"blobs": []}),
-        ("store.missing", {"blobs": {"../../etc/passwd": 1}}),
-        ("store.receive", {"sha256": "0" * 63, "bytes": 1}),
-        ("store.receive", {"sha256": "0" * 64, "bytes": -1}),
+        ("transfer.offer", {"blobs": {}}),
+        ("transfer.offer", {"blobs": [{"sha256": "../../etc/passwd", "bytes": 0, "chunks": ""}]}),
+        ("transfer.offer", {"blobs": [{"sha256": "0" * 64, "bytes": 1, "chunks": ""}]}),
+        ("transfer.offer", {"blobs": [{"sha256": "0" * 64, "bytes": -1, "chunks": ""}]}),
+        ("transfer.offer", {"blobs": [{"sha256": "0" * 64, "bytes": 0, "chunks": "!"}]}),
+        ("transfer.take", {"blobs": [{"sha256": "0" * 64, "bytes": 0, "chunks": "", "start": 1}]}),
+        ("transfer.take", {"blobs": [{"sha256": "0" * 64, "bytes": 0, "chunks": ""}] * 2}),
         ("store.stage", {"app": "../x", "release": "0" * 64, "files": []}),
         ("store.stage", {"app": "x", "release": "0" * 64, "files": [{"path": "../x", "sha256": "0" * 64, "bytes": 1}]}),
         ("store.activate", {"app": "x", "release": "latest"}),
