@@ -148,7 +148,7 @@ def furnish(root: Path) -> None:
 def send(root: Path, line: bytes, payload: bytes = STREAM) -> None:
     """Run a job as the agent's own boundary does, in this process; what it answers must be an answer."""
     with memory_file(line + payload) as handle:
-        data = agent._run(io.BytesIO(), Stdin(handle))
+        data = agent._run(io.BytesIO(), _on(handle))
     wire.decode_event(wire.encode_event({"event": "result", "data": data}))
 
 
@@ -223,3 +223,8 @@ BOARDS: dict[str, Surface] = {
     "jobs": Surface(12, jobs, run_jobs, REFUSALS, frozenset({"ssh-keygen"})),
     "disk": Surface(10, disks, run_on_disk, REFUSALS, frozenset({"ssh-keygen"})),
 }
+
+
+def _on(handle: int) -> Stdin:
+    os.dup2(handle, 0)
+    return Stdin()

@@ -57,6 +57,7 @@ BREACHES: dict[str, Callable[[Path], object]] = {
     "through a link": lambda beside: (beside.parent / "inside" / "out" / beside.name).write_bytes(b""),
     "unlink": lambda beside: (beside.parent / "kept").unlink(),
     "chmod": lambda beside: (beside.parent / "kept").chmod(0o777),
+    "descriptor's mode": lambda beside: os.fchmod(os.open(beside.parent / "kept", os.O_RDONLY), 0o777),
     "below a descriptor": lambda beside: os.mkdir(beside.name, dir_fd=os.open(beside.parent, os.O_RDONLY | os.O_CLOEXEC)),
     "program": lambda beside: subprocess.run(["true"]),
     "signal": lambda beside: os.kill(os.getpid(), 0),
