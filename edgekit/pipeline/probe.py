@@ -30,7 +30,7 @@ from edgekit.latency import latency_measurements
 from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.deploy import stands_in
+from edgekit.pipeline.fit import stands_in
 from edgekit.pipeline.releases import ask_status
 from edgekit.project import DatasetSection
 from edgekit.report import BundleName, DeviceName, Findings, Report

@@ -10,7 +10,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -19,6 +20,7 @@ from edgekit.device import Address, Device
 from edgekit.devices import Completed
 from edgekit.devices.local import LocalConnection
 from edgekit.ondevice import agent
+from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.wire import AgentError, encode_event
 
 __all__ = ["InsideConnection", "inside"]
@@ -31,12 +33,19 @@ class InsideConnection(LocalConnection):
     """What this machine answered to the job ``facts``, which changes nothing and takes a second: asked once."""
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, on_line: Callable[[bytes], None] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | Iterable[bytes] = b"",
+        hold: bool = False,
+        timeout_s: float,
+        on_line: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """See `edgekit.devices.Connection.run`."""
         words = [os.path.expanduser(word) for word in argv]
+        stdin = b"".join(devices.pieces_of(stdin))
         if words[1] == "-c":
-            return _script(words[2], words[3:])
+            return _script(words[2], words[3:], stdin)
         job = json.loads(stdin.partition(b"\n")[0])["job"]
         if job == "facts" and InsideConnection.facts:
             rc, answer = 0, InsideConnection.facts
@@ -50,9 +59,10 @@ class InsideConnection(LocalConnection):
         return Completed(rc=rc, stdout=b"", stderr=b"")
 
 
-def _script(text: str, words: list[str]) -> Completed:
+def _script(text: str, words: list[str], stdin: bytes) -> Completed:
     out, code = io.StringIO(), 0
-    with mock.patch.object(sys, "argv", ["-c", *words]), contextlib.redirect_stdout(out):
+    given = mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    with given, mock.patch.object(sys, "argv", ["-c", *words]), contextlib.redirect_stdout(out):
         try:
             exec(compile(text, "script", "exec"), {"__name__": "__main__"})
         except SystemExit as error:
@@ -63,13 +73,23 @@ def _script(text: str, words: list[str]) -> Completed:
 def _agent(stdin: bytes) -> tuple[int, bytes]:
     """Do what `edgekit.ondevice.agent.main` does, without taking the descriptors and signals of its process."""
     wire = io.BytesIO()
-    with mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))):
-        try:
-            wire.write(encode_event({"event": "result", "data": agent._run(wire)}))
-        except AgentError as error:
-            wire.write(encode_event({"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix}))
-            return 1, wire.getvalue()
+    given, giving = os.pipe()
+    feeding = threading.Thread(target=_feed, args=(giving, stdin))
+    feeding.start()
+    try:
+        wire.write(encode_event({"event": "result", "data": agent._run(wire, Stdin(given))}))
+    except AgentError as error:
+        wire.write(encode_event({"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix}))
+        return 1, wire.getvalue()
+    finally:
+        os.close(given)
+        feeding.join()
     return 0, wire.getvalue()
+
+
+def _feed(handle: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(handle, "wb", buffering=0) as pipe:
+        pipe.write(data)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from edgekit.ondevice import store, wire
+from edgekit.ondevice import disk, journal, store, wire
 from edgekit.ondevice.chunks import MARK_BYTES, Chunk, pack
 
 PACKAGE = Path(store.__file__).parents[1]
@@ -76,6 +76,13 @@ class Agent:
             self.push(data)
         self.ask("store.stage", app=app, release=release, files=entries(files))
         return release
+
+    def make_current(self, app: str, release: str) -> None:
+        """Activate a release and settle that it stays, as if it had proved itself."""
+        deployment = os.urandom(8).hex()
+        self.ask("deploy.activate", app=app, release=release, deployment=deployment, deadline_s=600)
+        with disk.locked(str(self.root)):
+            journal.note(str(self.root), app, "committed", release, deployment=deployment, by="test")
 
 
 def listed(*pieces: bytes) -> dict[str, Any]:

@@ -32,15 +32,10 @@ def test_a_release_arrives(each_agent: Agent) -> None:
     folder = each_agent.root / "apps" / "meter" / "releases" / release
     assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
     assert (folder / "model.tflite").stat().st_nlink == 2
-    assert each_agent.ask("store.activate", app="meter", release=release) == {
-        "app": "meter",
-        "release": release,
-        "previous": None,
-        "changed": True,
-    }
+    each_agent.make_current("meter", release)
     assert os.readlink(each_agent.root / "apps" / "meter" / "current") == "releases/" + release
     (app,) = each_agent.ask("store.status", app=None)["apps"]
-    assert app.pop("activated_at").endswith("Z")
+    assert app.pop("since").endswith("Z")
     assert app == {
         "name": "meter",
         "current": release,
@@ -49,14 +44,22 @@ def test_a_release_arrives(each_agent: Agent) -> None:
         "releases": [release],
         "bytes": sum(map(len, CONTENTS.values())),
         "target": "rpi4",
+        "state": "committed",
+        "why": None,
+        "by": "test",
+        "watched": False,
+        "signer": None,
+        "key": None,
+        "serial": None,
+        "untrusted": None,
     }
     assert each_agent.refuse("store.rollback", app="meter")["kind"] == "state"
 
 
 def test_there_and_back(each_agent: Agent) -> None:
     old, new = each_agent.deploy("meter", {"a": b"1"}), each_agent.deploy("meter", {"a": b"2"})
-    each_agent.ask("store.activate", app="meter", release=old)
-    each_agent.ask("store.activate", app="meter", release=new)
+    each_agent.make_current("meter", old)
+    each_agent.make_current("meter", new)
     back = each_agent.ask("store.rollback", app="meter")
     assert (back["release"], back["previous"]) == (old, new)
     (app,) = each_agent.ask("store.status", app="meter")["apps"]
@@ -84,11 +87,11 @@ def test_a_damaged_release_is_made_again(agent: Agent) -> None:
     model = agent.root / "apps" / "meter" / "releases" / release / "model.tflite"
     model.unlink()
     model.write_bytes(b"")  # what a power cut leaves
-    refused = agent.refuse("store.activate", app="meter", release=release)
+    refused = agent.refuse("deploy.activate", app="meter", release=release, deployment="0" * 16)
     assert (refused["kind"], "0 of 700 bytes" in refused["message"]) == ("state", True)
     assert agent.deploy("meter", CONTENTS) == release
     assert model.read_bytes() == CONTENTS["model.tflite"]
-    agent.ask("store.activate", app="meter", release=release)
+    agent.make_current("meter", release)
 
 
 def test_the_manifest_and_the_job_must_agree(agent: Agent) -> None:
@@ -103,9 +106,9 @@ def test_the_manifest_and_the_job_must_agree(agent: Agent) -> None:
 def test_two_agents_do_not_change_one_root(agent: Agent) -> None:
     release = agent.deploy("meter", CONTENTS)
     with disk.locked(str(agent.root)):
-        refused = agent.refuse("store.activate", app="meter", release=release)
+        refused = agent.refuse("deploy.activate", app="meter", release=release, deployment="0" * 16)
     assert (refused["kind"], "another" in refused["message"]) == ("busy", True)
-    agent.ask("store.activate", app="meter", release=release)
+    agent.make_current("meter", release)
 
 
 def test_without_hard_links_it_copies(tmp_path: Path, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,16 +155,17 @@ def test_a_root_that_is_a_link_serves(each_agent: Agent, tmp_path: Path) -> None
     each_agent.root.symlink_to(tmp_path / "real")
     (tmp_path / "real" / "blobs").symlink_to(tmp_path / "blobs elsewhere")
     release = each_agent.deploy("meter", CONTENTS)
-    each_agent.ask("store.activate", app="meter", release=release)
+    each_agent.make_current("meter", release)
     (app,) = each_agent.ask("store.status", app="meter")["apps"]
     assert (app["current"], app["whole"]) == (release, True)
     assert (tmp_path / "real" / "apps" / "meter" / "current" / "model.tflite").read_bytes() == CONTENTS["model.tflite"]
 
 
 def test_an_agent_waits_for_another_one(agent: Agent) -> None:
-    release = agent.deploy("meter", CONTENTS)
+    release, files = bundle(CONTENTS)
+    agent.deploy("meter", CONTENTS)
     with disk.locked(str(agent.root)):
-        line = wire.encode_job("store.activate", str(agent.root), {"app": "meter", "release": release})
+        line = wire.encode_job("store.stage", str(agent.root), {"app": "meter", "release": release, "files": entries(files)})
         waiting = subprocess.Popen(agent.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert waiting.stdin is not None
         waiting.stdin.write(line)
