@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from edgekit.bundle import encode_manifest
 from edgekit.manifest import MANIFEST
-from edgekit.ondevice import agent, trust, wire
+from edgekit.ondevice import agent, deploy, hooks, prove, service, trust, wire
 from edgekit.ondevice.chunks import Chunk, pack
 from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.transfer import PACKED
@@ -49,7 +50,11 @@ KNOWN = pack(Chunk(hashlib.sha256(data).digest()[:16], len(data)) for data in (M
 
 # What each job is sent by an honest host.
 JOBS: dict[str, dict[str, Any]] = {
+    "deploy.activate": {**NAMED, "deployment": "0" * 16, "deadline_s": 60.0},
     "deploy.admit": {**NAMED, **PAIR},
+    "deploy.commit": {**NAMED, "deployment": "0" * 16, "keep": 2},
+    "deploy.prove": {**NAMED, "deployment": "0" * 16, "threads": 1},
+    "deploy.settle": {"app": "meter"},
     "golden": {**NAMED, "threads": 1},
     "lease.release": {"token": "0" * 32, "force": True, "owner": "anna"},
     "lease.show": {},
@@ -57,7 +62,10 @@ JOBS: dict[str, dict[str, Any]] = {
     "probe.accuracy": {**NAMED, "threads": 1, "samples": BLOB},
     "probe.latency": {**NAMED, "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
-    "store.activate": NAMED,
+    "service.install": {"app": "meter", "port": 8080},
+    "service.look": {"app": "meter", "port": 8080},
+    "service.remove": {"app": "meter"},
+    "service.show": {"app": "meter"},
     "store.rollback": {"app": "meter"},
     "store.stage": {**NAMED, "files": LISTED, **PAIR},
     "store.status": {"app": "meter"},
@@ -67,6 +75,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "trust.show": {},
 }
 ELSEWHERE = {
+    "deploy.watch": "a process of its own, which waits: tests/unit/ondevice/test_deploy.py",
     "facts": "it takes no fields, and asks many programs",
     "infer": "the host's own: it writes where it is told",
     "engine.build": "needs a GPU: tests/unit/ondevice/tensorrt",
@@ -77,15 +86,30 @@ ELSEWHERE = {
 }
 
 # What lies on the disk, by path below the root.
-JOURNAL = "".join(
-    "\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "event": event, "release": release, "previous": None, "becomes": "activated"})
-    for event, release in (("switching", OLDER), ("activated", OLDER), ("switching", RELEASE), ("activated", RELEASE))
-).encode()
+STEPS: tuple[dict[str, Any], ...] = (
+    {"event": "committed", "release": OLDER, "previous": None, "deployment": "f" * 16, "by": "host"},
+    {"event": "staged", "release": RELEASE, "previous": None, "deployment": "0" * 16},
+    {
+        "event": "switching",
+        "release": RELEASE,
+        "previous": OLDER,
+        "deployment": "0" * 16,
+        "becomes": "activated",
+        "deadline": 9e9,
+        "boot": "x",
+    },
+    {"event": "activated", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "deadline": 9e9, "boot": "x"},
+    {"event": "proven", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "by": "host", "proof": {}},
+    {"event": "committed", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "by": "host"},
+)
+JOURNALS = [
+    b"".join(b"\n" + json.dumps({"time": "2026-01-01T00:00:00Z", **step}).encode() for step in STEPS[:count]) for count in range(1, 7)
+]
 LEASE = {"token": "0" * 32, "owner": "anna", "reason": "a test", "boot": "x", "ttl_s": 1, "uptime_s": 1, "wall_s": 1.5, "renews": False}
 DISK: dict[str, bytes] = {
     "lease.json": json.dumps(LEASE).encode(),
     "lease.log": b"\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "owner": "anna", "reason": "a test", "by": "bert"}).encode(),
-    "apps/meter/journal": JOURNAL,
+    "apps/meter/journal": JOURNALS[-1],
     f"apps/meter/releases/{RELEASE}/{MANIFEST}": HEAD,
     f"apps/meter/releases/{RELEASE}/{trust.SIGNED}": STATEMENT + ARMOURED,
     "apps/meter/serial": json.dumps({"serial": 5, "release": OLDER}).encode(),
@@ -95,17 +119,7 @@ DISK: dict[str, bytes] = {
     "trust/allowed_signers": LINE,
 }
 LINKS = ("apps/meter/current", "apps/meter/previous")
-READERS = (
-    "store.status",
-    "store.activate",
-    "store.rollback",
-    "store.stage",
-    "deploy.admit",
-    "trust.show",
-    "trust.set",
-    "lease.show",
-    "lease.take",
-)
+READERS = sorted({*JOBS} - {"golden", "probe.accuracy", "probe.latency", "runtime.install"})
 
 
 _furnished: dict[Path, list[tuple[object, ...]]] = {}
@@ -145,10 +159,22 @@ def furnish(root: Path) -> None:
     _furnished[root] = _seen(root)
 
 
+@contextmanager
+def unmanned(folder: Path) -> Iterator[None]:
+    """No program runs, and no manager of systemd: what a release's own commands do is theirs, and the watchdog has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setattr(deploy, "start", lambda *_: None)
+        patch.setattr(hooks, "run", lambda *_: None)
+        patch.setattr(prove, "_examine", lambda *_: ({}, "no program can be run"))
+        patch.setattr(service, "_run", lambda _: (1, "no manager"))
+        yield
+
+
 def send(root: Path, line: bytes, payload: bytes = STREAM) -> None:
     """Run a job as the agent's own boundary does, in this process; what it answers must be an answer."""
-    with memory_file(line + payload) as handle:
-        data = agent._run(io.BytesIO(), _on(handle))
+    with memory_file(line + payload) as handle, unmanned(root.parent):
+        data = agent._run(io.BytesIO(), Stdin(handle))
     wire.decode_event(wire.encode_event({"event": "result", "data": data}))
 
 
@@ -213,7 +239,7 @@ def disks(draw: st.DrawFn) -> tuple[str, bytes, list[str]]:
     elif DISK[path].startswith(b"{") and "signed" not in path:
         data = draw(broken_json(json.loads(DISK[path])))
     else:
-        data = draw(broken_bytes(DISK[path]))
+        data = draw(broken_bytes(draw(st.sampled_from(JOURNALS)) if path.endswith("journal") else DISK[path]))
     return path, data, draw(st.lists(st.sampled_from(READERS), min_size=1, max_size=3))
 
 
@@ -223,8 +249,3 @@ BOARDS: dict[str, Surface] = {
     "jobs": Surface(12, jobs, run_jobs, REFUSALS, frozenset({"ssh-keygen"})),
     "disk": Surface(10, disks, run_on_disk, REFUSALS, frozenset({"ssh-keygen"})),
 }
-
-
-def _on(handle: int) -> Stdin:
-    os.dup2(handle, 0)
-    return Stdin()
