@@ -94,6 +94,10 @@ def test_from_the_first_signature_to_the_way_back(bench: Bench) -> None:
     bench.sign(bench.old, "anna", 8)
     bench.deploy(bench.old).refused(6, ["serial 8 was release"])
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(bench.folder)
+        shown = run(patch, "status", "board")[0]
+        assert "by bert, 8" in shown
     assert bench.run("rollback", "board").code == 0
     assert bench.app()["current"] == first.document["release"]
     assert "serial 7 < 8" in str(bench.app()["untrusted"])
