@@ -134,6 +134,8 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
+    if done.serial is not None:
+        page.line(f"signed by {done.signer or 'a key that the device does not know'}, serial {done.serial}")
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")
@@ -168,18 +170,26 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
             (app["current"] or "none")[:12],
             (app["previous"] or "none")[:12],
             app["state"] if app["whole"] or not app["current"] else f"{app['state']}, DAMAGED",
+            _signed(app),
             str(app["since"] or ""),
             megabytes(app["bytes"]),
         )
         for app in answer["apps"]
     ]
     if rows:
-        page.table(("application", "current", "previous", "state", "since", "size"), rows)
+        page.table(("application", "current", "previous", "state", "signed", "since", "size"), rows)
     for app in answer["apps"]:
-        for text in (app["why"] and f"{app['state']} by {app['by']}: {app['why']}", app["next"], app["untrusted"]):
+        refused = app["untrusted"] and f"the device would not take its release again: {app['untrusted']}"
+        for text in (app["why"] and f"{app['state']} by {app['by']}: {app['why']}", app["next"], refused):
             if text:
                 page.line((f"{app['name']}: {text}", "yellow"))
     page.line(f"{megabytes(answer['free_bytes'])} free")
+
+
+def _signed(app: dict[str, Any]) -> str:
+    if app["serial"] is None:
+        return "no"
+    return f"by {app['signer'] or 'nobody known there'}, {app['serial']}"
 
 
 @click.command(cls=Command)
