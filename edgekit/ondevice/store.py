@@ -17,7 +17,7 @@ from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, s
 
 Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
-MANIFEST, BUNDLE_SCHEMA = "manifest.json", "edgekit.bundle/1"
+MANIFEST, BUNDLE_SCHEMA, HOOKS = "manifest.json", "edgekit.bundle/1", "hooks"
 MANIFEST_MAX_BYTES, BLOB_MAX_BYTES, FILES_MAX = 4 << 20, 1 << 40, 1000
 
 
@@ -122,6 +122,9 @@ def _assemble(root: str, final: str, files: Files) -> None:
                 os.link(blob_path(root, digest), copy, follow_symlinks=False)
             except OSError:  # no hard links here, or all are given out
                 shutil.copyfile(blob_path(root, digest), copy)
+                fsync_path(copy)
+            if path.startswith(HOOKS + "/"):
+                os.chmod(copy, 0o555)
                 fsync_path(copy)
         mended = os.path.isdir(final)  # damaged, and perhaps what `current` names: it stays, its files are swapped
         for path in sorted(files) if mended else ():

@@ -27,6 +27,7 @@ from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, chec
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.fit import misfits, stands_in
+from edgekit.pipeline.hooks import check_hooks
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
 from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
@@ -83,6 +84,7 @@ def deploy(
     device: Device,
     *,
     terms: DeploySection | None = None,
+    folder: Path | None = None,
     stand_in: bool = False,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
@@ -93,7 +95,9 @@ def deploy(
     Parameters
     ----------
     terms
-        How long the release has to prove itself, and how many stay.
+        How long the release has to prove itself, and how many stay; and the hooks that need no signature.
+    folder
+        The project's, where hooks find their programs.
     stand_in
         Accept a board of another machine type; everything measured there is marked.
     dry_run
@@ -108,7 +112,8 @@ def deploy(
     DeviceError
         The board cannot be reached, or the connection broke and did not come again.
     DeployError
-        The board does not fit, has no room, or the release did not prove itself; what ran before runs on, or again.
+        The board does not fit, has no room, nobody vouches for the bundle's hooks, or the release did not prove itself; what ran
+        before runs on, or again.
     InconsistentError
         The release did not prove itself, and the board could not go back.
     BusyError
@@ -116,8 +121,9 @@ def deploy(
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
-    signer(bundle, allowed_signers)
-    terms = terms or DeploySection()
+    signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
+    if signed is None or signed.name is None:
+        check_hooks(bundle, terms, folder)
     course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
