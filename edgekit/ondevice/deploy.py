@@ -10,11 +10,13 @@ from typing import Any
 from . import journal, trust
 from .clock import boot_id, boottime_s
 from .disk import locked
+from .library import offer
 from .prune import prune
 from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .store import whole
 from .watch import start
+from .wheels import sweep
 from .wire import AgentError, Progress, integer, number
 
 __all__ = ["activate", "commit"]
@@ -48,6 +50,7 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
         if now.current and whole(root, app, now.current, digests=False) is None:
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays
         previous = None if previous == release else previous
+        offer(root)
         journal.reserve(root, app)
         deadline = boottime_s() + seconds
         start(root, app, deployment, deadline)
@@ -70,4 +73,5 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
         pruned = prune(root, app, keep)
+        sweep(root)
     return {"app": app, "release": release, "pruned": pruned}
