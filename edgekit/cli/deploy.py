@@ -13,6 +13,7 @@ from edgekit.bundle import bundle_files, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
 from edgekit.cli.rollout import plan_of, roll_out, rollout_options
 from edgekit.cli.root import Command
+from edgekit.cli.service import print_served, service_options
 from edgekit.cli.words import (
     app_option,
     choose_signers,
@@ -41,6 +42,7 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
+@service_options
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @rollout_options
 @signers_option
@@ -52,6 +54,7 @@ def deploy(
     bundle: Path | None,
     stand_in: bool,
     keep: int | None,
+    service_port: int | None,
     dry_run: bool,
     allowed_signers: Path | None,
     project: Path | None,
@@ -71,6 +74,8 @@ def deploy(
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
     the release current. There it proves itself: golden samples again, then the latency ceiling and the
     hooks of the bundle. If it does not in time, or you are gone, the device goes back by itself.
+
+    With --service the device serves the model over HTTP to programs there, from this release on.
     """
     plan = plan_of(fleet)
     if fleet["to"] and (device or dry_run):
@@ -83,7 +88,7 @@ def deploy(
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
     if fleet["to"]:
-        options = {"terms": terms, "stand_in": stand_in, "allowed_signers": signers}
+        options = {"terms": terms, "stand_in": stand_in, "service_port": service_port, "allowed_signers": signers}
         with open_bundle(path) as opened:
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
@@ -94,6 +99,7 @@ def deploy(
             terms=terms,
             folder=folder,
             stand_in=stand_in,
+            service_port=service_port,
             dry_run=dry_run,
             allowed_signers=signers,
             progress=progress,
@@ -145,6 +151,7 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         page.line(f"removed {len(done.pruned)} older releases")
     if done.previous and done.previous != done.release:
         page.line(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
+    print_served(page, done.service)
     if done.stand_in:
         page.line(("this device is not the board the bundle was built for: every figure from it is marked simulated", "yellow"))
 
