@@ -1,34 +1,37 @@
 """``Bundle``: what travels. A folder, or a deterministic tar of it, named by the manifest's digest.
 
 The tar holds ``manifest.json``, which lists every other file with its digest, then ``manifest.sha256`` with the
-manifest's own (in the form ``sha256sum -c`` reads), then the files. Nothing in a bundle is believed before it is
-checked: names, kinds, sizes and digests, in that order.
+manifest's own (in the form ``sha256sum -c`` reads), then, once it is signed, ``release.json`` and its signature, then the files, sorted.
+Nothing in a bundle is believed before it is checked: names, kinds, sizes and digests, in that order.
 """
 
 from __future__ import annotations
 
-import io
 import shutil
-import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from edgekit.digest import atomic_file, sha256_bytes, sha256_file, sha256_stream
+from edgekit.archive import copy_member, read_end, read_header, read_member, write_archive
+from edgekit.digest import atomic_file, sha256_bytes, sha256_file, write_atomic
 from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
+from edgekit.ondevice.trust import SIGNATURE_MAX_BYTES, STATEMENT_MAX_BYTES
 from edgekit.parse import from_json
+from edgekit.signature import SIGNATURE, STATEMENT, Signed, read_signed
 
-__all__ = ["SEAL", "Bundle", "bundle_files", "damage", "encode_manifest", "list_files", "open_bundle", "seal", "write_bundle"]
+__all__ = [
+    "SEAL", "Bundle", "bundle_files", "damage", "encode_manifest", "list_files", "open_bundle", "seal", "write_bundle", "write_signed",
+]  # fmt: skip
 
 SUFFIX = ".edge"
 SEAL = "manifest.sha256"
-_BLOCK_BYTES = 1 << 20
+_FIX = "build or copy the bundle again"
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,15 @@ class Bundle:
         SHA-256 of ``manifest.json``: the release's name on a device.
     archive
         The ``.edge`` file it came from; None for a folder.
+    signed
+        Its statement and signature, not yet verified; None for an unsigned bundle.
     """
 
     folder: Path
     digest: str
     manifest: Manifest
     archive: Path | None
+    signed: Signed | None
 
     @property
     def entries(self) -> tuple[FileEntry, ...]:
@@ -101,8 +107,20 @@ def write_bundle(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -
     head = encode_manifest(manifest)
     path = folder / f"{manifest.name}-{manifest.target}-{sha256_bytes(head)[:12]}{SUFFIX}"
     with atomic_file(path) as file:
-        _write_tar(file, [(MANIFEST, head), (SEAL, seal(head)), *sorted(files.items())])
+        write_archive(file, [(MANIFEST, head), (SEAL, seal(head)), *sorted(files.items())])
     return path
+
+
+def write_signed(bundle: Bundle, signed: Signed) -> None:
+    """Put a signature into the bundle, in place of any that it has: where it came from holds the old bytes or the new ones."""
+    if bundle.archive is None:
+        for name, data in ((SIGNATURE, signed.signature), (STATEMENT, signed.statement)):
+            write_atomic(bundle.folder / name, data)
+        return
+    with atomic_file(bundle.archive) as file:
+        head = [(name, (bundle.folder / name).read_bytes()) for name in (MANIFEST, SEAL)]
+        files = [(path, bundle.folder / path) for path in sorted(entry.path for entry in bundle.manifest.files)]
+        write_archive(file, [*head, (STATEMENT, signed.statement), (SIGNATURE, signed.signature), *files])
 
 
 def seal(manifest: bytes) -> bytes:
@@ -110,20 +128,12 @@ def seal(manifest: bytes) -> bytes:
     return f"{sha256_bytes(manifest)}  {MANIFEST}\n".encode()
 
 
-def _write_tar(file: IO[bytes], members: Iterable[tuple[str, bytes]]) -> None:
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, data in members:
-            member = tarfile.TarInfo(path)
-            member.size, member.mode = len(data), 0o644
-            tar.addfile(member, io.BytesIO(data))
-
-
 @contextmanager
 def open_bundle(path: Path) -> Iterator[Bundle]:
     """Open a bundle, a folder or a ``.edge`` file, for the time of a ``with`` block.
 
-    A tar is unpacked into a private temporary folder that goes when the block ends. Sizes and
-    names are checked here, digests by `damage` or when a file is read.
+    A tar is unpacked into a private temporary folder that goes when the block ends. Sizes, names and the archive's
+    own bytes are checked here, digests by `damage` or when a file is read.
 
     Raises
     ------
@@ -149,54 +159,53 @@ def bundle_files(folder: Path) -> list[Path]:
 
 
 def damage(bundle: Bundle) -> list[str]:
-    """Return one line for each thing whose bytes are not as they were written; none is good.
+    """Return one line for each file whose bytes are not those the manifest names; none is good.
 
-    Files are compared with the manifest, the manifest with its seal (when the bundle was opened),
-    and the archive around them with what `write_bundle` makes of the same files.
+    The manifest was compared with its seal, and the archive with what `write_bundle` writes, when the bundle was opened.
     """
     found = []
     for entry in bundle.manifest.files:
         actual = sha256_file(bundle.folder / entry.path)
         if actual != entry.sha256:
             found.append(f"{entry.path}: sha256 is {actual[:12]}.., the manifest says {entry.sha256[:12]}..")
-    if bundle.archive and not found:
-        paths = [MANIFEST, SEAL, *sorted(entry.path for entry in bundle.manifest.files)]
-        with tempfile.TemporaryFile() as again:
-            _write_tar(again, ((path, (bundle.folder / path).read_bytes()) for path in paths))
-            again.seek(0)
-            same = sha256_stream(again) == sha256_file(bundle.archive)
-        if not same:
-            found.append(f"{bundle.archive.name}: the archive's own headers or padding were changed")
     return found
 
 
 def _bundle_in(folder: Path, where: str, archive: Path | None) -> Bundle:
-    own, sealed = folder / MANIFEST, folder / SEAL
-    for file in (own, sealed):
-        if not file.is_file() or file.is_symlink():
-            raise InputError(f"{where}: no {file.name} in it, so it is no bundle")
-    data = own.read_bytes()
-    if sealed.read_bytes() != seal(data):
-        raise InputError(f"{where}: {MANIFEST} is damaged: its digest is not the one in {SEAL}", fix="build or copy the bundle again")
+    data = _small_file(folder / MANIFEST, MANIFEST_BYTES_MAX, where)
+    if _small_file(folder / SEAL, len(seal(b"")), where) != seal(data):
+        raise InputError(f"{where}: {MANIFEST} is damaged: its digest is not the one in {SEAL}", fix=_FIX)
     manifest = _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
     for entry in manifest.files:
         file = folder / entry.path
         if file.is_symlink() or not file.is_file():
-            raise InputError(f"{where}: {entry.path} is missing", fix="build or copy the bundle again")
+            raise InputError(f"{where}: {entry.path} is missing", fix=_FIX)
         if file.stat().st_size != entry.bytes:
-            raise InputError(
-                f"{where}: {entry.path} has {file.stat().st_size} bytes, the manifest says {entry.bytes}",
-                fix="build or copy the bundle again",
-            )
-    return Bundle(folder, sha256_bytes(data), manifest, archive)
+            raise InputError(f"{where}: {entry.path} has {file.stat().st_size} bytes, the manifest says {entry.bytes}", fix=_FIX)
+    bundle = Bundle(folder, sha256_bytes(data), manifest, archive, None)
+    if not any((folder / name).exists() for name in (STATEMENT, SIGNATURE)):
+        return bundle
+    statement = _small_file(folder / STATEMENT, STATEMENT_MAX_BYTES, where)
+    signature = _small_file(folder / SIGNATURE, SIGNATURE_MAX_BYTES, where)
+    return replace(bundle, signed=read_signed(statement, signature, manifest.name, bundle.digest, where))
+
+
+def _small_file(file: Path, max_bytes: int, where: str) -> bytes:
+    if file.is_symlink() or not file.is_file():
+        raise InputError(f"{where}: no {file.name} in it, so it is no bundle", fix=_FIX)
+    with file.open("rb") as opened:
+        data = opened.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(f"{where}: {file.name} is longer than the {max_bytes} bytes allowed", fix=_FIX)
+    return data
 
 
 def _check(manifest: Manifest, where: str) -> Manifest:
     paths = [entry.path for entry in manifest.files]
-    folders = {path.rpartition("/")[0] for path in paths}
-    if folders & {*paths, MANIFEST, SEAL}:
+    own = {MANIFEST, SEAL, STATEMENT, SIGNATURE}
+    if {path.rpartition("/")[0] for path in paths} & {*paths, *own}:
         raise InputError(f"{where}:{MANIFEST}: a path runs through a file")
-    if len(set(paths)) != len(paths) or {MANIFEST, SEAL} & set(paths):
+    if len(set(paths)) != len(paths) or own & set(paths):
         raise InputError(f"{where}:{MANIFEST}: a file is listed twice")
     golden = manifest.golden
     recipe = manifest.recipe.files.values() if manifest.recipe else ()
@@ -208,29 +217,34 @@ def _check(manifest: Manifest, where: str) -> Manifest:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpack only what the manifest, the first member, lists: no links, no surprises, exact sizes."""
+    """Unpack what the manifest, the first member, lists: those members in that order, of those sizes, and nothing else."""
+    where = str(path)
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            first = tar.next()
-            if first is None or first.name != MANIFEST or not first.isreg() or first.issparse() or first.size > MANIFEST_BYTES_MAX:
-                raise InputError(f"{path}: does not begin with {MANIFEST}, so it is no bundle")
-            _copy(tar.extractfile(first), folder / MANIFEST, first.size, path)
-            manifest = _check(from_json((folder / MANIFEST).read_bytes(), Manifest, f"{path}:{MANIFEST}"), str(path))
-            sizes = {SEAL: len(seal(b"")), **{entry.path: entry.bytes for entry in manifest.files}}
-            while (member := tar.next()) is not None:
-                if not member.isreg() or member.issparse() or sizes.pop(member.name, None) != member.size:
-                    raise InputError(f"{path}: {member.name!r} is not as the manifest lists it", fix="build or copy the bundle again")
-                _copy(tar.extractfile(member), folder / member.name, member.size, path)
-    # Python 3.10 raises OSError for an archive without members.
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path}: not a readable bundle: {error}", fix="build or copy the bundle again") from error
+        with path.open("rb") as file:
+            head = _small_member(file, MANIFEST, MANIFEST_BYTES_MAX, where)
+            manifest = _check(from_json(head, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
+            (folder / MANIFEST).write_bytes(head)
+            (folder / SEAL).write_bytes(_small_member(file, SEAL, len(seal(b"")), where))
+            name, size = read_header(file, where)
+            if name == STATEMENT and size <= STATEMENT_MAX_BYTES:
+                (folder / STATEMENT).write_bytes(read_member(file, size, where))
+                (folder / SIGNATURE).write_bytes(_small_member(file, SIGNATURE, SIGNATURE_MAX_BYTES, where))
+                name, size = read_header(file, where)
+            entries = sorted(manifest.files, key=lambda entry: entry.path)
+            for number, entry in enumerate(entries):
+                if (name, size) != (entry.path, entry.bytes):
+                    raise InputError(f"{where}: {name!r} is not as the manifest lists it", fix=_FIX)
+                (folder / name).parent.mkdir(exist_ok=True)
+                copy_member(file, size, folder / name, where)
+                if number < len(entries) - 1:
+                    name, size = read_header(file, where)
+            read_end(file, where)
+    except OSError as error:
+        raise InputError(f"{where}: not a readable bundle: {error}", fix=_FIX) from error
 
 
-def _copy(source: IO[bytes] | None, destination: Path, size: int, where: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with destination.open("xb") as file:
-        while size and source and (block := source.read(min(size, _BLOCK_BYTES))):
-            file.write(block)
-            size -= len(block)
-    if size:
-        raise InputError(f"{where}: ends in the middle of {destination.name}", fix="build or copy the bundle again")
+def _small_member(file: IO[bytes], wanted: str, max_bytes: int, where: str) -> bytes:
+    name, size = read_header(file, where)
+    if name != wanted or size > max_bytes:
+        raise InputError(f"{where}: holds {name!r} of {size} bytes where {wanted} belongs, so it is no bundle", fix=_FIX)
+    return read_member(file, size, where)

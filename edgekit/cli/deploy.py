@@ -11,7 +11,16 @@ import msgspec
 from edgekit.bundle import bundle_files, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
 from edgekit.cli.root import Command
-from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
+from edgekit.cli.words import (
+    app_option,
+    choose_signers,
+    device_argument,
+    open_project,
+    project_option,
+    resolve_device,
+    root_option,
+    signers_option,
+)
 from edgekit.device import Device
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline import deploy as pipeline
@@ -28,10 +37,19 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
+@signers_option
 @project_option
 @root_option
 @json_option
-def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: bool, project: Path | None, root: str | None) -> Answer:
+def deploy(
+    device: str | None,
+    bundle: Path | None,
+    stand_in: bool,
+    dry_run: bool,
+    allowed_signers: Path | None,
+    project: Path | None,
+    root: str | None,
+) -> Answer:
     """Make a bundle the current release on DEVICE: a name under [devices], user@host, or local.
 
     Without --bundle it is the newest one in build that has the project's name and is for the
@@ -47,8 +65,9 @@ def deploy(device: str | None, bundle: Path | None, stand_in: bool, dry_run: boo
     path = bundle or _newest(folder / "build", declared, board)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
+    signers = choose_signers(declared, folder, allowed_signers)
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, progress=progress)
+        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
@@ -76,6 +95,8 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
+    if done.serial is not None:
+        page.line(f"signed by {done.signer or 'a key the device does not know'}, serial {done.serial}")
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")

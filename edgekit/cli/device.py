@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgekit.cli.lease import lease, release
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
 from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
 from edgekit.device import Facts, JetsonFact
 from edgekit.pipeline.provision import device_facts, set_up
+from edgekit.pipeline.trust import DeviceTrust, device_trust
 from edgekit.target import load_target
 
 __all__ = ["device"]
@@ -19,7 +21,11 @@ __all__ = ["device"]
 
 @click.group(cls=Group)
 def device() -> None:
-    """Look at a device, or set up its runtime."""
+    """Look at a device, set it up, say whose releases it takes, take it for a while."""
+
+
+device.add_command(lease)
+device.add_command(release)
 
 
 @device.command()
@@ -48,6 +54,37 @@ def setup(device: str | None, project: Path | None, root: str | None, target: st
     kind = load_target(target) if target else None
     with progress_bars() as progress:
         return _answer(set_up(resolve_device(declared, device, root), kind, progress))
+
+
+@device.command()
+@device_argument
+@click.option(
+    "--allowed-signers", type=click.Path(path_type=Path), metavar="FILE", help="Replace the device's list of whose signatures count."
+)
+@click.option("--require-signature/--no-require-signature", default=None, help="Whether it refuses unsigned releases.")
+@project_option
+@root_option
+@json_option
+def trust(
+    device: str | None, allowed_signers: Path | None, require_signature: bool | None, project: Path | None, root: str | None
+) -> Answer:
+    """Say whose signed releases DEVICE takes, and whether it takes unsigned ones; without options, show what is in force.
+
+    The file is one of ssh-keygen's allowed signers: a name and a public key a line. Who has the login that edgekit uses can
+    change this as well: it guards against a changed bundle, not against a stolen login.
+    """
+    declared, _ = open_project(project)
+    found = device_trust(resolve_device(declared, device, root), allowed_signers=allowed_signers, require_signature=require_signature)
+    return Answer(msgspec.to_builtins(found), lambda page: _print_trust(page, found))
+
+
+def _print_trust(page: Page, found: DeviceTrust) -> None:
+    policy = "refused" if found.require_signature else "taken"
+    page.pairs([("unsigned releases", policy), ("verifies with", found.ssh_keygen or "nothing: there is no ssh-keygen")])
+    if found.allowed_signers:
+        page.table(("allowed signer", "kind", "key"), [(one.names, one.kind, one.key) for one in found.allowed_signers])
+    else:
+        page.line("no allowed signers: nobody is vouched for")
 
 
 def _answer(facts: Facts) -> Answer:

@@ -12,10 +12,11 @@ import msgspec
 from edgekit.bundle import Bundle, damage, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes
 from edgekit.cli.root import Command
-from edgekit.cli.words import open_project, project_option, target_option
+from edgekit.cli.words import choose_signers, open_project, project_option, signers_option, target_option
 from edgekit.errors import InputError, UsageError
 from edgekit.manifest import Manifest
 from edgekit.operations import Operation
+from edgekit.pipeline.trust import Signer, signer
 from edgekit.target import load_target
 
 __all__ = ["inspect"]
@@ -26,10 +27,11 @@ __all__ = ["inspect"]
 @click.option("--verify", is_flag=True, help="Check every byte of a bundle against its manifest.")
 @click.option("--ops", is_flag=True, help="Tell what becomes of each node of a float model on a target.")
 @target_option
+@signers_option
 @project_option
 @json_option
-def inspect(path: Path, verify: bool, ops: bool, target: str | None, project: Path | None) -> Answer:
-    """Show what a bundle holds; with --verify, check every byte of it.
+def inspect(path: Path, verify: bool, ops: bool, target: str | None, allowed_signers: Path | None, project: Path | None) -> Answer:
+    """Show what a bundle holds; with --verify, check every byte of it, and its signature.
 
     With --ops, tell before building which nodes of a float MODEL a target computes in int8, in float32 or as whole
     numbers, and which not at all; exits with 1 when there are such.
@@ -38,13 +40,24 @@ def inspect(path: Path, verify: bool, ops: bool, target: str | None, project: Pa
         if verify:
             raise UsageError("--verify is about a bundle, --ops about a float model", fix="one of the two")
         return _operations(path, target, project)
-    if target or project:
-        raise UsageError("--target and --project go with --ops", fix=f"edgekit inspect --ops {path} --target NAME")
+    if target:
+        raise UsageError("--target goes with --ops", fix=f"edgekit inspect --ops {path} --target NAME")
+    if (project or allowed_signers) and not verify:
+        raise UsageError("--project and --allowed-signers go with --verify or --ops", fix=f"edgekit inspect --verify {path}")
     with open_bundle(path) as bundle:
-        if verify and (broken := damage(bundle)):
-            raise InputError(f"{path}: damaged: {'; '.join(broken)}", fix="build or copy the bundle again")
-        data = {"digest": bundle.digest, "manifest": msgspec.to_builtins(bundle.manifest), "verified": verify}
-        return Answer(data, lambda page: _print(page, bundle, verify))
+        signature = None
+        if verify:
+            if broken := damage(bundle):
+                raise InputError(f"{path}: damaged: {'; '.join(broken)}", fix="build or copy the bundle again")
+            signature = signer(bundle, choose_signers(*open_project(project), allowed_signers))
+        data = {
+            "digest": bundle.digest,
+            "manifest": msgspec.to_builtins(bundle.manifest),
+            "verified": verify,
+            "serial": bundle.signed and bundle.signed.serial,
+            "signature": msgspec.to_builtins(signature),
+        }
+        return Answer(data, lambda page: _print(page, bundle, verify, signature))
 
 
 def _operations(path: Path, target: str | None, project: Path | None) -> Answer:
@@ -98,7 +111,16 @@ def _engine(manifest: Manifest) -> Iterator[str]:
         yield f"{manifest.recipe.precision}, to be built on the board by the first deployment"
 
 
-def _print(page: Page, bundle: Bundle, verified: bool) -> None:
+def _signature(bundle: Bundle, verified: bool, found: Signer | None) -> str:
+    if bundle.signed is None:
+        return "none"
+    if found is None or not verified:
+        return f"serial {bundle.signed.serial}, not verified here: --verify"
+    who = found.name or "a key that nobody vouches for (--allowed-signers FILE)"
+    return f"by {who}, serial {found.serial}, key {found.key}"
+
+
+def _print(page: Page, bundle: Bundle, verified: bool, signature: Signer | None) -> None:
     manifest, origin = bundle.manifest, bundle.manifest.origin
     rows = [
         ("digest", bundle.digest),
@@ -110,6 +132,7 @@ def _print(page: Page, bundle: Bundle, verified: bool) -> None:
         *(("engine", words) for words in _engine(manifest)),
         ("budget", ", ".join(f"{k} {v}" for k, v in msgspec.structs.asdict(manifest.budget).items() if v is not None) or "none"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in sorted(origin.tools.items()))),
+        ("signature", _signature(bundle, verified, signature)),
         *(("tainted", taint) for taint in manifest.taints),
     ]
     page.line((manifest.name, "bold"))

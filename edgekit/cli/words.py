@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,18 +17,33 @@ if TYPE_CHECKING:
 __all__ = [
     "app_option",
     "choose_model",
+    "choose_signers",
     "choose_target",
     "device_argument",
+    "duration",
     "model_option",
     "open_project",
     "project_option",
     "resolve_device",
     "resume_option",
     "root_option",
+    "signers_option",
     "target_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> float:
+    """Read a time with its unit, ``30s``, ``5m``, ``2h``, ``1d``, as seconds: the ``type`` of an option."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", text.strip())
+    seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
+    if not found or seconds > _UNITS_S["d"] * 7:
+        raise click.BadParameter(f"{text!r} is not a time as 30s, 5m, 2h or 1d, up to 7d")
+    return seconds
 
 
 def project_option(function: F) -> F:
@@ -62,6 +78,18 @@ def model_option(function: F) -> F:
     """Add ``--model PATH``."""
     text = "The float model [default: the project's]."
     return click.option("--model", type=click.Path(path_type=Path), metavar="PATH", help=text)(function)
+
+
+def signers_option(function: F) -> F:
+    """Add ``--allowed-signers FILE``."""
+    text = "Whose signatures count [default: the project's, allowed_signers under [deploy]]."
+    return click.option("--allowed-signers", type=click.Path(path_type=Path), metavar="FILE", help=text)(function)
+
+
+def choose_signers(project: Project, folder: Path, path: Path | None) -> Path | None:
+    """Find the allowed signers that a command goes by: those named, else the project's, else None."""
+    declared = project.deploy.allowed_signers
+    return path or (folder / declared if declared else None)
 
 
 def resume_option(function: F) -> F:

@@ -1,4 +1,7 @@
-"""The agent as one file: ``edgekit/ondevice`` zipped so that equal sources give equal bytes. Called by `edgekit.devices.session`."""
+"""The agent as one file: what of edgekit runs on a board, zipped so that equal sources give equal bytes. Called by the session.
+
+The file runs (``python FILE``: jobs) and imports (``FILE`` on the path: ``from edgekit.runtime import load``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from edgekit import ondevice
+import edgekit
 from edgekit.digest import sha256_bytes
 
 __all__ = ["agent_archive"]
@@ -15,7 +18,11 @@ __all__ = ["agent_archive"]
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _REGULAR_0644 = 0o100644 << 16
 _UNIX = 3
-_MAIN = b"from ondevice.agent import main\n\nraise SystemExit(main())\n"
+_MAIN = b"from edgekit.ondevice.agent import main\n\nraise SystemExit(main())\n"
+# A program may have come here through a link (`edgekit.ondevice.library`); what it imports later is to come from this very file.
+_PINNED = b"\n__path__ = [os.path.realpath(__path__[0])]\n"
+# Beside the wing: its package, and the face for applications.
+_FACE = ("__init__.py", "_version.py", "runtime.py")
 
 
 def agent_archive() -> tuple[str, bytes]:
@@ -27,8 +34,10 @@ def agent_archive() -> tuple[str, bytes]:
         ``agent-<first 12 of its sha256>.pyz`` and the bytes: a zip that Python runs (PEP 441).
         Stored, not deflated, so that the bytes do not depend on the zlib at hand.
     """
-    wing = Path(ondevice.__path__[0])
-    files = {f"ondevice/{path.relative_to(wing).as_posix()}": path.read_bytes() for path in wing.rglob("*.py")}
+    package = Path(edgekit.__path__[0])
+    paths = [*(package / name for name in _FACE), *(package / "ondevice").rglob("*.py")]
+    files = {f"edgekit/{path.relative_to(package).as_posix()}": path.read_bytes() for path in paths}
+    files["edgekit/__init__.py"] += _PINNED
     files["__main__.py"] = _MAIN
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

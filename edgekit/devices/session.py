@@ -16,6 +16,7 @@ import msgspec
 
 from edgekit.device import Device, Facts
 from edgekit.devices import Connection, Progress
+from edgekit.devices.keep import by_hand
 from edgekit.devices.pack import agent_archive
 from edgekit.devices.python import DevicePython, find_python, install_agent
 from edgekit.devices.shell import quote
@@ -51,8 +52,9 @@ _KINDS: dict[str, type[EdgekitError]] = {
 _FIXES = {
     "runtime-missing": "edgekit device setup DEVICE",
     "no-space": "free some space on the board",
+    "untrusted": "sign it with a key the board allows: edgekit sign BUNDLE --key KEY; who may: edgekit device trust DEVICE",
     "mismatch": "run the same command again",
-    "busy": "wait until the other edgekit is done, then run the same command again",
+    "busy": "wait until it is over, then run the same command again; if its holder is gone: edgekit device release DEVICE --force",
 }
 
 
@@ -67,11 +69,17 @@ class AgentSession:
     ----------
     connection
         Stays the caller's to close.
+
+    Attributes
+    ----------
+    lease
+        Token of the lease that every job carries; at first that of one this user has taken by hand.
     """
 
-    def __init__(self, connection: Connection, device: Device) -> None:
+    def __init__(self, connection: Connection, device: Device, *, lease: str | None = None) -> None:
         self.connection = connection
         self.device = device
+        self.lease = lease or by_hand(device)
         self._where = str(device.address)
         self._agent = ""
         self._python: DevicePython | None = None
@@ -118,7 +126,7 @@ class AgentSession:
         InputError
             The device found a model, a sample set or a manifest to be wrong; or the job is too long to be sent.
         BusyError
-            Another agent is changing the device's store.
+            Somebody else holds the device, or another agent is changing its store.
         DeployError
             No room, a digest that differs, or a store that is not in the state the job needs.
         DeviceError
@@ -144,7 +152,7 @@ class AgentSession:
 
         words = [self._python.path, self._agent]
         try:
-            line = encode_job(name, self.device.root, fields)
+            line = encode_job(name, self.device.root, {**({"lease": self.lease} if self.lease else {}), **fields})
         except (AgentError, ValueError) as error:
             raise InputError(f"{self._where}: job {name} cannot be sent: {error}") from error
         done = self.connection.run(words, stdin=line, timeout_s=timeout_s, on_line=take)

@@ -5,6 +5,7 @@ stdout belongs to the protocol: its descriptor is kept aside at the start and 1 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -13,18 +14,25 @@ import sys
 import traceback
 from typing import Any, BinaryIO
 
+from .lease import guarded
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
-__all__ = ["JOBS", "main"]
+__all__ = ["JOBS", "UNGUARDED", "main"]
 
 JOBS = {
     "facts": "facts:facts",
+    "deploy.admit": "trust:admit",
     "store.missing": "store:missing",
     "store.receive": "store:receive",
     "store.stage": "store:stage",
     "store.activate": "releases:activate",
     "store.rollback": "releases:rollback",
     "store.status": "releases:status",
+    "trust.set": "trust:set_trust",
+    "trust.show": "trust:show",
+    "lease.release": "lease:release",
+    "lease.show": "lease:show",
+    "lease.take": "lease:take",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
@@ -34,7 +42,12 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "serve": "serve:serve",
 }
+# What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
+UNGUARDED = frozenset(
+    {"facts", "store.status", "lease.release", "lease.show", "lease.take", "engine.check", "engine.work", "deploy.settle", "deploy.watch"}
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -97,4 +110,6 @@ def _run(wire: BinaryIO) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    return getattr(importlib.import_module("." + module, __package__), function)(job, os.path.realpath(root), progress)
+    root = os.path.realpath(root)
+    with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
+        return getattr(importlib.import_module("." + module, __package__), function)(job, root, progress)

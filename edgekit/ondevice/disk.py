@@ -64,6 +64,18 @@ def fsync_path(path: str) -> None:
         os.close(handle)
 
 
+def write_file(path: str, data: bytes) -> None:
+    """Let a file hold ``data``, private to the user: the old bytes or the new ones at every instant, durable on return."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, ".%s.new" % name)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    fsync_path(folder)
+
+
 def switch_link(link: str, target: str) -> None:
     """Let ``link`` point to ``target`` (relative to its folder): the old one or the new one at every instant, durable on return."""
     folder, name = os.path.split(link)

@@ -32,7 +32,7 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Measure a release on its golden samples, taken in turn."""
     min_time_s, warmup_cap_s = number(job, "min_time_s", 0, 3600, 3.0), number(job, "warmup_cap_s", 0, 3600, 60)
     min_count = integer(job, "min_count", 1, KEPT_MAX, 100)
-    threads, (declared, golden, artifact, dla_core) = integer(job, "threads", 1, 256, 1), find_release(job, root)
+    threads, (declared, golden, artifact, _, dla_core) = integer(job, "threads", 1, 256, 1), find_release(job, root)
     try:
         runner = open_artifact(root, artifact, threads, graph=job.get("cuda_graph") is True, dla_core=dla_core)
     except AgentError as error:

@@ -46,6 +46,9 @@ class Runner(abc.ABC):
         """Return how long the parts of the last `invoke` took, by name; empty where the runtime does not tell."""
         return {}
 
+    def close(self) -> None:  # noqa: B027  # where letting go of the object is enough
+        """Let go of what Python alone would keep."""
+
     @staticmethod
     def check(artifact: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Refuse an artifact that takes or gives nothing."""
@@ -54,11 +57,12 @@ class Runner(abc.ABC):
 
 
 class Release(NamedTuple):
-    """A release on the board: what it is fed with, its ``golden`` files with full paths, its artifact's path, the DLA core it is for."""
+    """A release on the board: what it is fed with, its ``golden`` files with full paths, its artifact's path, the threads it is for."""
 
     preprocess: dict[str, Any]
     golden: dict[str, Any]
     artifact: str
+    threads: int
     dla_core: int | None = None
 
 
@@ -109,7 +113,7 @@ def find_release(job: dict[str, Any], root: str) -> Release:
     if not isinstance(preprocess, dict) or not all(isinstance(path, str) and path in files for path in paths):
         raise AgentError("input", "the manifest of %.12s must have a preprocess, an artifact and golden files that it lists" % release)
     artifact, *kept = (os.path.join(folder, str(path)) for path in paths)
-    found = Release(preprocess, {**golden, **dict(zip(GOLDEN, kept))}, artifact)
+    found = Release(preprocess, {**golden, **dict(zip(GOLDEN, kept))}, artifact, integer(manifest, "threads", 1, 1024, 1))
     if manifest.get("recipe") is None:
         return found
     from .tensorrt.release import plan_of

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from typing import Any
 
+from .disk import hold
 from .wire import IMPORT_TIMEOUT_S, AgentError
 
 # Kind, distribution and module; of a kind, the one that is still maintained first.
@@ -32,6 +33,8 @@ TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 # Its first line; before release 10 the number is 1000 * major + 100 * minor + patch, then 10000 * major (NvInferVersion.h,
 # NV_TENSORRT_VERSION). "[TensorRT v8502]", "[TensorRT v100300]", "[TensorRT v101602] [b10]"; a dotted number is taken as it is.
 BANNER = re.compile(r"\[TensorRT v(\d+(?:\.\d+)*)\](?: \[b(\d+)\])?")
+
+_imported: dict[str, tuple[str, str | None, Any]] = {}  # by kind
 
 
 def runtime_folder(root: str, kind: str) -> str | None:
@@ -87,9 +90,19 @@ def _trtexec_version(said: str) -> str | None:
 
 
 def import_runtime(root: str, kind: str) -> tuple[dict[str, Any], Any]:
-    """Import the best runtime of a kind; return its name and version, and its module."""
-    folder = runtime_folder(root, kind)
+    """Import the best runtime of a kind; return its name and version, and its module.
+
+    A process keeps the one it has imported, and holds its folder until it ends, whatever becomes current meanwhile.
+    """
+    if kind not in _imported:
+        _imported[kind] = _import_here(runtime_folder(root, kind), kind)
+    name, version, module = _imported[kind]
+    return {"name": name, "version": version}, module
+
+
+def _import_here(folder: str | None, kind: str) -> tuple[str, str | None, Any]:
     if folder and folder not in sys.path:
+        hold(folder)
         sys.path.insert(0, folder)
     names = []
     for _, name, module in (entry for entry in RUNTIMES if entry[0] == kind):
@@ -100,7 +113,7 @@ def import_runtime(root: str, kind: str) -> tuple[dict[str, Any], Any]:
             if not (isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]):
                 raise AgentError("runtime-failed", "%s cannot be imported: %s" % (name, error)) from error
         else:
-            return {"name": name, "version": version_of(name, sys.path)}, found
+            return name, version_of(name, sys.path), found
     raise AgentError("runtime-missing", "no %s runtime: %s cannot be found" % (kind, " or ".join(names)))
 
 

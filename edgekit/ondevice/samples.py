@@ -21,7 +21,7 @@ from .wire import AgentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "npy_header", "read", "write"]
+__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "npy_header", "read", "read_npy", "write"]
 
 Sample = Dict[str, Any]  # arrays by name
 
@@ -75,18 +75,23 @@ class Samples(ContextManager["Samples"]):
         return None if labels is None else labels.astype("int64")
 
     def _read(self, name: str) -> NDArray[Any]:
-        from numpy.lib import format as npy
-
         try:
             with self._zip.open(name) as file:
-                shape, _, dtype = npy_header(file)
-                if math.prod(shape, start=dtype.itemsize) > self._zip.getinfo(name).file_size:
-                    raise ValueError("its header promises what the entry does not hold")
-                file.seek(0)
-                array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+                return read_npy(file, self._zip.getinfo(name).file_size)
         except REFUSED as error:
             raise AgentError("input", "%s: %s cannot be read: %s" % (self.path, name, error)) from error
-        return array
+
+
+def read_npy(file: IO[bytes], size_bytes: int) -> NDArray[Any]:
+    """Read an array from the ``.npy`` of a size; one of `REFUSED` where it is none of plain numbers, or promises more than is there."""
+    from numpy.lib import format as npy
+
+    shape, _, dtype = npy_header(file)
+    if math.prod(shape, start=dtype.itemsize) > size_bytes:
+        raise ValueError("its header promises what is not there")
+    file.seek(0)
+    array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    return array
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import PurePosixPath
 from typing import Any, Dict, Tuple
 
+from . import trust
 from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
 from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, strict_json
 
@@ -127,13 +128,14 @@ def whole(root: str, app: str, release: str, digests: bool) -> str | None:
 
 
 def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Make a release folder out of blobs, whole or not at all; a whole one that is there already stays."""
+    """Make a release folder out of blobs, whole or not at all; a whole one that is there already stays, and takes a newer signature."""
     app, release = matching(job.get("app"), NAME, "app"), matching(job.get("release"), DIGEST, "release")
     files = file_list(job.get("files"))
     if files.get(MANIFEST, ("", 0))[0] != release:
         raise AgentError("mismatch", "the release's name is not the digest of its %s" % MANIFEST)
-    releases = os.path.dirname(release_path(root, app, release))
+    releases, signed = os.path.dirname(release_path(root, app, release)), trust.pair_of(job)
     with locked(root):
+        trust.check(root, app, release, signed)
         for name in os.listdir(releases) if os.path.isdir(releases) else ():
             if name.startswith(".stage-"):  # a power cut left it
                 shutil.rmtree(os.path.join(releases, name), ignore_errors=True)
@@ -145,6 +147,7 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
             if {MANIFEST: files[MANIFEST], **read_manifest(blob_path(root, release))[1]} != files:
                 raise AgentError("mismatch", "the manifest lists other files than the job")
             _assemble(root, release_path(root, app, release), files)
+        trust.keep(release_path(root, app, release), signed)
     return {"app": app, "release": release, "staged": staged}
 
 

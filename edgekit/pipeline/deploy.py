@@ -8,6 +8,7 @@ makes it current. Whatever breaks on the way, ``current`` is the old release or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from edgekit.bundle import Bundle, damage
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
 from edgekit.manifest import Manifest, Requires
@@ -23,6 +25,7 @@ from edgekit.pipeline.engine import TENSORRT, Plan, Told, build_there, fetch_tim
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
+from edgekit.pipeline.trust import admit, signature_fields, signer
 from edgekit.target import load_target, same_kind, target_names, unsupported
 
 __all__ = ["Deployed", "deploy", "misfits", "stands_in"]
@@ -46,6 +49,8 @@ class Deployed:
         The board is not of the kind the bundle was built for.
     engine
         What the board has built of the release's recipe; None where there was nothing to build.
+    signer, serial
+        Who signed the release, by the board's allowed signers (None: nobody it knows), and its place among the releases.
     """
 
     device: str
@@ -58,6 +63,8 @@ class Deployed:
     stand_in: bool
     facts: Facts
     engine: Told | None = None
+    signer: str | None = None
+    serial: int | None = None
 
 
 def stands_in(requires: Requires, facts: Facts) -> bool:
@@ -104,7 +111,15 @@ def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool)
     return found
 
 
-def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: bool = False, progress: Progress = silent) -> Deployed:
+def deploy(
+    bundle: Bundle,
+    device: Device,
+    *,
+    stand_in: bool = False,
+    dry_run: bool = False,
+    allowed_signers: Path | None = None,
+    progress: Progress = silent,
+) -> Deployed:
     """Make a bundle the current release on a board.
 
     Parameters
@@ -113,6 +128,8 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         Accept a board of another machine type; everything measured there is marked.
     dry_run
         Stop after the checks: nothing is sent.
+    allowed_signers
+        Whose signatures count on this host; the board has a list of its own.
 
     Raises
     ------
@@ -122,15 +139,19 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         The board cannot be reached, or the connection broke; the next deployment goes on from there.
     DeployError
         The board does not fit, has no room, or the golden samples answer wrongly; nothing changed.
+    BusyError
+        Somebody else holds the board.
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
+    signer(bundle, allowed_signers)
     manifest = bundle.manifest
     with connect(device) as connection, AgentSession(connection, device) as session:
         facts = session.facts()
         if found := misfits(manifest, device, facts, stand_in=stand_in):
             text, fix = found[0]
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
+        admitted = admit(session, bundle)
         plan = plan_for(manifest, facts, device)
         missing, free_bytes = _missing(bundle, session)
         need = sum(missing.values()) + _SPARE_BYTES
@@ -142,15 +163,17 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         before = next((app.current for app in ask_status(session, manifest.name).apps), None)
         sent = sum(missing.values())
         golden: dict[str, Any] = {}
+        told = None
         if not dry_run:
-            sent = _deliver(bundle, session, missing, progress)
-            if plan is None:
-                golden = _switch(bundle, session, str(device.address), progress)
-    told = None
-    if plan and not dry_run:  # the link may be another one by then: an engine's build outlives it
-        told = _build(plan, device, progress)
-        with connect(device) as connection, AgentSession(connection, device) as session:
-            golden = _switch(bundle, session, str(device.address), progress)
+            with leased(session, reason=f"deploy {manifest.name} {bundle.digest[:12]}"):
+                sent = _deliver(bundle, session, missing, progress)
+                if plan is None:
+                    golden = _switch(bundle, session, str(device.address), progress)
+                else:
+                    connection.close()  # the link may be another one by the end: an engine's build outlives it
+                    told = _build(plan, device, session.lease, progress)
+                    with connect(device) as connection, AgentSession(connection, device, lease=session.lease) as session:
+                        golden = _switch(bundle, session, str(device.address), progress)
     return Deployed(
         device=str(device.address),
         app=manifest.name,
@@ -162,10 +185,12 @@ def deploy(bundle: Bundle, device: Device, *, stand_in: bool = False, dry_run: b
         stand_in=stands_in(manifest.requires, facts),
         facts=facts,
         engine=told,
+        signer=admitted.signer,
+        serial=admitted.serial,
     )
 
 
-def _build(plan: Plan, device: Device, progress: Progress) -> Told:
+def _build(plan: Plan, device: Device, lease: str | None, progress: Progress) -> Told:
     """Let the board build the engine of the release that is staged there, and keep here what it has timed."""
     cache = EngineCache()
 
@@ -175,7 +200,8 @@ def _build(plan: Plan, device: Device, progress: Progress) -> Told:
         return told
 
     try:
-        return persist(device, work, progress=progress, fix="the board goes on building its engine: the same command attaches to it")
+        fix = "the board goes on building its engine: the same command attaches to it"
+        return persist(device, work, lease=lease, progress=progress, fix=fix)
     except BuildError as error:
         raise DeployError(f"{error.message}; the current release is unchanged", fix=error.fix) from error
 
@@ -210,6 +236,7 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
     """
     entries = {entry.sha256: entry for entry in bundle.entries}
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
+    trust = signature_fields(bundle)
     sent = 0
     for rounds_left in range(len(entries), -1, -1):
         for sha256, count in sorted(missing.items()):
@@ -218,7 +245,7 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
             sent += count
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files)
+            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
         except DeployError:
             missing, _ = _missing(bundle, session)
             if not missing or not rounds_left:

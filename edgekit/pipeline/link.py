@@ -29,6 +29,7 @@ def persist(
     *,
     progress: Progress,
     fix: str,
+    lease: str | None = None,
     waits_s: tuple[float, ...] = WAITS_S,
 ) -> T:
     """Run work on a board, and run it again whenever the link is lost under it.
@@ -39,6 +40,8 @@ def persist(
         Called with a session and the progress to report; finds what an earlier call has done.
     fix
         What the user can do when the board stays away.
+    lease
+        Token of the lease under which the work is done.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def persist(
     while True:
         connected = False
         try:
-            with connect(device) as connection, AgentSession(connection, device) as session:
+            with connect(device) as connection, AgentSession(connection, device, lease=lease) as session:
                 connected = reached = True
                 return work(session, listening)
         except (AuthError, HostKeyError):

@@ -20,6 +20,7 @@ from edgekit.accuracy import accuracy_measurements
 from edgekit.dataset import open_dataset
 from edgekit.device import Device, Facts
 from edgekit.devices import Connection, connect
+from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.digest import sha256_bytes, sha256_file
 from edgekit.errors import DeviceError, InputError, UsageError
@@ -199,7 +200,8 @@ def _release(device: Device, app: str | None) -> Iterator[_Release]:
         facts = session.facts()
         data = _fetch(connection, device, f"apps/{name}/releases/{digest}/{MANIFEST}", digest, max_bytes=MANIFEST_BYTES_MAX)
         manifest = from_json(data, Manifest, f"{device.address}:{name}/{MANIFEST}")
-        yield _Release(connection, session, device, facts, digest, manifest)
+        with leased(session, reason=f"probe {name} {digest[:12]}"):
+            yield _Release(connection, session, device, facts, digest, manifest)
 
 
 def _current(session: AgentSession, device: Device, app: str | None) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.provision import setup as set_up_runtime
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeviceError
@@ -44,4 +45,6 @@ def set_up(device: Device, target: Target | None = None, progress: Progress = si
                 text, fix = missing[0]
                 raise DeviceError(f"{device.address}: {text}; TensorRT comes with JetPack, not as wheels from this host", fix=fix)
             return facts
-        return set_up_runtime(session, session.facts(), kind, progress)
+        facts = session.facts()
+        with leased(session, reason=f"set up {kind}"):
+            return set_up_runtime(session, facts, kind, progress)

@@ -65,7 +65,7 @@ def test_the_whole_way(bench: Bench) -> None:
 
 
 def test_auto_builds_every_precision_and_ships_the_winner(bench: Bench) -> None:
-    board = bench.board("orin", {"STANDIN_INVOKE_US": '{"FP16": 200, "INT8": 9000, "FP16+INT8": 9000}'})
+    board = bench.board("orin", {"STANDIN_INVOKE_US": '{"FP16": 200, "INT8": 1500, "FP16+INT8": 1500}'})
     built = edgekit(*BUILD, "--device", "orin", cwd=bench.project)
     recipe = manifest_of(built).recipe
     assert recipe is not None

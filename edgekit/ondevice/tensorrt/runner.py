@@ -81,6 +81,10 @@ class TensorRtRunner(Runner):
         """Let go of what lives on the GPU, users before what they use: at the end of a process Python keeps no order."""
         del self._launch, self._context, self._engine, self._opener, self._marks, self._cuda
 
+    def close(self) -> None:
+        atexit.unregister(self._close)
+        self._close()
+
     def _do(self, done: bool, what: str) -> None:
         if not done:
             raise AgentError("runtime-failed", "TensorRT refuses %s: %s" % (what, said_of(self._log.errors) or "it does not say why"))

@@ -123,7 +123,7 @@ def document(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
         (("inspect", "--ops", "nothing.onnx", "--target", "rpi4"), 3, "nothing.onnx", ""),
         (("inspect", "--ops", "--verify", "demo.onnx", "--target", "rpi4"), 2, "--verify is about a bundle", ""),
         (("inspect", "--ops", "net.edge", "--target", "rpi4"), 3, "before it is built", "edgekit debug net.edge"),
-        (("inspect", "demo.onnx", "--target", "rpi4"), 2, "go with --ops", "edgekit inspect --ops demo.onnx"),
+        (("inspect", "demo.onnx", "--target", "rpi4"), 2, "goes with --ops", "edgekit inspect --ops demo.onnx"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], code: int, said: str, fix: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.devices.pack import agent_archive
+from tests.unit.ondevice.conftest import PYTHON_38
 
 
 def test_the_same_sources_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,8 +27,9 @@ def test_it_holds_the_wing_and_nothing_else() -> None:
     with zipfile.ZipFile(io.BytesIO(agent_archive()[1])) as archive:
         names = archive.namelist()
     assert names == sorted(names)
-    assert {"__main__.py", "ondevice/__init__.py", "ondevice/agent.py", "ondevice/wire.py"} <= set(names)
-    assert all(name == "__main__.py" or (name.startswith("ondevice/") and name.endswith(".py")) for name in names)
+    face = {"__main__.py", "edgekit/__init__.py", "edgekit/_version.py", "edgekit/runtime.py"}
+    assert face | {"edgekit/ondevice/__init__.py", "edgekit/ondevice/agent.py", "edgekit/ondevice/wire.py"} <= set(names)
+    assert all(name in face or (name.startswith("edgekit/ondevice/") and name.endswith(".py")) for name in names)
 
 
 def test_it_runs_without_edgekit(tmp_path: Path) -> None:
@@ -38,3 +40,17 @@ def test_it_runs_without_edgekit(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert b'"event":"error"' in done.stdout
     assert b"no job is called" in done.stdout
+
+
+@pytest.mark.parametrize("python", [sys.executable, PYTHON_38])
+def test_a_program_keeps_to_the_file_it_began_with(tmp_path: Path, python: str | None) -> None:
+    """What it imports later comes from there, though the link by which it came has moved on."""
+    if python is None:
+        pytest.skip("no python3.8 on PATH, nor in pyenv")
+    name, data = agent_archive()
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "lib").symlink_to(name)
+    code = "import os, sys; sys.path.insert(0, sys.argv[1]); import edgekit; os.unlink(sys.argv[1]); from edgekit.runtime import load"
+    command = [python, "-I", "-S", "-W", "error", "-c", code + "; print(load.__module__)", str(tmp_path / "lib")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("edgekit.ondevice.client\n", "")

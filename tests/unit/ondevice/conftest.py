@@ -16,8 +16,8 @@ import pytest
 
 from edgekit.ondevice import store, wire
 
+PACKAGE = Path(store.__file__).parents[1]
 Answer = Tuple[int, List[Dict[str, Any]]]
-WING = Path(store.__file__).parent
 
 
 def _python_38() -> str | None:
@@ -86,9 +86,14 @@ def bundle(contents: dict[str, bytes], **manifest: Any) -> tuple[str, dict[str, 
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("agent") / "agent.pyz"
     with zipfile.ZipFile(path, "w") as packed:
-        for source in sorted(WING.rglob("*.py")):
-            packed.write(source, "ondevice/" + source.relative_to(WING).as_posix())
-        packed.writestr("__main__.py", "from ondevice.agent import main\nraise SystemExit(main())\n")
+        for source in [
+            PACKAGE / "__init__.py",
+            PACKAGE / "_version.py",
+            PACKAGE / "runtime.py",
+            *sorted(PACKAGE.rglob("ondevice/**/*.py")),
+        ]:
+            packed.write(source, "edgekit/" + source.relative_to(PACKAGE).as_posix())
+        packed.writestr("__main__.py", "from edgekit.ondevice.agent import main\nraise SystemExit(main())\n")
     return path
 
 
