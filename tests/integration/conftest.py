@@ -156,6 +156,20 @@ class Relay:
             end.close()
 
 
+def make_lab(folder: Path) -> Lab:
+    """Make an empty lab in a folder: keys, ssh_config and known_hosts of its own, no servers yet."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where a server of root's lets its helpers live (sshd(8), privilege separation)
+    folder.chmod(0o755)
+    lab = Lab(folder=folder, config=folder / "ssh_config", known_hosts=folder / "known_hosts", key=folder / "id_ed25519")
+    make_key(lab.key)
+    lab.known_hosts.touch()
+    lab.config.write_text(
+        f"Host *\n  IdentityFile {lab.key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {lab.known_hosts}\n  GlobalKnownHostsFile none\n"
+    )
+    return lab
+
+
 def make_key(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True)
 
@@ -185,18 +199,10 @@ def _sshd() -> str | None:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """An empty lab: keys, ssh_config and known_hosts of its own, no servers yet."""
+    """See `make_lab`."""
     if _sshd() is None or shutil.which("ssh-keygen") is None:
         pytest.skip("no OpenSSH server here: sudo apt install openssh-server")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where a server of root's lets its helpers live (sshd(8), privilege separation)
-    tmp_path.chmod(0o755)
-    lab = Lab(folder=tmp_path, config=tmp_path / "ssh_config", known_hosts=tmp_path / "known_hosts", key=tmp_path / "id_ed25519")
-    make_key(lab.key)
-    lab.known_hosts.touch()
-    lab.config.write_text(
-        f"Host *\n  IdentityFile {lab.key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {lab.known_hosts}\n  GlobalKnownHostsFile none\n"
-    )
+    lab = make_lab(tmp_path)
     monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(lab.config))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     try:

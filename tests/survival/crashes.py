@@ -10,25 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.bundle import open_bundle
 from edgekit.device import Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeployError
-from edgekit.health import Health
-from edgekit.pipeline.deploy import deploy
 from edgekit.pipeline.releases import App, ask_status, rollback
-from edgekit.project import DeploySection
 from tests.survival.disk import build, crash_states, digest, replay
 from tests.survival.inside import inside
 from tests.survival.look import look
-from tests.survival.material import Sample
+from tests.survival.material import Sample, put
 from tests.survival.recording import Recording, record, scan
 
-__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "put", "recorded", "violation"]
-
-KEEP = 2
-
+__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "recorded", "violation"]
 
 @dataclass(frozen=True)
 class Scenario:
@@ -84,16 +77,6 @@ class Outcome:
 
     states: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
-
-
-def put(sample: Sample, device: Device) -> None:
-    """Deploy a bundle as its project would."""
-    with open_bundle(sample.path) as bundle:
-        health = bundle.manifest.health if sample.good or sample.kind == "bad-health" else Health()
-        terms = DeploySection(
-            restart=health.restart and health.restart.command, health=health.check and health.check.command, deadline_s=600, keep=KEEP
-        )
-        deploy(bundle, device, terms=terms, stand_in=True)
 
 
 def recorded(scenario: Scenario, samples: dict[str, Sample], folder: Path) -> Case:
