@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.device import Device
@@ -61,7 +61,7 @@ def serve(folder: Path) -> Iterator[LoopbackBoard]:
     lab = make_lab(folder)
     try:
         server = lab.serve()
-        yield LoopbackBoard(server, replace(lab.device(server.port), python=sys.executable), "host")
+        yield LoopbackBoard(server, lab.device(server.port, python=sys.executable), "host")
     finally:
         lab.stop()
 

@@ -26,7 +26,7 @@ from edgekit.pipeline import releases
 from tests.survival import look
 from tests.survival.material import Sample, put
 
-__all__ = ["Board", "Strike", "Tally", "Told", "boundaries", "judge", "run_case", "struck"]
+__all__ = ["Board", "Strike", "Tally", "Told", "boundaries", "inside_child", "judge", "run_case", "struck"]
 
 _FORK = multiprocessing.get_context("fork")
 _CASE_TIMEOUT_S = 900.0
@@ -177,7 +177,7 @@ def _see(board: Board, app: str) -> _Seen:
     return _Seen(found["current"], found["wrong"], state, current, whole)
 
 
-def _inside(work: Callable[[], Any]) -> Any:
+def inside_child(work: Callable[[], Any]) -> Any:
     """Do something in a process of its own: threads of SSH sessions must not be here when the next host is forked."""
     near, far = _FORK.Pipe()
 
@@ -224,25 +224,25 @@ def judge(before: str | None, sample: Sample, told: Told, seen: _Seen, settled: 
 
 def run_case(sample: Sample, following: Sample, board: Board, strike: Strike) -> tuple[Told, list[str]]:
     """Strike one deployment; return how it ended and what was wrong then, and with what the next commands made of it."""
-    before = _inside(lambda: _see(board, sample.app)).current
+    before = inside_child(lambda: _see(board, sample.app)).current
     told = struck(sample, board, strike)
     board.recover()
     wrong: list[str] = []
     try:
-        seen = _inside(lambda: _see(board, sample.app))
+        seen = inside_child(lambda: _see(board, sample.app))
         wrong += judge(before, sample, told, seen, settled=False)
         after = struck(following, board, None)
         end_s = time.monotonic() + board.deadline_s + _DECIDING_S
         while after.code == BusyError.exit_code and time.monotonic() < end_s:  # an unproven release has the time it was given
             time.sleep(0.5)
-            seen = _inside(lambda: _see(board, sample.app))
+            seen = inside_child(lambda: _see(board, sample.app))
             wrong += judge(before, sample, told, seen, settled=False)
             if seen.state not in _UNDECIDED:
                 wrong += judge(before, sample, told, seen, settled=True)
                 after = struck(following, board, None)
         if after.code != 0:
             wrong.append(f"the next deployment ended in {after.code}: {after.text}")
-        seen = _inside(lambda: _see(board, sample.app))
+        seen = inside_child(lambda: _see(board, sample.app))
         wrong += judge(seen.current, following, after, seen, settled=True)
     except RuntimeError as error:
         wrong.append(f"the next command failed: {error}")
