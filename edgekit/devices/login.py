@@ -113,8 +113,10 @@ def _socket(route: Route, before: paramiko.Transport | None, connect_s: float, t
 def _bound_silence(sock: socket.socket, timeout_s: float) -> None:
     """Let the kernel give a connection up when sent bytes stay unacknowledged that long (tcp(7), TCP_USER_TIMEOUT).
 
-    Nothing else ends a send on a link that has gone: keepalives only wait in the same queue.
+    Nothing else ends a send on a link that has gone: keepalives only wait in the same queue. Small messages go at once, as OpenSSH's do
+    (ssh_packet_set_interactive): a job's line must not wait for the answer to the packet before it.
     """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout_s * 1000)))
 

@@ -20,7 +20,7 @@ from .conftest import Agent
 NOW_S = 1_790_000_000.0
 MINE, OTHERS = "a" * 32, "b" * 32
 WHO = {"owner": "ann@laptop", "reason": "measuring"}
-IDLE_JOB: dict[str, Any] = {"blobs": {}}
+IDLE_JOB: dict[str, Any] = {"blobs": []}
 
 
 def written(**more: Any) -> dict[str, Any]:
@@ -71,10 +71,10 @@ def test_who_may_run_a_job(each_agent: Agent, on_board: str | None, ttl_s: float
         (each_agent.root / "lease.json").write_text(text)
     fields = {**IDLE_JOB, **({"lease": carried} if carried else {})}
     if refusal is None:
-        each_agent.ask("store.missing", **fields)
+        each_agent.ask("transfer.offer", **fields)
         assert (each_agent.root / "lease.json").exists() == (carried is not None), "what has run out is cleared away by the next who comes"
     else:
-        event = each_agent.refuse("store.missing", **fields)
+        event = each_agent.refuse("transfer.offer", **fields)
         assert event["kind"] == "busy"
         assert event["message"].startswith(refusal)
 
@@ -102,7 +102,7 @@ def test_force_is_recorded(each_agent: Agent) -> None:
     answer = each_agent.ask("lease.release", token=OTHERS, owner="bob@ci", force=True)
     assert answer["lease"] is None
     assert {key: answer["forced"][key] for key in ("owner", "reason", "by")} == {**WHO, "by": "bob@ci"}
-    assert each_agent.refuse("store.missing", **IDLE_JOB, lease=MINE)["message"] == "the lease was lost; nobody holds the board"
+    assert each_agent.refuse("transfer.offer", **IDLE_JOB, lease=MINE)["message"] == "the lease was lost; nobody holds the board"
 
 
 def test_jobs_renew_a_lease_that_says_so_once_a_third_has_passed(agent: Agent) -> None:
@@ -111,7 +111,7 @@ def test_jobs_renew_a_lease_that_says_so_once_a_third_has_passed(agent: Agent) -
         path = agent.root / "lease.json"
         old = json.loads(path.read_text())
         path.write_text(json.dumps({**old, "uptime_s": old["uptime_s"] - 50}))
-        agent.ask("store.missing", **IDLE_JOB, lease=MINE)
+        agent.ask("transfer.offer", **IDLE_JOB, lease=MINE)
         assert (agent.ask("lease.show")["lease"]["left_s"] > 90) is renews
 
 
@@ -144,7 +144,7 @@ def test_nobody_takes_the_board_under_a_job_without_a_lease(agent: Agent, monkey
 def test_what_is_no_lease_is_none(each_agent: Agent, text: str) -> None:
     each_agent.root.mkdir(mode=0o700)
     (each_agent.root / "lease.json").write_text(text)
-    each_agent.ask("store.missing", **IDLE_JOB)
+    each_agent.ask("transfer.offer", **IDLE_JOB)
 
 
 @pytest.mark.parametrize("fields", [{"token": "x"}, {"owner": ""}, {"reason": "a\nb"}, {"ttl_s": 0}, {"ttl_s": 1e9}, {"reason": "x" * 201}])
