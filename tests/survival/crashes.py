@@ -23,6 +23,7 @@ from tests.survival.recording import Recording, record, scan
 
 __all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "recorded", "violation"]
 
+
 @dataclass(frozen=True)
 class Scenario:
     """What a board has taken before, and what is then recorded: the deployment of a bundle of a kind, or going back.
@@ -167,7 +168,9 @@ def explore(case: Case, samples: dict[str, Sample], scratch: Path, count: int | 
     if count is not None and count < len(states):
         states = random.Random(seed).sample(states, count)
     outcome = Outcome()
-    following = itertools.cycle([samples["plain-3"], samples[case.scenario.then if case.good and case.scenario.then in samples else "hooks"]])
+    following = itertools.cycle(
+        [samples["plain-3"], samples[case.scenario.then if case.good and case.scenario.then in samples else "hooks"]]
+    )
     for number, (place, tree) in enumerate(states):
         folder = scratch / f"state{number}"
         folder.mkdir()
