@@ -88,7 +88,16 @@ def deploy(
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, terms=terms, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
+        done = pipeline.deploy(
+            opened,
+            board,
+            terms=terms,
+            folder=folder,
+            stand_in=stand_in,
+            dry_run=dry_run,
+            allowed_signers=signers,
+            progress=progress,
+        )
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 

@@ -5,6 +5,7 @@ Each may be asked again, by the host that lost its link: it says what it said be
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from . import journal, trust
@@ -13,7 +14,8 @@ from .disk import locked
 from .prune import prune
 from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
-from .store import whole
+from .runner import find_release
+from .store import MANIFEST, read_manifest, release_path, whole
 from .watch import start
 from .wire import AgentError, Progress, integer, number
 
@@ -44,6 +46,9 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
         if now.current == release:  # the board has taken it before, and a rollback may have brought it back
             return {"app": app, "release": release, "previous": now.previous, "changed": False}
         trust.standing(root, app, release)
+        if read_manifest(os.path.join(release_path(root, app, release), MANIFEST))[0].get("recipe") is not None:
+            find_release(job, root)  # refuses one whose engine is not built
+            journal.note(root, app, "finished", release, deployment=deployment)
         previous = now.previous
         if now.current and whole(root, app, now.current, digests=False) is None:
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays

@@ -20,13 +20,14 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
-from edgekit.devices.transfer import ask, check_room, send
+from edgekit.devices.transfer import Lacking, ask, check_room, send
 from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.fit import misfits, stands_in
+from edgekit.pipeline.hooks import check_hooks
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
 from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
@@ -83,6 +84,7 @@ def deploy(
     device: Device,
     *,
     terms: DeploySection | None = None,
+    folder: Path | None = None,
     stand_in: bool = False,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
@@ -93,7 +95,9 @@ def deploy(
     Parameters
     ----------
     terms
-        How long the release has to prove itself, and how many stay.
+        How long the release has to prove itself, and how many stay; and the hooks that need no signature.
+    folder
+        The project's, where hooks find their programs.
     stand_in
         Accept a board of another machine type; everything measured there is marked.
     dry_run
@@ -108,7 +112,8 @@ def deploy(
     DeviceError
         The board cannot be reached, or the connection broke and did not come again.
     DeployError
-        The board does not fit, has no room, or the release did not prove itself; what ran before runs on, or again.
+        The board does not fit, has no room, nobody vouches for the bundle's hooks, or the release did not prove itself; what ran
+        before runs on, or again.
     InconsistentError
         The release did not prove itself, and the board could not go back.
     BusyError
@@ -116,8 +121,9 @@ def deploy(
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
-    signer(bundle, allowed_signers)
-    terms = terms or DeploySection()
+    signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
+    if signed is None or signed.name is None:
+        check_hooks(bundle, terms, folder)
     course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
@@ -156,7 +162,7 @@ class _Course:
             release=bundle.digest,
             previous=before,
             bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=self._done.get("deliver", room),
+            bytes_sent=self._done.get("deliver", room.bytes_to_send),
             golden=msgspec.structs.asdict(proof.golden) if proof else {},
             latency_p99_ms=proof.latency_p99_ms if proof else None,
             pruned=self._done.get("commit", ()),
@@ -213,10 +219,10 @@ class _Course:
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
         return plan_for(manifest, facts, device)
 
-    def _room(self, session: AgentSession) -> int:
+    def _room(self, session: AgentSession) -> Lacking:
         lacking = ask(session, _blobs(self._deployment.bundle))
         check_room(session, lacking)
-        return lacking.bytes_to_send
+        return lacking
 
 
 def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
@@ -238,10 +244,10 @@ def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) 
     """
     bundle = deployment.bundle
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
-    trust = signature_fields(bundle)
-    sent = 0
+    trust, sent = signature_fields(bundle), 0
     for rounds_left in range(len(files), -1, -1):
-        sent += send(session, _blobs(bundle), **deployment.fields, progress=progress).bytes_sent
+        app, release = bundle.manifest.name, bundle.digest
+        sent += send(session, _blobs(bundle), app=app, release=release, deployment=deployment.name, progress=progress).bytes_sent
         progress("stage", 0, 1)
         try:
             session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)
