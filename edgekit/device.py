@@ -92,6 +92,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         Its interpreter; None looks for ``python3`` (on ``local``: the interpreter edgekit runs in).
     root
         edgekit's folder there: absolute, or starting with ``~/``.
+    site
+        Where it stands: from there it is reached by the workers of that site.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     python: str | None = None
     root: str = "~/.edgekit"
+    site: str | None = None
 
     def __post_init__(self) -> None:
         parts = self.root.split("/")

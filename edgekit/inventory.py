@@ -1,13 +1,15 @@
-"""The inventory: which living board a name or an address means."""
+"""The inventory: which living boards a name, a group or an address means."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from edgekit.device import Address, Device
 from edgekit.errors import UsageError
 from edgekit.nearest import did_you_mean
 from edgekit.project import Project
 
-__all__ = ["find_device"]
+__all__ = ["find_device", "find_devices"]
 
 
 def find_device(project: Project, word: str | None, *, root: str | None = None) -> Device:
@@ -43,4 +45,39 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
         target=section.target,
         python=section.python,
         root=root or section.root,
+        site=section.site,
     )
+
+
+def find_devices(project: Project, words: Sequence[str], *, root: str | None = None) -> tuple[Device, ...]:
+    """Find the boards that words mean: a group stands for its members, in the inventory's order; any other word for one board.
+
+    Parameters
+    ----------
+    root
+        As for `find_device`.
+
+    Raises
+    ------
+    UsageError
+        A word that is close to a known one, or means both a group and a board; two names for one board.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, section in project.devices.items():
+        for group in section.groups:
+            groups.setdefault(group, []).append(name)
+    found: dict[str, Device] = {}
+    for word in words:
+        if word in groups and word in project.devices:
+            raise UsageError(f"{word!r} is both a group and a device", fix=f"rename one of them: [devices.{word}], or groups = [{word!r}]")
+        near = did_you_mean(word, [*groups, *project.devices]) if "@" not in word and "." not in word else None
+        if near and word not in groups and word not in project.devices:
+            raise UsageError(f"no group or device is called {word!r}", fix=f"did you mean {near!r}?")
+        for name in groups.get(word, [word]):
+            found.setdefault(name, find_device(project, name, root=root))
+    places: dict[tuple[str, str], str] = {}
+    for name, device in found.items():
+        other = places.setdefault((str(device.address), device.root), name)
+        if other != name:
+            raise UsageError(f"{other!r} and {name!r} are the same board: {device.address}", fix="name it once")
+    return tuple(found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,12 +19,14 @@ __all__ = [
     "choose_model",
     "choose_signers",
     "choose_target",
+    "complete_to",
     "device_argument",
     "duration",
     "model_option",
     "open_project",
     "project_option",
     "resolve_device",
+    "resolve_devices",
     "resume_option",
     "root_option",
     "signers_option",
@@ -130,6 +132,25 @@ def resolve_device(project: Project, word: str | None, root: str | None) -> Devi
     from edgekit.inventory import find_device
 
     return find_device(project, word, root=root)
+
+
+def resolve_devices(project: Project, words: Sequence[str], root: str | None) -> tuple[Device, ...]:
+    """Find the boards that words mean, groups among them."""
+    from edgekit.inventory import find_devices
+
+    return find_devices(project, words, root=root)
+
+
+def complete_to(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a group or a device."""
+    from edgekit.errors import EdgekitError
+
+    try:
+        devices = open_project(None)[0].devices
+    except EdgekitError:
+        return []
+    groups = {group for section in devices.values() for group in section.groups}
+    return [name for name in (*sorted(groups), *devices) if name.startswith(incomplete)]
 
 
 def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

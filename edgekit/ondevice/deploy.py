@@ -11,12 +11,14 @@ from typing import Any
 from . import boot, journal, trust
 from .clock import boot_id, boottime_s
 from .disk import locked
+from .library import offer
 from .prune import prune
 from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .runner import find_release
 from .store import MANIFEST, read_manifest, release_path, whole
 from .watch import start
+from .wheels import sweep
 from .wire import AgentError, Progress, integer, number
 
 __all__ = ["activate", "commit"]
@@ -53,6 +55,7 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
         if now.current and whole(root, app, now.current, digests=False) is None:
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays
         previous = None if previous == release else previous
+        offer(root)
         journal.reserve(root, app)
         boot.keep(root)
         deadline = boottime_s() + seconds
@@ -76,4 +79,5 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
         pruned = prune(root, app, keep)
+        sweep(root)
     return {"app": app, "release": release, "pruned": pruned}

@@ -37,10 +37,13 @@ class Deployment:
     ----------
     deadline_s
         Unproven that long after the switch, the board goes back by itself.
+    service_port
+        Where the model is to be served; None leaves that as it is.
     """
 
     bundle: Bundle
     deadline_s: float
+    service_port: int | None = None
     name: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
@@ -59,10 +62,19 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What the release showed once it was current; ``latency_p99_ms`` where the bundle has a ceiling for it."""
+    """What the release showed once it was current.
+
+    Attributes
+    ----------
+    latency_p99_ms
+        Where the bundle has a ceiling for it.
+    service_port
+        Where the application's service answers with it, if it has one.
+    """
 
     golden: Golden
     latency_p99_ms: float | None = None
+    service_port: int | None = None
 
 
 class _Proved(msgspec.Struct, frozen=True):

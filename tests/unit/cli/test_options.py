@@ -95,7 +95,7 @@ def test_what_people_are_told_to_type_exists(source: object) -> None:
 
 
 def test_the_test_above_finds_what_does_not_exist() -> None:
-    assert unknown_words("name it with --to: a name under [devices]") == ["--to"]
+    assert unknown_words("name it with --onto: a name under [devices]") == ["--onto"]
     assert unknown_words("edgekit deploy --target rpi4") == ["--target"]
     assert unknown_words("edgekit device fcats") == ["edgekit fcats"]
     assert unknown_words("edgekit build --target rpi4; pip install --upgrade onnx") == []
