@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.ondevice.agent import JOBS
-from tests.fuzz import board, guard
+from tests.fuzz import answers, board, guard
 from tests.fuzz.guard import Breach, watched
 from tests.fuzz.surface import attack
 from tests.fuzz.surfaces import SURFACES
@@ -45,6 +45,11 @@ def test_an_honest_job_is_done(tmp_path: Path) -> None:
     ):
         fields = {key: value for key, value in board.JOBS[name].items() if key not in ("statement", "signature")}
         board.run_jobs(([(name, fields)], board.STREAM), tmp_path)
+
+
+@pytest.mark.parametrize("name", answers.ANSWERS)
+def test_an_honest_answer_is_taken(name: str, tmp_path: Path) -> None:
+    answers.convert((name, answers.ANSWERS[name][0]), tmp_path)
 
 
 BREACHES: dict[str, Callable[[Path], object]] = {
