@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from .disk import claim
 from .journal import app_path
-from .store import MANIFEST, read_manifest, release_path
+from .store import HOOKS, MANIFEST, read_manifest, release_path
 from .wire import PATH, AgentError, Progress, number
 
 __all__ = ["Health", "Hook", "health_of", "run"]
 
-HOOKS, LOG, LOCK = "hooks", "hook.log", ".hook"
+LOG, LOCK = "hook.log", ".hook"
 WORDS_MAX, WORD_MAX, TIMEOUT_MAX_S = 64, 4096, 3600.0
 POLL_S, TOLD_S = 0.02, 2.0
 TAIL_BYTES = 600

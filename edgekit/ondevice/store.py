@@ -11,13 +11,13 @@ import tempfile
 from pathlib import PurePosixPath
 from typing import Any, Dict, Tuple
 
-from . import trust
+from . import journal, trust
 from .disk import blob_path, fsync_path, locked, make_folder, regular_bytes, sha256_file
 from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, strict_json
 
 Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
-MANIFEST, BUNDLE_SCHEMA = "manifest.json", "edgekit.bundle/1"
+MANIFEST, BUNDLE_SCHEMA, HOOKS = "manifest.json", "edgekit.bundle/1", "hooks"
 MANIFEST_MAX_BYTES, BLOB_MAX_BYTES, FILES_MAX = 4 << 20, 1 << 40, 1000
 
 
@@ -106,9 +106,17 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
                 check_blob(root, digest, size, path)
             if {MANIFEST: files[MANIFEST], **read_manifest(blob_path(root, release))[1]} != files:
                 raise AgentError("mismatch", "the manifest lists other files than the job")
+            _tell(job, root, "verified")
             _assemble(root, release_path(root, app, release), files)
         trust.keep(release_path(root, app, release), signed)
+        _tell(job, root, "staged")
     return {"app": app, "release": release, "staged": staged}
+
+
+def _tell(job: dict[str, Any], root: str, event: str) -> None:
+    if job.get("deployment") is not None:
+        deployment = matching(job["deployment"], journal.DEPLOYMENT, "deployment")
+        journal.note(root, job["app"], event, job["release"], deployment=deployment)
 
 
 def _assemble(root: str, final: str, files: Files) -> None:
@@ -122,6 +130,9 @@ def _assemble(root: str, final: str, files: Files) -> None:
                 os.link(blob_path(root, digest), copy, follow_symlinks=False)
             except OSError:  # no hard links here, or all are given out
                 shutil.copyfile(blob_path(root, digest), copy)
+                fsync_path(copy)
+            if path.startswith(HOOKS + "/"):
+                os.chmod(copy, 0o555)
                 fsync_path(copy)
         mended = os.path.isdir(final)  # damaged, and perhaps what `current` names: it stays, its files are swapped
         for path in sorted(files) if mended else ():

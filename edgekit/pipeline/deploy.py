@@ -20,15 +20,17 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
-from edgekit.devices.transfer import ask, check_room, send
+from edgekit.devices.transfer import Lacking, ask, check_room, send
 from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
+from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, Proof, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.fit import misfits, stands_in
+from edgekit.pipeline.hooks import check_hooks
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
+from edgekit.pipeline.service import Look, Served, drop_service, install_service, look_for_service
 from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
 from edgekit.project import DeploySection
 
@@ -70,6 +72,7 @@ class Deployed:
     bytes_sent: int
     golden: dict[str, Any]
     latency_p99_ms: float | None
+    service: Served | None
     pruned: tuple[str, ...]
     stand_in: bool
     facts: Facts
@@ -83,7 +86,9 @@ def deploy(
     device: Device,
     *,
     terms: DeploySection | None = None,
+    folder: Path | None = None,
     stand_in: bool = False,
+    service_port: int | None = None,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
     progress: Progress = silent,
@@ -93,9 +98,13 @@ def deploy(
     Parameters
     ----------
     terms
-        How long the release has to prove itself, and how many stay.
+        How long the release has to prove itself, and how many stay; and the hooks that need no signature.
+    folder
+        The project's, where hooks find their programs.
     stand_in
         Accept a board of another machine type; everything measured there is marked.
+    service_port
+        Let the model be served there over HTTP, see `edgekit.pipeline.service`; one that is served already goes on without.
     dry_run
         Stop after the checks: nothing is sent.
     allowed_signers
@@ -108,7 +117,8 @@ def deploy(
     DeviceError
         The board cannot be reached, or the connection broke and did not come again.
     DeployError
-        The board does not fit, has no room, or the release did not prove itself; what ran before runs on, or again.
+        The board does not fit, has no room, nobody vouches for the bundle's hooks, or the release did not prove itself; what ran
+        before runs on, or again.
     InconsistentError
         The release did not prove itself, and the board could not go back.
     BusyError
@@ -116,9 +126,11 @@ def deploy(
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
-    signer(bundle, allowed_signers)
-    terms = terms or DeploySection()
-    course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
+    signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
+    if signed is None or signed.name is None:
+        check_hooks(bundle, terms, folder)
+    deployment = Deployment(bundle, terms.deadline_s, service_port)
+    course = _Course(deployment, device, terms.keep, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
     except LinkError as error:
@@ -145,6 +157,7 @@ class _Course:
         facts = self._once("facts", session.facts)
         plan = self._once("plan", lambda: self._fit(facts))
         admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+        look = self._once("look", lambda: self._look(session))
         room = self._once("room", lambda: self._room(session))
         if not self._dry_run:
             with leased(session, reason=self._reason):
@@ -156,9 +169,10 @@ class _Course:
             release=bundle.digest,
             previous=before,
             bytes_total=sum(entry.bytes for entry in bundle.entries),
-            bytes_sent=self._done.get("deliver", room),
+            bytes_sent=self._done.get("deliver", room.bytes_to_send),
             golden=msgspec.structs.asdict(proof.golden) if proof else {},
             latency_p99_ms=proof.latency_p99_ms if proof else None,
+            service=Served.of(proof.service_port if proof else None, look),
             pruned=self._done.get("commit", ()),
             stand_in=stands_in(bundle.manifest.requires, facts),
             facts=facts,
@@ -183,9 +197,20 @@ class _Course:
             f"{deployment.deadline_s:g} s after the switch"
         )
         self._once("activate", lambda: activate(session, deployment))
-        self._once("prove", lambda: prove(session, deployment, progress))
+        self._once("prove", lambda: self._prove(session, progress))
         self.stands = f"{release} runs, and has proved itself"
         self._once("commit", lambda: commit(session, deployment, self._keep))
+
+    def _prove(self, session: AgentSession, progress: Progress) -> Proof:
+        """Prove the release, by its service too; a service that came with a release that is taken back goes with it."""
+        app, port = self._deployment.bundle.manifest.name, self._deployment.service_port
+        was_there = port is None or self._once("service", lambda: install_service(session, app, port))
+        try:
+            return prove(session, self._deployment, progress)
+        except DeployError:
+            if not was_there:
+                drop_service(session, app)
+            raise
 
     def abandon(self) -> str:
         """Let the board go back at once, when the user wants no more of it; say how things stand."""
@@ -213,10 +238,14 @@ class _Course:
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
         return plan_for(manifest, facts, device)
 
-    def _room(self, session: AgentSession) -> int:
+    def _look(self, session: AgentSession) -> Look | None:
+        port = self._deployment.service_port
+        return None if port is None else look_for_service(session, self._deployment.bundle.manifest.name, port)
+
+    def _room(self, session: AgentSession) -> Lacking:
         lacking = ask(session, _blobs(self._deployment.bundle))
         check_room(session, lacking)
-        return lacking.bytes_to_send
+        return lacking
 
 
 def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
@@ -238,10 +267,10 @@ def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) 
     """
     bundle = deployment.bundle
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
-    trust = signature_fields(bundle)
-    sent = 0
+    trust, sent = signature_fields(bundle), 0
     for rounds_left in range(len(files), -1, -1):
-        sent += send(session, _blobs(bundle), **deployment.fields, progress=progress).bytes_sent
+        app, release = bundle.manifest.name, bundle.digest
+        sent += send(session, _blobs(bundle), app=app, release=release, deployment=deployment.name, progress=progress).bytes_sent
         progress("stage", 0, 1)
         try:
             session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)
