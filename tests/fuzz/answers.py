@@ -76,6 +76,7 @@ APP = {
     "since": "2026-01-01T00:00:00Z",
     "why": None,
     "by": "host",
+    "next": None,
     "watched": False,
     "signer": "anna",
     "key": "SHA256:x",
