@@ -143,6 +143,14 @@ OWN = json.loads(encode_manifest(small_manifest()))
 
 PARSERS: dict[str, Surface] = {
     "job": Surface(10, lambda: broken_json(JOB), lambda line, _: wire.decode_job(line), (AgentError,)),
+    "manifest": Surface(14, lambda: broken_json(OWN), manifest, (InputError,)),
+    "archive": Surface(14, lambda: archives(sound_archives()), archive, (InputError,)),
+    "statement": Surface(
+        6,
+        lambda: st.tuples(broken_bytes(trust.statement("meter", "0" * 64, 7)), broken_bytes(ARMOURED) | st.just(ARMOURED)),
+        statement,
+        (InputError,),
+    ),
     "container": Surface(6, lambda: broken_bytes(sound_container()), container, (AgentError,)),
     "body": Surface(6, bodies, body, (Refusal,)),
     "signers": Surface(4, lambda: broken_bytes(b"# lab\n" + LINE + LINE), signers, (InputError,)),
