@@ -40,6 +40,7 @@ __all__ = ["deploy", "rollback", "status"]
 @device_argument
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
+@click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @rollout_options
 @signers_option
@@ -50,6 +51,7 @@ def deploy(
     device: str | None,
     bundle: Path | None,
     stand_in: bool,
+    keep: int | None,
     dry_run: bool,
     allowed_signers: Path | None,
     project: Path | None,
@@ -67,24 +69,35 @@ def deploy(
     allows. A roll-out that was interrupted, or whose host died, goes on with --resume.
 
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
-    the release current; if anything fails on the way, the old release goes on.
+    the release current. There it proves itself: golden samples again, then the latency ceiling and the
+    hooks of the bundle. If it does not in time, or you are gone, the device goes back by itself.
     """
     plan = plan_of(fleet)
     if fleet["to"] and (device or dry_run):
         raise UsageError("--to names the boards, and a roll-out has no --dry-run", fix="edgekit deploy --to GROUP")
     declared, folder = open_project(project)
     boards = resolve_devices(declared, fleet["to"], root) or (resolve_device(declared, device, root),)
+    terms = msgspec.structs.replace(declared.deploy, keep=keep or declared.deploy.keep)
     path = bundle or _newest(folder / "build", declared, *boards)
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
     if fleet["to"]:
-        options = {"stand_in": stand_in, "allowed_signers": signers}
+        options = {"terms": terms, "folder": folder, "stand_in": stand_in, "allowed_signers": signers}
         with open_bundle(path) as opened:
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(opened, board, stand_in=stand_in, dry_run=dry_run, allowed_signers=signers, progress=progress)
+        done = pipeline.deploy(
+            opened,
+            board,
+            terms=terms,
+            folder=folder,
+            stand_in=stand_in,
+            dry_run=dry_run,
+            allowed_signers=signers,
+            progress=progress,
+        )
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 
@@ -121,8 +134,6 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
-    if done.serial is not None:
-        page.line(f"signed by {done.signer or 'a key the device does not know'}, serial {done.serial}")
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")
@@ -152,8 +163,8 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
             app["name"],
             (app["current"] or "none")[:12],
             (app["previous"] or "none")[:12],
-            "whole" if app["whole"] else "DAMAGED",
-            str(app["activated_at"] or ""),
+            app["state"] if app["whole"] or not app["current"] else f"{app['state']}, DAMAGED",
+            str(app["since"] or ""),
             megabytes(app["bytes"]),
         )
         for app in answer["apps"]

@@ -1,4 +1,4 @@
-"""Reaching boards: one connection per device, three operations on it.
+"""Reaching boards: one connection per device, two operations on it.
 
 `connect` opens what a device's address asks for; `edgekit.devices.session` runs the agent over it and
 `edgekit.devices.provision` gives the board its runtime. The pipeline and the commands call these.
@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from edgekit.device import Device
 from edgekit.lazy import load
 
-__all__ = ["CONNECTIONS", "OUTPUT_BYTES_MAX", "STDERR_BYTES_MAX", "Completed", "Connection", "Moved", "Progress", "connect", "unmoved"]
+__all__ = ["CONNECTIONS", "OUTPUT_BYTES_MAX", "STDERR_BYTES_MAX", "Completed", "Connection", "Progress", "connect", "pieces_of"]
 
 CONNECTIONS = {
     "local": "edgekit.devices.local:LocalConnection",
@@ -27,12 +27,6 @@ OUTPUT_BYTES_MAX = 64 << 20
 STDERR_BYTES_MAX = 64 << 10
 
 Progress = Callable[[str, int, int], None]
-# Called with (bytes moved, bytes in all).
-Moved = Callable[[int, int], None]
-
-
-def unmoved(done: int, total: int) -> None:
-    """Ignore how far a transfer is: the default of `Connection.put`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,11 @@ class Completed:
     stderr: bytes
 
 
+def pieces_of(stdin: bytes | Iterable[bytes]) -> Iterator[bytes]:
+    """Return what is fed to a command piece by piece."""
+    return iter([stdin] if isinstance(stdin, bytes) else stdin)
+
+
 class Connection(Protocol):
     """What a device can be asked for, whichever way it is reached. Paths and words may start with ``~/``."""
 
@@ -61,7 +60,8 @@ class Connection(Protocol):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Iterable[bytes] = b"",
+        hold: bool = False,
         timeout_s: float,
         on_line: Callable[[bytes], None] | None = None,
     ) -> Completed:
@@ -70,7 +70,9 @@ class Connection(Protocol):
         Parameters
         ----------
         stdin
-            Fed to the command, then closed.
+            Fed to the command, then closed; pieces are asked for as they go out.
+        hold
+            Keep its stdin open until it ends, so that its end tells the command that we have gone.
         on_line
             Called with every line of stdout as it comes, without its line end.
 
@@ -80,19 +82,6 @@ class Connection(Protocol):
             The connection broke.
         DeadlineError
             The command did not end in ``timeout_s``.
-        """
-
-    def put(self, local: Path, remote: str, *, offset: int = 0, progress: Moved = unmoved) -> None:
-        """Send a file, or what follows ``offset`` of it when the device has the bytes before.
-
-        What is there is written over and cut to length at the end, so that two hosts may send one file at the same time.
-
-        Raises
-        ------
-        LinkError
-            The connection broke; the bytes that arrived stay.
-        DeployError
-            The device has no room.
         """
 
     def get(self, remote: str, local: Path, *, max_bytes: int) -> None:

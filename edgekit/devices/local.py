@@ -9,12 +9,12 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from edgekit.device import Device
-from edgekit.devices import Completed, Moved, unmoved
+from edgekit.devices import Completed, pieces_of
 from edgekit.devices.output import Output, too_large
 from edgekit.digest import fsync_folder
 from edgekit.errors import DeadlineError, DeployError, DeviceError
@@ -36,7 +36,8 @@ class LocalConnection:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Iterable[bytes] = b"",
+        hold: bool = False,
         timeout_s: float,
         on_line: Callable[[bytes], None] | None = None,
     ) -> Completed:
@@ -51,7 +52,7 @@ class LocalConnection:
             return Completed(rc=127 if error.errno == errno.ENOENT else 126, stdout=b"", stderr=f"{words[0]}: {error.strerror}\n".encode())
         output = Output(self._where, on_line)
         try:
-            _exchange(process, stdin, output, time.monotonic() + timeout_s)
+            _exchange(process, pieces_of(stdin), hold, output, time.monotonic() + timeout_s)
         except TimeoutError as error:
             raise DeadlineError(f"{self._where}: {Path(words[0]).name} did not end within {timeout_s:g} s") from error
         finally:
@@ -62,26 +63,6 @@ class LocalConnection:
                 if pipe:
                     pipe.close()
         return output.completed(process.returncode)
-
-    def put(self, local: Path, remote: str, *, offset: int = 0, progress: Moved = unmoved) -> None:
-        """See `edgekit.devices.Connection.put`."""
-        path = Path(_expand(remote))
-        total = local.stat().st_size
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with local.open("rb") as source, os.fdopen(handle, "wb") as target:
-                target.seek(offset)
-                source.seek(offset)
-                progress(offset, total)
-                while block := source.read(_BLOCK_BYTES):
-                    target.write(block)
-                    progress(target.tell(), total)
-                target.truncate(total)
-                target.flush()
-                os.fsync(target.fileno())
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise self._explain(error, path) from error
 
     def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
         """See `edgekit.devices.Connection.get`."""
@@ -124,11 +105,11 @@ def _expand(word: str) -> str:
     return str(Path.home() / word[2:]) if word.startswith("~/") else word
 
 
-def _exchange(process: subprocess.Popen[bytes], stdin: bytes, output: Output, deadline_s: float) -> None:
+def _exchange(process: subprocess.Popen[bytes], stdin: Iterator[bytes], hold: bool, output: Output, deadline_s: float) -> None:
     """Feed and read the pipes until both outputs are closed and the process has ended."""
     if not (process.stdin and process.stdout and process.stderr):
         raise ValueError("the process has no pipes")
-    left = memoryview(stdin)
+    left: memoryview | None = None
     with selectors.DefaultSelector() as selector:
         os.set_blocking(process.stdin.fileno(), False)
         selector.register(process.stdin, selectors.EVENT_WRITE)
@@ -140,13 +121,15 @@ def _exchange(process: subprocess.Popen[bytes], stdin: bytes, output: Output, de
                 raise TimeoutError
             for key, _ in ready:
                 if key.fileobj is process.stdin:
+                    left = left or memoryview(next(stdin, b""))
                     try:
-                        left = left[os.write(key.fd, left[:_PIPE_BYTES]) :]
+                        left = left[os.write(key.fd, left[:_PIPE_BYTES]) :] if left else None
                     except BrokenPipeError:
-                        left = left[:0]  # it ended without reading all: its exit status tells
-                    if not left:
+                        left = None  # it ended without reading all: its exit status tells
+                    if left is None:
                         selector.unregister(process.stdin)
-                        process.stdin.close()
+                        if not hold:
+                            process.stdin.close()
                 elif data := os.read(key.fd, _PIPE_BYTES):
                     key.data(data)
                 else:

@@ -21,6 +21,7 @@ from edgekit.devices import Progress
 from edgekit.devices.locks import Lock, choose_runtime, pip_platform
 from edgekit.devices.session import AgentSession, silent
 from edgekit.devices.shell import command
+from edgekit.devices.transfer import send
 from edgekit.digest import fsync_folder, sha256_file
 from edgekit.errors import DeployError, DeviceError, MissingExtraError
 
@@ -104,8 +105,7 @@ def setup(session: AgentSession, facts: Facts, kind: str, progress: Progress = s
             f"{where}: {facts.disk_free_bytes >> 20} MiB free, the runtime {lock.name} needs {need >> 20} MiB; nothing was sent",
             fix="free some space on the board",
         )
-    for sha256, wheel in blobs.items():
-        session.push_blob(wheel, sha256, progress)
+    send(session, blobs, progress=progress)
     entries = [{"name": wheel.name, "sha256": sha256, "bytes": wheel.stat().st_size} for sha256, wheel in blobs.items()]
     session.job("runtime.install", timeout_s=_INSTALL_TIMEOUT_S, progress=progress, lock=lock.name, wheels=entries)
     return session.facts()

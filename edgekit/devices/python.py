@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,13 +14,15 @@ from edgekit.device import Device
 from edgekit.devices import Connection
 from edgekit.devices.shell import command
 from edgekit.digest import sha256_bytes
-from edgekit.errors import DeviceError
+from edgekit.errors import DeployError, DeviceError
 from edgekit.printable import printable
 
 __all__ = ["DevicePython", "find_python", "install_agent"]
 
 _OLDEST = (3, 8)
 _TIMEOUT_S = 30.0
+# A few hundred kilobytes over the worst of links.
+_INSTALL_TIMEOUT_S = 300.0
 
 # Runs in whatever Python is there, so that a too old one can still say its version.
 _LOOK = """
@@ -48,23 +52,26 @@ print(json.dumps({"version": list(sys.version_info[:3]), "agent": found, "wrong"
 """
 _INSTALL = """
 import hashlib, os, sys, time
-part, path, digest = [os.path.expanduser(word) for word in sys.argv[1:4]]
-with open(part, "r+b") as file:
-    if hashlib.sha256(file.read()).hexdigest() != digest:
-        sys.exit("the agent arrived damaged")
+path, digest = os.path.expanduser(sys.argv[1]), sys.argv[2]
+folder, data = os.path.dirname(path), sys.stdin.buffer.read(1 << 24)
+if hashlib.sha256(data).hexdigest() != digest:
+    sys.exit("the agent arrived damaged")
+part = "%s.%d.part" % (path, os.getpid())
+with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    file.write(data)
+    file.flush()
     os.fsync(file.fileno())
-os.chmod(part, 0o600)
 os.rename(part, path)
-for name in os.listdir(os.path.dirname(path)):
-    left = os.path.join(os.path.dirname(path), name)
+for name in os.listdir(folder):
+    left = os.path.join(folder, name)
     try:
         if name.endswith(".part") and os.stat(left).st_mtime < time.time() - 86400:
             os.unlink(left)
     except OSError:
         pass
-folder = os.open(os.path.dirname(path), os.O_RDONLY)
-os.fsync(folder)
-os.close(folder)
+handle = os.open(folder, os.O_RDONLY)
+os.fsync(handle)
+os.close(handle)
 """
 
 
@@ -137,15 +144,20 @@ def _unsafe(where: str, root: str, part: str, why: str) -> DeviceError:
     )
 
 
-def install_agent(connection: Connection, device: Device, python: DevicePython, part: str, path: str, data: bytes) -> None:
-    """Make the file that was sent the agent: digest compared, private, synced, renamed.
+def install_agent(connection: Connection, device: Device, python: DevicePython, path: str, data: bytes) -> None:
+    """Send the agent, which becomes a file there once it is whole: digest compared, private, synced, renamed.
 
     Raises
     ------
     DeviceError
-        What arrived is not what was sent.
+        What arrived is not what was sent, or it cannot be written.
+    DeployError
+        No room.
     """
-    done = connection.run([python.path, "-c", _INSTALL, part, path, sha256_bytes(data)], timeout_s=_TIMEOUT_S)
+    words = [python.path, "-c", _INSTALL, path, sha256_bytes(data)]
+    done = connection.run(words, stdin=data, timeout_s=_INSTALL_TIMEOUT_S)
     if done.rc != 0:
         text = printable(done.stderr.decode("utf-8", errors="replace").strip().rpartition("\n")[2])
+        if os.strerror(errno.ENOSPC) in text:
+            raise DeployError(f"{device.address}: no room for the agent: {path}", fix="free some space on the board")
         raise DeviceError(f"{device.address}: the agent could not be installed: {text}", fix="run the same command again")

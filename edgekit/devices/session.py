@@ -6,9 +6,8 @@ device says is believed before it has been checked.
 
 from __future__ import annotations
 
-import secrets
-import tempfile
-from pathlib import Path
+from collections.abc import Iterable
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -26,12 +25,9 @@ from edgekit.printable import printable
 
 __all__ = ["AgentSession", "silent"]
 
-_STORE_TIMEOUT_S = 600.0
 # Three runtimes, each in edgekit's folder and in the system's Python, TensorRT, trtexec and the GPU's driver are tried one after the other.
 _FACTS_TIMEOUT_S = 9.0 * IMPORT_TIMEOUT_S + 60.0
 _TAIL_LINES = 12
-# Another host may send the same file at the same time, or leave us a spoilt part: then once more, from the start.
-_SENDS_MAX = 3
 
 _KINDS: dict[str, type[EdgekitError]] = {
     "input": InputError,
@@ -98,12 +94,7 @@ class AgentSession:
         python = find_python(self.connection, self.device, name, data)
         agent = f"{self.device.root}/agent/{name}"
         if not python.has_agent:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / name
-                path.write_bytes(data)
-                part = f"{agent}.{secrets.token_hex(8)}.part"  # two hosts may send it at the same time
-                self.connection.put(path, part)
-            install_agent(self.connection, self.device, python, part, agent, data)
+            install_agent(self.connection, self.device, python, agent, data)
         self._python, self._agent = python, agent
 
     def __enter__(self) -> AgentSession:
@@ -113,11 +104,15 @@ class AgentSession:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing is held open: each job was a process of its own."""
 
-    def job(self, name: str, *, timeout_s: float, progress: Progress = silent, **fields: Any) -> dict[str, Any]:
-        """Run a job and return its result.
+    def job(
+        self, name: str, *, timeout_s: float, progress: Progress = silent, payload: Iterable[bytes] = (), **fields: Any
+    ) -> dict[str, Any]:
+        """Run a job and return its result. The job ends when we go: see `edgekit.ondevice.stdin`.
 
         Parameters
         ----------
+        payload
+            What follows the job's line, for one that takes it.
         fields
             What the job takes, as JSON values.
 
@@ -152,10 +147,10 @@ class AgentSession:
 
         words = [self._python.path, self._agent]
         try:
-            line = encode_job(name, self.device.root, {**({"lease": self.lease} if self.lease else {}), **fields})
+            line = encode_job(name, self.device.root, {**({"lease": self.lease} if self.lease else {}), **fields, "tether": True})
         except (AgentError, ValueError) as error:
             raise InputError(f"{self._where}: job {name} cannot be sent: {error}") from error
-        done = self.connection.run(words, stdin=line, timeout_s=timeout_s, on_line=take)
+        done = self.connection.run(words, stdin=chain([line], payload), hold=True, timeout_s=timeout_s, on_line=take)
         if failures:
             raise failures[0]
         if not results or done.rc != 0:
@@ -175,55 +170,6 @@ class AgentSession:
             return msgspec.convert(data, Facts)
         except msgspec.ValidationError as error:
             raise DeviceError(f"{self._where}: the device's facts are not as they must be: {error}") from error
-
-    def push_blob(self, path: Path, sha256: str, progress: Progress = silent, *, have_bytes: int | None = None) -> None:
-        """Send a file into the device's store, going on where an earlier attempt stopped.
-
-        Parameters
-        ----------
-        sha256
-            The file's digest; the device compares it with what arrived.
-        have_bytes
-            How much the device has, from ``store.missing``; None asks.
-
-        Raises
-        ------
-        DeployError
-            No room, or the bytes on the device are not those of the file.
-        """
-        size = path.stat().st_size
-        if have_bytes is None:
-            have_bytes = self._have_bytes(sha256, size)
-            if have_bytes is None:
-                return
-        stage = f"send {path.name}"
-        remote = f"{self.device.root}/incoming/{sha256}.part"
-        offset = have_bytes if have_bytes <= size else 0
-        for sends_left in range(_SENDS_MAX - 1, -1, -1):
-            self.connection.put(path, remote, offset=offset, progress=lambda done, total: progress(stage, done, total))
-            try:
-                self.job("store.receive", timeout_s=_STORE_TIMEOUT_S, progress=progress, sha256=sha256, bytes=size)
-            except DeployError:
-                if not sends_left:
-                    raise
-                if self._have_bytes(sha256, size) is None:
-                    return
-                offset = 0
-            else:
-                return
-
-    def _have_bytes(self, sha256: str, size: int) -> int | None:
-        """Ask how much of a blob the device has; None when it has all."""
-        missing = self.job("store.missing", timeout_s=_STORE_TIMEOUT_S, blobs={sha256: size}).get("missing")
-        if missing == []:
-            return None
-        try:
-            found = msgspec.convert(missing, list[dict[str, Any]])[0]
-            if found["sha256"] != sha256:
-                raise KeyError(sha256)
-            return msgspec.convert(found["have_bytes"], int)
-        except (msgspec.ValidationError, LookupError) as error:
-            raise DeviceError(f"{self._where}: the device's answer to store.missing is not as it must be: {error}") from error
 
     def _decode(self, line: bytes, name: str, *, after_end: bool) -> dict[str, Any]:
         try:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import paramiko
 
-__all__ = ["open_to_read", "open_to_write"]
+__all__ = ["open_to_read"]
 
 
 def open_to_read(sftp: paramiko.SFTPClient, remote: str) -> paramiko.SFTPFile:
     """Open a file that is there."""
     return sftp.open(_path(remote), "rb")
-
-
-def open_to_write(sftp: paramiko.SFTPClient, remote: str) -> paramiko.SFTPFile:
-    """Open a file, made if need be; what it holds stays until it is written over."""
-    path = _path(remote)
-    try:
-        return sftp.open(path, "r+b")
-    except FileNotFoundError:
-        with sftp.open(path, "ab"):  # where another host has just made it, it stays as it is
-            pass
-        return sftp.open(path, "r+b")
 
 
 def _path(remote: str) -> str:

@@ -6,13 +6,11 @@ paramiko itself waits for ever in several places when the link is gone.
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import posixpath
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,23 +19,19 @@ from typing import BinaryIO
 import paramiko
 
 from edgekit.device import Device
-from edgekit.devices import Completed, Moved, unmoved
+from edgekit.devices import Completed, pieces_of
 from edgekit.devices.login import link_error, open_transport
 from edgekit.devices.output import Output, too_large
-from edgekit.devices.sftp import open_to_read, open_to_write
+from edgekit.devices.sftp import open_to_read
 from edgekit.devices.shell import command
 from edgekit.devices.watch import Pulse, Watch
 from edgekit.digest import fsync_folder
-from edgekit.errors import DeadlineError, DeployError, DeviceError, LinkError
+from edgekit.errors import DeadlineError, DeviceError, LinkError
 from edgekit.printable import printable
 
 __all__ = ["SshConnection"]
 
-_PACKET_BYTES = 1 << 15
 _BLOCK_BYTES = 1 << 18
-# Every so often an upload waits until the board has acknowledged all of it, so that what it
-# reports as sent has arrived: one round trip per 4 MiB.
-_BARRIER_BYTES = 4 << 20
 _REQUESTS_MAX = 64
 # Output wakes the loop by itself; an opening send window and an exit status do not.
 _READ_WAIT_MS, _SEND_WAIT_MS, _STATUS_WAIT_S = 200, 20, 0.002
@@ -65,7 +59,8 @@ class SshConnection:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Iterable[bytes] = b"",
+        hold: bool = False,
         timeout_s: float,
         on_line: Callable[[bytes], None] | None = None,
     ) -> Completed:
@@ -73,31 +68,9 @@ class SshConnection:
         output = Output(self._where, on_line)
         try:
             with self._watched() as watch:
-                return self._execute(command(argv), io.BytesIO(stdin), output, watch, deadline_s=time.monotonic() + timeout_s)
+                return self._execute(command(argv), pieces_of(stdin), output, watch, deadline_s=time.monotonic() + timeout_s, hold=hold)
         except TimeoutError as error:
             raise DeadlineError(f"{self._where}: {posixpath.basename(argv[0])} did not end within {timeout_s:g} s") from error
-
-    def put(self, local: Path, remote: str, *, offset: int = 0, progress: Moved = unmoved) -> None:
-        """See `edgekit.devices.Connection.put`. The file is not yet synced to the board's disk: who renames it syncs it."""
-        total = local.stat().st_size
-        with self._watched() as watch, local.open("rb") as source:
-            source.seek(offset)
-            progress(offset, total)
-            sftp = self._open_sftp()
-            if sftp is None:
-                self._put_by_shell(source, remote, offset, total, watch, progress)
-                return
-            try:
-                with open_to_write(sftp, remote) as target:
-                    target.seek(offset)
-                    self._send(source, target, offset, total, watch, progress)
-                    arrived = target.stat().st_size or 0
-                    if arrived > total:
-                        target.truncate(total)
-            except OSError as error:
-                raise self._explain(error, remote, total - offset, watch) from error
-            if arrived < total:
-                raise self._explain(OSError("Failure"), remote, total - arrived, watch)
 
     def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
         """See `edgekit.devices.Connection.get`."""
@@ -111,7 +84,7 @@ class SshConnection:
                     try:
                         self._receive(sftp, remote, target, watch, max_bytes)
                     except OSError as error:
-                        raise self._explain(error, remote, 0, watch) from error
+                        raise self._explain(error, remote, watch) from error
                 target.flush()
                 os.fsync(target.fileno())
             part.replace(local)
@@ -158,7 +131,14 @@ class SshConnection:
         return link_error(self._where, error)
 
     def _execute(
-        self, line: str, source: BinaryIO, output: Output, watch: Watch, *, deadline_s: float | None, sent: Moved = unmoved
+        self,
+        line: str,
+        stdin: Iterator[bytes],
+        output: Output,
+        watch: Watch,
+        *,
+        deadline_s: float | None,
+        hold: bool = False,
     ) -> Completed:
         with closing(self._transport.open_session(timeout=self._timeout_s)) as channel:
             channel.exec_command(line)
@@ -166,8 +146,8 @@ class SshConnection:
                 watch.extend(max(0.0, deadline_s - time.monotonic()) + self._timeout_s)
             ready = select.poll()
             ready.register(channel.fileno(), select.POLLIN)
-            chunk, done, heard_s = source.read(_PACKET_BYTES), 0, time.monotonic()
-            if not chunk:
+            piece, heard_s = next(stdin, b""), time.monotonic()
+            if not piece and not hold:
                 channel.shutdown_write()
             while True:
                 ended = channel.eof_received or channel.closed
@@ -181,13 +161,9 @@ class SshConnection:
                     raise TimeoutError
                 if ended and (channel.closed or channel.exit_status_ready()):
                     return output.completed(self._exit_status(channel))
-                if chunk and channel.send_ready() and not ended:
-                    count = channel.send(chunk)
-                    done += count
-                    sent(done, 0)
-                    chunk = chunk[count:] or source.read(_PACKET_BYTES)
-                    heard_s = time.monotonic()
-                    if not chunk:
+                if piece and channel.send_ready() and not ended:
+                    piece = piece[channel.send(piece) :] or next(stdin, b"")
+                    if not piece and not hold:
                         channel.shutdown_write()
                     continue
                 if time.monotonic() - max(heard_s, self._pulse.heard_s) > _SILENT_TIMEOUTS * self._timeout_s:
@@ -195,7 +171,7 @@ class SshConnection:
                 if ended:
                     time.sleep(_STATUS_WAIT_S)
                 else:
-                    ready.poll(_SEND_WAIT_MS if chunk else _READ_WAIT_MS)
+                    ready.poll(_SEND_WAIT_MS if piece else _READ_WAIT_MS)
 
     def _exit_status(self, channel: paramiko.Channel) -> int:
         """Return the exit status; paramiko says -1 both for a command killed by a signal and for a lost connection."""
@@ -217,24 +193,6 @@ class SshConnection:
                 self._without_sftp = True
         return self._sftp
 
-    def _send(self, source: BinaryIO, target: paramiko.SFTPFile, offset: int, total: int, watch: Watch, progress: Moved) -> None:
-        done = acknowledged = offset
-        while block := source.read(_BLOCK_BYTES):
-            done += len(block)
-            # A write that is not pipelined first takes in all the answers still to come, and any error among them.
-            # Nothing else may: after a stat() in between, paramiko waits for ever for answers that it has had.
-            barrier = done >= total or done - acknowledged >= _BARRIER_BYTES
-            last = len(block) - (_PACKET_BYTES if barrier else 0)
-            target.set_pipelined(True)
-            target.write(block[: max(0, last)])
-            watch.extend(self._timeout_s)
-            if barrier:
-                target.set_pipelined(False)
-                target.write(block[max(0, last) :])
-                acknowledged = done
-                watch.extend(self._timeout_s)
-            progress(done, total)
-
     def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
         with open_to_read(sftp, remote) as source:
             size = source.stat().st_size or 0
@@ -247,52 +205,17 @@ class SshConnection:
         if target.tell() > max_bytes:
             raise too_large(self._where, remote, max_bytes)
 
-    def _put_by_shell(self, source: BinaryIO, remote: str, offset: int, total: int, watch: Watch, progress: Moved) -> None:
-        """Send a file to a board that has no SFTP server."""
-
-        def sent(done: int, _: int) -> None:
-            watch.extend(self._timeout_s)
-            progress(offset + done, total)
-
-        seek = 'dd bs=1 seek="$2" count=0 conv=notrunc < /dev/null 2> /dev/null'  # copies nothing
-        script = f'umask 077; exec 1<> "$1" && {seek} && cat && truncate -c -s "$3" "$1"'
-        line = command(["sh", "-c", script, "put", remote, str(offset), str(total)])
-        done = self._execute(line, source, Output(self._where, None), watch, deadline_s=None, sent=sent)
-        if done.rc != 0:
-            text = printable(done.stderr.decode(errors="replace").strip())
-            full = "No space left" in text
-            raise self._explain(OSError(errno.ENOSPC if full else errno.EIO, text), remote, total - offset, watch)
-
     def _get_by_shell(self, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
         line = command(["head", "-c", str(max_bytes + 1), remote])
-        done = self._execute(line, io.BytesIO(), Output(self._where, None), watch, deadline_s=None)
+        done = self._execute(line, iter(()), Output(self._where, None), watch, deadline_s=None)
         if done.rc != 0:
             raise DeviceError(f"{self._where}: {remote}: {printable(done.stderr.decode(errors='replace').strip())}")
         if len(done.stdout) > max_bytes:
             raise too_large(self._where, remote, max_bytes)
         target.write(done.stdout)
 
-    def _explain(self, error: OSError, remote: str, need_bytes: int, watch: Watch) -> Exception:
-        """Find out what an SFTP error means: a full disk is a bare 'Failure' without a number."""
-        if isinstance(error, TimeoutError) or watch.expired or not self._transport.is_active():
-            return self._lost(error, watch)
-        if error.errno in (None, errno.ENOSPC) and str(error) != "Socket is closed":
-            free = self._free_bytes(posixpath.dirname(remote) or ".", watch)
-            if free is not None and (free < need_bytes or error.errno == errno.ENOSPC):
-                return DeployError(
-                    f"{self._where}: no room for {remote}: {free >> 10} KiB free, {need_bytes >> 10} KiB still to send",
-                    fix=f"free some space: {command(['ssh', self._where, 'df', '-h'])}",
-                )
-            said = printable(str(error))
-            return DeviceError(f"{self._where}: the board could not write {remote}: {said}", fix="look at its disk: dmesg | tail")
-        if error.errno is None:
+    def _explain(self, error: OSError, remote: str, watch: Watch) -> Exception:
+        """Find out what an SFTP error means."""
+        if isinstance(error, TimeoutError) or watch.expired or not self._transport.is_active() or error.errno is None:
             return self._lost(error, watch)
         return DeviceError(f"{self._where}: {remote}: {printable(error.strerror or str(error))}")
-
-    def _free_bytes(self, folder: str, watch: Watch) -> int | None:
-        """Ask for the free space of the file system that holds a folder (POSIX df -P: the fourth column, in KiB)."""
-        watch.extend(self._timeout_s)
-        line = command(["df", "-Pk", folder])
-        done = self._execute(line, io.BytesIO(), Output(self._where, None), watch, deadline_s=time.monotonic() + self._timeout_s)
-        words = done.stdout.decode(errors="replace").strip().rpartition("\n")[2].split()
-        return int(words[3]) << 10 if done.rc == 0 and len(words) > 5 and words[3].isdigit() else None

@@ -14,6 +14,7 @@ import sys
 from typing import Any, BinaryIO
 
 from .lease import guarded
+from .stdin import Stdin
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
 __all__ = ["JOBS", "UNGUARDED", "main"]
@@ -21,17 +22,21 @@ __all__ = ["JOBS", "UNGUARDED", "main"]
 JOBS = {
     "facts": "facts:facts",
     "deploy.admit": "trust:admit",
-    "store.missing": "store:missing",
-    "store.receive": "store:receive",
     "store.stage": "store:stage",
-    "store.activate": "releases:activate",
-    "store.rollback": "releases:rollback",
+    "store.rollback": "recover:rollback",
     "store.status": "releases:status",
+    "deploy.activate": "deploy:activate",
+    "deploy.prove": "prove:prove",
+    "deploy.commit": "deploy:commit",
+    "deploy.settle": "recover:settle",
+    "deploy.watch": "watch:watch",
     "trust.set": "trust:set_trust",
     "trust.show": "trust:show",
     "lease.release": "lease:release",
     "lease.show": "lease:show",
     "lease.take": "lease:take",
+    "transfer.offer": "transfer:offer",
+    "transfer.take": "transfer:take",
     "runtime.install": "wheels:install",
     "engine.build": "tensorrt.build:build",
     "engine.check": "tensorrt.check:check",
@@ -44,9 +49,11 @@ JOBS = {
     "serve": "serve:serve",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
-UNGUARDED = frozenset(
-    {"facts", "store.status", "lease.release", "lease.show", "lease.take", "engine.check", "engine.work", "deploy.settle", "deploy.watch"}
-)
+_LOOKING = {"facts", "store.status", "lease.show", "trust.show", "deploy.admit", "transfer.offer", "engine.check"}
+_OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
+UNGUARDED = frozenset(_LOOKING | _OWN | {"lease.take", "lease.release"})
+# What follows their line on stdin is theirs.
+STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -58,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    stdin = Stdin()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1
@@ -65,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if sys.argv[1:] if argv is None else argv:
                 raise AgentError("usage", "the agent takes no arguments: one job as a line on stdin")
-            _send(wire, "result", data=_run(wire))
+            _send(wire, "result", data=_run(wire, stdin))
             code = 0
         except Stopped as stopped:
             code = 128 + stopped.args[0]
@@ -99,8 +107,8 @@ def _send(wire: BinaryIO, event: str, **fields: Any) -> None:
     wire.flush()
 
 
-def _run(wire: BinaryIO) -> Any:
-    job = decode_job(sys.stdin.buffer.readline(MAX_JOB_BYTES + 1))
+def _run(wire: BinaryIO, stdin: Stdin) -> Any:
+    job = decode_job(stdin.line(MAX_JOB_BYTES))
     if job["job"] not in JOBS:
         raise AgentError("usage", "no job is called %.100r" % job["job"], "use one of: %s" % ", ".join(sorted(JOBS)))
     root = os.path.expanduser(job["root"])
@@ -111,6 +119,13 @@ def _run(wire: BinaryIO) -> Any:
         _send(wire, "progress", stage=stage, done=done, total=total)
 
     module, _, function = JOBS[job["job"]].partition(":")
-    root = os.path.realpath(root)
+    run, root = getattr(importlib.import_module("." + module, __package__), function), os.path.realpath(root)
     with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
-        return getattr(importlib.import_module("." + module, __package__), function)(job, root, progress)
+        if job["job"] in STREAMED:
+            return run(job, root, progress, stdin)
+        if job.get("tether") is True:  # the host keeps stdin open as long as it lives
+            stdin.tether()
+        try:
+            return run(job, root, progress)
+        finally:
+            stdin.release()

@@ -13,6 +13,7 @@ from typing import Iterator
 from .wire import AgentError
 
 LOCK_TRIES, LOCK_PAUSE_S = 100, 0.1
+CLAIM_TRIES, CLAIM_PAUSE_S = 10, 0.01
 
 
 def blob_path(root: str, digest: str) -> str:
@@ -106,6 +107,21 @@ def held(folder: str) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def claim(path: str) -> int | None:
+    """Lock a file, which is made if need be; None when somebody else has it. What is returned, open, is the lock.
+
+    It looks more than once: who only asks whether a file is locked holds it for an instant.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    for _ in range(CLAIM_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        time.sleep(CLAIM_PAUSE_S)
+    os.close(handle)
+    return None
 
 
 @contextlib.contextmanager

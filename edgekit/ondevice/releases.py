@@ -1,115 +1,111 @@
-"""Which release an app runs: switch, go back, say how things stand. Jobs `store.activate`, `store.rollback`, `store.status`.
+"""Which release an app runs, and how the deployment that brought it stands. Job `store.status`; the jobs ``deploy.*`` switch here.
 
 ``current`` and ``previous`` are links to ``releases/<digest>``. A switch writes into the journal what it is about to do, swaps ``current``,
-sets ``previous``, writes that it is done; each step is durable before the next. The next job finishes a switch broken off after the swap.
+sets ``previous``, writes that it is done; each step is durable before the next. A switch counts once its ``current`` has moved; the next
+job finishes one that was broken off after that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import time
-from typing import Any
+from typing import Any, NamedTuple
 
-from .disk import free_bytes, fsync_path, locked, switch_link
+from . import journal, trust
+from .disk import claim, free_bytes, fsync_path, switch_link
+from .journal import app_path
 from .store import MANIFEST, read_manifest, release_path, whole
 from .wire import DIGEST, NAME, AgentError, Progress, matching
 
-TAIL_BYTES = 1 << 16
+__all__ = ["SETTLED", "WATCH", "Standing", "complete", "named", "read_link", "standing", "status", "switch", "watched"]
+
 LINK = re.compile(r"releases/([0-9a-f]{64})")
-DONE = ("activated", "rolled-back")
+WATCH = ".watch"  # locked by whoever looks after an app's unproven deployment
+# States in which nobody has to do anything before the next deployment; see `standing`.
+SETTLED = ("none", "committed", "rolled-back", "inconsistent", "unknown")
+
+
+class Standing(NamedTuple):
+    """How an app stands.
+
+    ``state`` is ``none`` (nothing current, nothing written), an event of `journal.STATES`, or ``unknown`` (the journal does not tell of
+    what is current). ``activated`` stands for the switch once it has happened, finished or not, and ``going-back`` for the one that undoes
+    it until it is finished. ``entry`` is what the journal says of it.
+    """
+
+    state: str
+    current: str | None
+    previous: str | None
+    entry: dict[str, Any]
 
 
 def read_link(root: str, app: str, name: str) -> str | None:
     """Return the release that ``current`` or ``previous`` names; a link to anywhere else counts as none."""
     try:
-        found = LINK.fullmatch(os.readlink(os.path.join(root, "apps", app, name)))
+        found = LINK.fullmatch(os.readlink(app_path(root, app, name)))
     except OSError:
         return None
     return found.group(1) if found else None
 
 
-def activate(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
-    """Switch an app to a staged release; asked again, it says yes again."""
+def named(job: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the app, the release and the deployment that a job names."""
     app, release = matching(job.get("app"), NAME, "app"), matching(job.get("release"), DIGEST, "release")
-    with locked(root):
-        wrong = whole(root, app, release, digests=False)
-        if wrong:
-            raise AgentError("state", "release %.12s of %s cannot be activated: %s" % (release, app, wrong), "stage it again")
-        current, previous = _standing(root, app, True)
-        if current != release:
-            if current and whole(root, app, current, digests=False) is None:
-                previous = current  # a damaged release is nothing to go back to: then what was previous stays
-            _switch(root, app, release, None if previous == release else previous, "activated")
-        return {"app": app, "release": release, "previous": _standing(root, app, False)[1], "changed": current != release}
+    return app, release, matching(job.get("deployment"), journal.DEPLOYMENT, "deployment")
 
 
-def rollback(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
-    """Switch an app back to what it ran before, after every digest of that was verified."""
-    app = matching(job.get("app"), NAME, "app")
-    with locked(root):
-        current, previous = _standing(root, app, True)
-        if previous is None or previous == current:
-            raise AgentError("state", "%s has no earlier release to go back to" % app)
-        wrong = whole(root, app, previous, digests=True)
-        if wrong:
-            raise AgentError("state", "%s cannot go back to release %.12s: %s" % (app, previous, wrong), "deploy that release again")
-        _switch(root, app, previous, current, "rolled-back")
-        return {"app": app, "release": previous, "previous": current, "changed": True}
+def standing(root: str, app: str) -> Standing:
+    """Return how an app stands; changes nothing."""
+    current, previous = read_link(root, app, "current"), read_link(root, app, "previous")
+    found = [entry for entry in journal.entries(root, app) if entry["event"] in journal.STATES]
+    while found and found[-1]["event"] == "switching" and found[-1]["release"] != current:
+        found.pop()  # it never came to the swap
+    entry = found[-1] if found else {}
+    if not found or entry["release"] != current:
+        return Standing("none" if current is None and not found else "unknown", current, previous, entry)
+    state = entry["event"]
+    if state == "switching":
+        state, previous = ("activated" if entry["becomes"] == "activated" else "going-back"), entry["previous"] or previous
+    if entry["deployment"] is None and "by" not in entry:  # the edgekit before this one had shown that it answers rightly, then switched
+        state = {"activated": "committed", "going-back": "rolled-back"}.get(state, state)
+    return Standing(state, current, previous, entry)
 
 
-def _standing(root: str, app: str, settle: bool) -> tuple[str | None, str | None]:
-    """Return current and previous; a switch counts, and is completed if asked for, once its ``current`` has moved."""
-    lines, current, previous = _journal(root, app), read_link(root, app, "current"), read_link(root, app, "previous")
-    if lines and lines[-1]["event"] == "switching" and current == lines[-1]["release"]:
-        previous = lines[-1]["previous"] or previous
-        if settle:
-            _complete(root, app, lines[-1])
-    return current, previous
+def switch(root: str, app: str, release: str | None, previous: str | None, becomes: str, **more: Any) -> None:
+    """Write the intent and swap ``current``; None takes the link away. `complete` follows. The caller holds the root `locked`."""
+    journal.note(root, app, "switching", release, previous, becomes=becomes, **more)
+    _link(root, app, "current", release)
 
 
-def _switch(root: str, app: str, release: str, previous: str | None, event: str) -> None:
-    intent = {"event": "switching", "release": release, "previous": previous, "becomes": event}
-    _write(root, app, intent)
-    switch_link(os.path.join(root, "apps", app, "current"), "releases/" + release)
-    _complete(root, app, intent)
+def complete(root: str, app: str) -> None:
+    """Finish a switch that has happened: ``previous``, then the entry. The caller holds the root `locked`."""
+    entry = standing(root, app).entry
+    if entry.get("event") == "switching":
+        with contextlib.suppress(OSError, AgentError):  # the release runs; a full disk, say, leaves the rest to the next job
+            if entry["previous"] or entry["deployment"]:
+                _link(root, app, "previous", entry["previous"])
+            kept = {key: value for key, value in entry.items() if key not in ("time", "event", "release", "previous", "becomes")}
+            journal.note(root, app, entry["becomes"], entry["release"], entry["previous"], **kept)
 
 
-def _complete(root: str, app: str, intent: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError, AgentError):  # the release runs; a full disk, say, leaves the rest to the next job
-        if intent["previous"]:
-            switch_link(os.path.join(root, "apps", app, "previous"), "releases/" + intent["previous"])
-        _write(root, app, {"event": intent["becomes"], "release": intent["release"], "previous": intent["previous"]})
+def _link(root: str, app: str, name: str, release: str | None) -> None:
+    path = app_path(root, app, name)
+    if release is not None:
+        switch_link(path, "releases/" + release)
+    elif os.path.lexists(path):
+        os.unlink(path)
+        fsync_path(os.path.dirname(path))
 
 
-def _write(root: str, app: str, entry: dict[str, Any]) -> None:
-    folder = os.path.join(root, "apps", app)
-    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}).encode("ascii")
-    with open(os.open(os.path.join(folder, "journal"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as file:
-        file.write(b"\n" + line)  # begins a line of its own, whatever a power cut left of the one before
-        file.flush()
-        os.fsync(file.fileno())
-    fsync_path(folder)
-
-
-def _journal(root: str, app: str) -> list[dict[str, Any]]:
-    """Return the last entries; a line torn by a power cut is passed over."""
-    try:
-        with open(os.path.join(root, "apps", app, "journal"), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            lines = file.read(TAIL_BYTES).split(b"\n")
-    except FileNotFoundError:
-        return []
-    entries = []
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            entry = json.loads(line.decode("ascii"))
-            sound = DIGEST.fullmatch(entry["release"]) and (entry["previous"] is None or DIGEST.fullmatch(entry["previous"]))
-            if sound and (entry["becomes"] if entry["event"] == "switching" else entry["event"]) in DONE:
-                entries.append(entry)
-    return entries
+def watched(root: str, app: str) -> bool:
+    """Tell whether somebody looks after the app's deployment."""
+    if not os.path.exists(app_path(root, app, WATCH)):
+        return False
+    handle = claim(app_path(root, app, WATCH))
+    if handle is not None:
+        os.close(handle)
+    return handle is None
 
 
 def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
@@ -121,17 +117,21 @@ def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
 
 
 def _describe(root: str, app: str) -> dict[str, Any]:
-    (current, previous), folder = _standing(root, app, False), os.path.dirname(release_path(root, app, ""))
-    done = [entry for entry in _journal(root, app) if entry["release"] == current]
-    sound = current is not None and whole(root, app, current, digests=True) is None
-    manifest, files = read_manifest(os.path.join(release_path(root, app, current), MANIFEST)) if current and sound else ({}, {})
+    now, folder = standing(root, app), os.path.dirname(release_path(root, app, ""))
+    sound = now.current is not None and whole(root, app, now.current, digests=True) is None
+    manifest, files = read_manifest(os.path.join(release_path(root, app, now.current), MANIFEST)) if now.current and sound else ({}, {})
     return {
         "name": app,
-        "current": current,
-        "previous": previous,
+        "current": now.current,
+        "previous": now.previous,
         "whole": sound,
         "releases": sorted(name for name in os.listdir(folder) if DIGEST.fullmatch(name)) if os.path.isdir(folder) else [],
         "bytes": sum(size for _, size in files.values()),
-        "activated_at": done[-1].get("time") if done else None,
         "target": manifest.get("target"),
+        "state": now.state,
+        "since": now.entry.get("time") or None,
+        "why": now.entry.get("why"),
+        "by": now.entry.get("by"),
+        "watched": now.state not in SETTLED and watched(root, app),
+        **trust.describe(root, app, now.current),
     }

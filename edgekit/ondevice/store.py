@@ -1,6 +1,6 @@
 """The deployment store: blobs named by their digest, and releases made of them.
 
-Jobs `store.missing`, `store.receive`, `store.stage`. Sizes and digests are checked when bytes arrive and when a release is made of them.
+Job `store.stage`. Blobs come by `transfer`; their sizes and digests are checked there, and here again when a release is made of them.
 """
 
 from __future__ import annotations
@@ -11,54 +11,14 @@ import tempfile
 from pathlib import PurePosixPath
 from typing import Any, Dict, Tuple
 
-from . import trust
-from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
+from . import journal, trust
+from .disk import blob_path, fsync_path, locked, make_folder, regular_bytes, sha256_file
 from .wire import DIGEST, NAME, PATH, AgentError, Progress, integer, matching, strict_json
 
 Files = Dict[str, Tuple[str, int]]  # path -> digest and size
 
-MANIFEST, BUNDLE_SCHEMA = "manifest.json", "edgekit.bundle/1"
+MANIFEST, BUNDLE_SCHEMA, HOOKS = "manifest.json", "edgekit.bundle/1", "hooks"
 MANIFEST_MAX_BYTES, BLOB_MAX_BYTES, FILES_MAX = 4 << 20, 1 << 40, 1000
-
-
-def missing(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
-    """Say which blobs still have to come and how much of each is here; make the folders they come into."""
-    blobs = job.get("blobs")
-    if not isinstance(blobs, dict):
-        raise AgentError("usage", "blobs must map digests to sizes")
-    incoming = make_folder(os.path.join(root, "incoming"))
-    wanted = []
-    for digest in sorted(blobs):
-        size = integer(blobs, matching(digest, DIGEST, "a blob's digest"), 0, BLOB_MAX_BYTES)
-        if regular_bytes(blob_path(root, digest)) == size:
-            continue
-        have = regular_bytes(os.path.join(incoming, digest + ".part")) or 0
-        wanted.append({"sha256": digest, "have_bytes": have if have <= size else 0})
-    return {"missing": wanted, "free_bytes": free_bytes(root)}
-
-
-def receive(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
-    """Take an uploaded part as a blob once its size and digest are right. Asked again, it says yes again."""
-    digest, size = matching(job.get("sha256"), DIGEST, "sha256"), integer(job, "bytes", 0, BLOB_MAX_BYTES)
-    part, blob = os.path.join(root, "incoming", digest + ".part"), blob_path(root, digest)
-    taken = part + ".taken"  # what another host sends meanwhile goes into a part of its own
-    with locked(root):
-        have = regular_bytes(part)
-        if have is None:
-            check_blob(root, digest, size, "the part that should have come")
-        elif have < size:
-            raise AgentError("mismatch", "%s has %d of %d bytes" % (part, have, size))
-        else:
-            os.replace(part, taken)
-            if have > size or sha256_file(taken) != digest:
-                os.unlink(taken)
-                raise AgentError("mismatch", "what came for %s is something else; it is deleted" % digest)
-            os.chmod(taken, 0o444)  # releases share the blob by hard links: nobody should write through one
-            fsync_path(taken)
-            os.replace(taken, os.path.join(make_folder(os.path.dirname(blob)), digest))
-            fsync_path(os.path.dirname(blob))
-            fsync_path(os.path.dirname(part))
-    return {"sha256": digest, "bytes": size}
 
 
 def check_blob(root: str, digest: str, size: int | None, what: str) -> str:
@@ -146,9 +106,17 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
                 check_blob(root, digest, size, path)
             if {MANIFEST: files[MANIFEST], **read_manifest(blob_path(root, release))[1]} != files:
                 raise AgentError("mismatch", "the manifest lists other files than the job")
+            _tell(job, root, "verified")
             _assemble(root, release_path(root, app, release), files)
         trust.keep(release_path(root, app, release), signed)
+        _tell(job, root, "staged")
     return {"app": app, "release": release, "staged": staged}
+
+
+def _tell(job: dict[str, Any], root: str, event: str) -> None:
+    if job.get("deployment") is not None:
+        deployment = matching(job["deployment"], journal.DEPLOYMENT, "deployment")
+        journal.note(root, job["app"], event, job["release"], deployment=deployment)
 
 
 def _assemble(root: str, final: str, files: Files) -> None:
@@ -162,6 +130,9 @@ def _assemble(root: str, final: str, files: Files) -> None:
                 os.link(blob_path(root, digest), copy, follow_symlinks=False)
             except OSError:  # no hard links here, or all are given out
                 shutil.copyfile(blob_path(root, digest), copy)
+                fsync_path(copy)
+            if path.startswith(HOOKS + "/"):
+                os.chmod(copy, 0o555)
                 fsync_path(copy)
         mended = os.path.isdir(final)  # damaged, and perhaps what `current` names: it stays, its files are swapped
         for path in sorted(files) if mended else ():

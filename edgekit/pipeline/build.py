@@ -25,6 +25,7 @@ from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.canary import canary, finding
 from edgekit.pipeline.finish import GOLDEN_COUNT, EngineOptions, Finished, finish_engine
+from edgekit.pipeline.hooks import declare
 from edgekit.pipeline.material import Material, gather
 from edgekit.pipeline.onboard import look_at
 from edgekit.pipeline.precision import Precisions
@@ -95,7 +96,7 @@ def build(
     UsageError
         See ``EngineOptions.settled``.
     InputError
-        Model, datasets or preprocessing are missing or do not fit each other.
+        Model, datasets, preprocessing or hooks are missing or do not fit each other.
     BuildError
         The model cannot be made to run on the target, the artifact does not run here, or the board cannot build. The work
         folder is kept, and named, once there is an artifact.
@@ -103,6 +104,7 @@ def build(
         The board that is to build cannot be reached.
     """
     check_folder(output)
+    declared = declare(project.deploy, folder)
     budget = _budget(project.budget, target.budget)
     options = (engine or EngineOptions()).settled(target)
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
@@ -129,6 +131,7 @@ def build(
     report = _report(name, target.name, finished, len(evaluation), tools, sizes)
     files = {
         **finished.files,
+        **declared.files,
         "plan.json": _json(plan),
         "report.json": encode_report(report),
         EVALUATION: _json(
@@ -165,6 +168,7 @@ def build(
         taints=() if material.calibration else ("calibrated on random data",),
         recipe=finished.recipe,
         engine=finished.engine,
+        health=declared.health,
         files=list_files(files),
     )
     return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *quantized.notes, *chosen.notes, *finished.notes))

@@ -1,15 +1,17 @@
 """``edgekit deploy``: a bundle becomes the release a board runs.
 
 Order: facts are checked before the first byte; blobs arrive and are verified; the release is staged beside the running one; where a
-bundle holds only the recipe of a TensorRT engine, the board builds it; golden samples run on the board; only then one atomic rename
-makes it current. Whatever breaks on the way, ``current`` is the old release or the new one, whole.
+bundle holds only the recipe of a TensorRT engine, the board builds it; golden samples run on the board; one atomic rename makes it
+current, watched over by a process on the board; there it proves itself, or the board goes back; then it is committed. Every step may be
+done again, so that a lost link is made anew and the deployment goes on where it stood. docs/deployment.md has it all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,21 +20,25 @@ from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
-from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
-from edgekit.manifest import Manifest, Requires
+from edgekit.devices.transfer import Lacking, ask, check_room, send
+from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.engine import TENSORRT, Plan, Told, build_there, fetch_timing, lacks, plan_for
+from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
+from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
+from edgekit.pipeline.fit import misfits, stands_in
+from edgekit.pipeline.hooks import check_hooks
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
-from edgekit.pipeline.trust import admit, signature_fields, signer
-from edgekit.target import load_target, same_kind, target_names, unsupported
+from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
+from edgekit.project import DeploySection
 
-__all__ = ["Deployed", "deploy", "misfits", "stands_in"]
+__all__ = ["Deployed", "deploy"]
 
-_STEP_TIMEOUT_S = 300.0
-# Room left after the release: a full disk breaks more than a deployment.
-_SPARE_BYTES = 16 << 20
+# Whoever interrupts a deployment waits no longer than this for the board to hear of it.
+_TAKE_BACK_TIMEOUT_S = 10.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,10 @@ class Deployed:
         Digests of the release now current and of the one before; they are equal when nothing changed.
     bytes_total, bytes_sent
         Size of the bundle, and what had to travel.
+    golden, latency_p99_ms
+        What the release showed once it was current; the second where the bundle has a ceiling.
+    pruned
+        Releases that were removed from the board.
     stand_in
         The board is not of the kind the bundle was built for.
     engine
@@ -60,6 +70,8 @@ class Deployed:
     bytes_total: int
     bytes_sent: int
     golden: dict[str, Any]
+    latency_p99_ms: float | None
+    pruned: tuple[str, ...]
     stand_in: bool
     facts: Facts
     engine: Told | None = None
@@ -67,54 +79,12 @@ class Deployed:
     serial: int | None = None
 
 
-def stands_in(requires: Requires, facts: Facts) -> bool:
-    """Tell whether a device is not the kind of board a bundle was built for.
-
-    Figures from such a device say nothing about the board; every report from it is marked.
-    """
-    other_machine = facts.machine not in requires.machines
-    other_board = bool(requires.boards) and not (facts.board or "").startswith(requires.boards)
-    return other_machine or other_board or facts.simulated
-
-
-def misfits(manifest: Manifest, device: Device, facts: Facts, *, stand_in: bool) -> list[tuple[str, str | None]]:
-    """Return what keeps a bundle off a device, each with its fix; empty when nothing does.
-
-    Parameters
-    ----------
-    stand_in
-        The device need not be the kind of board the bundle was built for.
-    """
-    found: list[tuple[str, str | None]] = []
-    requires = manifest.requires
-    anyway = "build for this board (edgekit targets list), or --stand-in to try the bundle here with every figure marked simulated"
-    if not stand_in:
-        if facts.machine not in requires.machines:
-            found.append((f"it is a {facts.machine}, the bundle is for {' or '.join(requires.machines)}", anyway))
-        elif facts.board and requires.boards and not facts.board.startswith(requires.boards):
-            found.append((f"it is a {facts.board}, the bundle is for {' or '.join(requires.boards)}", anyway))
-        elif device.target and not same_kind(device.target, manifest.target):
-            found.append((f"[devices.{device.name}] says it is a {device.target}, the bundle is for {manifest.target}", anyway))
-        elif manifest.target in target_names() and (other := unsupported(load_target(manifest.target), facts)):
-            found.append(other)
-    if _version(facts.python) < _version(requires.python):
-        found.append(
-            (f"its Python is {facts.python}, the bundle needs {requires.python}", "name a newer one: python = ... under [devices.NAME]")
-        )
-    if requires.runtime == TENSORRT:
-        return [*found, *lacks(facts)]
-    fitting = [runtime for runtime in facts.runtimes if runtime.kind == requires.runtime]
-    if not any(runtime.error is None for runtime in fitting):
-        broken = "; ".join(f"{r.name} {r.version}: {r.error}" for r in fitting)
-        text = f"no {requires.runtime} runtime runs there" + (f" ({broken})" if broken else "")
-        found.append((text, f"edgekit device setup DEVICE --target {manifest.target}"))
-    return found
-
-
 def deploy(
     bundle: Bundle,
     device: Device,
     *,
+    terms: DeploySection | None = None,
+    folder: Path | None = None,
     stand_in: bool = False,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
@@ -124,6 +94,10 @@ def deploy(
 
     Parameters
     ----------
+    terms
+        How long the release has to prove itself, and how many stay; and the hooks that need no signature.
+    folder
+        The project's, where hooks find their programs.
     stand_in
         Accept a board of another machine type; everything measured there is marked.
     dry_run
@@ -134,121 +108,151 @@ def deploy(
     Raises
     ------
     InputError
-        The bundle's bytes are not those its manifest names.
+        The bundle's bytes are not those its manifest names, or its signature does not count.
     DeviceError
-        The board cannot be reached, or the connection broke; the next deployment goes on from there.
+        The board cannot be reached, or the connection broke and did not come again.
     DeployError
-        The board does not fit, has no room, or the golden samples answer wrongly; nothing changed.
+        The board does not fit, has no room, nobody vouches for the bundle's hooks, or the release did not prove itself; what ran
+        before runs on, or again.
+    InconsistentError
+        The release did not prove itself, and the board could not go back.
     BusyError
-        Somebody else holds the board.
+        Somebody else holds the board, or another deployment is being decided there.
     """
     if broken := damage(bundle):
         raise InputError(f"the bundle is damaged: {broken[0]}", fix="build or copy the bundle again")
-    signer(bundle, allowed_signers)
-    manifest = bundle.manifest
-    with connect(device) as connection, AgentSession(connection, device) as session:
-        facts = session.facts()
-        if found := misfits(manifest, device, facts, stand_in=stand_in):
+    signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
+    if signed is None or signed.name is None:
+        check_hooks(bundle, terms, folder)
+    course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
+    try:
+        return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
+    except LinkError as error:
+        raise LinkError(f"{error.message}; {course.stands}", fix=error.fix) from error
+    except BaseException as stop:
+        if not isinstance(stop, Exception):
+            stop.args = (course.abandon(),)
+        raise
+
+
+class _Course:
+    """The steps of one deployment in their order; over a new link it goes on behind the last one that was done."""
+
+    def __init__(self, deployment: Deployment, device: Device, keep: int, *, stand_in: bool, dry_run: bool) -> None:
+        self._deployment, self._device, self._keep = deployment, device, keep
+        self._stand_in, self._dry_run = stand_in, dry_run
+        self._done: dict[str, Any] = {}
+        self._reason = f"deploy {deployment.bundle.manifest.name} {deployment.bundle.digest[:12]}"
+        self.stands = "nothing has changed on the board"
+
+    def run(self, session: AgentSession, progress: Progress) -> Deployed:
+        """Do what is not done yet, under a lease: one that a lost link left behind is taken up again."""
+        bundle = self._deployment.bundle
+        facts = self._once("facts", session.facts)
+        plan = self._once("plan", lambda: self._fit(facts))
+        admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+        room = self._once("room", lambda: self._room(session))
+        if not self._dry_run:
+            with leased(session, reason=self._reason):
+                self._change(session, plan, progress)
+        before, proof = self._done.get("before"), self._done.get("prove")
+        return Deployed(
+            device=str(self._device.address),
+            app=bundle.manifest.name,
+            release=bundle.digest,
+            previous=before,
+            bytes_total=sum(entry.bytes for entry in bundle.entries),
+            bytes_sent=self._done.get("deliver", room.bytes_to_send),
+            golden=msgspec.structs.asdict(proof.golden) if proof else {},
+            latency_p99_ms=proof.latency_p99_ms if proof else None,
+            pruned=self._done.get("commit", ()),
+            stand_in=stands_in(bundle.manifest.requires, facts),
+            facts=facts,
+            engine=self._done.get("engine"),
+            signer=admitted.signer,
+            serial=admitted.serial,
+        )
+
+    def _change(self, session: AgentSession, plan: Plan | None, progress: Progress) -> None:
+        deployment, bundle = self._deployment, self._deployment.bundle
+        app, release = bundle.manifest.name, bundle.digest[:12]
+        self._once("settle", lambda: settle(session, app))
+        self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
+        self.stands = "the current release is unchanged"
+        self._once("deliver", lambda: _deliver(deployment, session, progress))
+        self._once("engine", lambda: _build(session, plan, progress) if plan else None)
+        progress("golden check", 0, 1)
+        self._once("golden", lambda: check_golden(session, deployment))
+        progress("golden check", 1, 1)
+        self.stands = (
+            f"{release} may be current and is not proven: unless it is, the board goes back by itself "
+            f"{deployment.deadline_s:g} s after the switch"
+        )
+        self._once("activate", lambda: activate(session, deployment))
+        self._once("prove", lambda: prove(session, deployment, progress))
+        self.stands = f"{release} runs, and has proved itself"
+        self._once("commit", lambda: commit(session, deployment, self._keep))
+
+    def abandon(self) -> str:
+        """Let the board go back at once, when the user wants no more of it; say how things stand."""
+        if "golden" not in self._done:
+            return f"{self.stands}; the same command goes on from there"
+        try:
+            with connect(self._device, timeout_s=_TAKE_BACK_TIMEOUT_S) as connection, AgentSession(connection, self._device) as session:
+                with leased(session, reason=self._reason):
+                    take_back(session, self._deployment)
+                (app,) = ask_status(session, self._deployment.bundle.manifest.name).apps
+        except EdgekitError as error:
+            return f"the board was not told to go back ({error.message}): {self.stands}"
+        return f"the board was told: {(app.current or 'nothing')[:12]} runs there, {app.state}"
+
+    def _once(self, step: str, work: Callable[[], T]) -> T:
+        if step not in self._done:
+            self._done[step] = work()
+        result: T = self._done[step]
+        return result
+
+    def _fit(self, facts: Facts) -> Plan | None:
+        manifest, device = self._deployment.bundle.manifest, self._device
+        if found := misfits(manifest, device, facts, stand_in=self._stand_in):
             text, fix = found[0]
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
-        admitted = admit(session, bundle)
-        plan = plan_for(manifest, facts, device)
-        missing, free_bytes = _missing(bundle, session)
-        need = sum(missing.values()) + _SPARE_BYTES
-        if free_bytes < need:
-            raise DeployError(
-                f"{device.address}: {free_bytes >> 20} MiB free, the release needs {need >> 20} MiB; nothing of the release was sent",
-                fix="free some space on the board",
-            )
-        before = next((app.current for app in ask_status(session, manifest.name).apps), None)
-        sent = sum(missing.values())
-        golden: dict[str, Any] = {}
-        told = None
-        if not dry_run:
-            with leased(session, reason=f"deploy {manifest.name} {bundle.digest[:12]}"):
-                sent = _deliver(bundle, session, missing, progress)
-                if plan is None:
-                    golden = _switch(bundle, session, str(device.address), progress)
-                else:
-                    connection.close()  # the link may be another one by the end: an engine's build outlives it
-                    told = _build(plan, device, session.lease, progress)
-                    with connect(device) as connection, AgentSession(connection, device, lease=session.lease) as session:
-                        golden = _switch(bundle, session, str(device.address), progress)
-    return Deployed(
-        device=str(device.address),
-        app=manifest.name,
-        release=bundle.digest,
-        previous=before,
-        bytes_total=sum(entry.bytes for entry in bundle.entries),
-        bytes_sent=sent,
-        golden=golden,
-        stand_in=stands_in(manifest.requires, facts),
-        facts=facts,
-        engine=told,
-        signer=admitted.signer,
-        serial=admitted.serial,
-    )
+        return plan_for(manifest, facts, device)
+
+    def _room(self, session: AgentSession) -> Lacking:
+        lacking = ask(session, _blobs(self._deployment.bundle))
+        check_room(session, lacking)
+        return lacking
 
 
-def _build(plan: Plan, device: Device, lease: str | None, progress: Progress) -> Told:
+def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
     """Let the board build the engine of the release that is staged there, and keep here what it has timed."""
     cache = EngineCache()
-
-    def work(session: AgentSession, listening: Progress) -> Told:
-        told = build_there(session, plan, cache, listening)
-        fetch_timing(session, plan, told, cache)
-        return told
-
     try:
-        fix = "the board goes on building its engine: the same command attaches to it"
-        return persist(device, work, lease=lease, progress=progress, fix=fix)
+        told = build_there(session, plan, cache, progress)
     except BuildError as error:
         raise DeployError(f"{error.message}; the current release is unchanged", fix=error.fix) from error
+    fetch_timing(session, plan, told, cache)
+    return told
 
 
-class _Part(msgspec.Struct, frozen=True):
-    sha256: str
-    have_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Missing(msgspec.Struct, frozen=True):
-    missing: tuple[_Part, ...]
-    free_bytes: Annotated[int, msgspec.Meta(ge=0)]
-
-
-def _missing(bundle: Bundle, session: AgentSession) -> tuple[dict[str, int], int]:
-    """Ask which blobs the device lacks: digest -> bytes still to send; and how much room it has."""
-    sizes = {entry.sha256: entry.bytes for entry in bundle.entries}
-    data = session.job("store.missing", timeout_s=_STEP_TIMEOUT_S, blobs=sizes)
-    try:
-        answer = msgspec.convert(data, _Missing)
-    except msgspec.ValidationError as error:
-        raise DeviceError(f"{session.device.address}: the answer to store.missing is malformed: {error}") from error
-    wanted = {part.sha256: max(0, sizes[part.sha256] - part.have_bytes) for part in answer.missing if part.sha256 in sizes}
-    return wanted, answer.free_bytes
-
-
-def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], progress: Progress) -> int:
+def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) -> int:
     """Send what is missing and stage the release; return how many bytes went.
 
     Staging checks every stored byte again and deletes a blob that has been damaged since, so that
     deploying again mends a device. Each round mends at least one blob.
     """
-    entries = {entry.sha256: entry for entry in bundle.entries}
+    bundle = deployment.bundle
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
-    trust = signature_fields(bundle)
-    sent = 0
-    for rounds_left in range(len(entries), -1, -1):
-        for sha256, count in sorted(missing.items()):
-            path, size = bundle.folder / entries[sha256].path, entries[sha256].bytes
-            session.push_blob(path, sha256, progress=progress, have_bytes=size - count)
-            sent += count
+    trust, sent = signature_fields(bundle), 0
+    for rounds_left in range(len(files), -1, -1):
+        app, release = bundle.manifest.name, bundle.digest
+        sent += send(session, _blobs(bundle), app=app, release=release, deployment=deployment.name, progress=progress).bytes_sent
         progress("stage", 0, 1)
         try:
-            session.job("store.stage", timeout_s=_STEP_TIMEOUT_S, app=bundle.manifest.name, release=bundle.digest, files=files, **trust)
+            session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)
         except DeployError:
-            missing, _ = _missing(bundle, session)
-            if not missing or not rounds_left:
+            if not ask(session, _blobs(bundle)).gaps or not rounds_left:
                 raise
         else:
             break
@@ -256,51 +260,5 @@ def _deliver(bundle: Bundle, session: AgentSession, missing: dict[str, int], pro
     return sent
 
 
-class _Golden(msgspec.Struct, frozen=True):
-    """A golden check's result; ``max_diff`` is in quantization steps, None when an answer was no number."""
-
-    ok: bool
-    count: Annotated[int, msgspec.Meta(ge=1)]
-    max_diff: float | None
-    tolerance: float
-
-
-def _switch(bundle: Bundle, session: AgentSession, address: str, progress: Progress) -> dict[str, Any]:
-    app, release = bundle.manifest.name, bundle.digest
-    progress("golden check", 0, 2)
-    golden = _golden(session, bundle, address)
-    if not golden.ok:
-        raise DeployError(
-            f"{address}: the golden samples differ by {golden.max_diff} steps, {golden.tolerance:g} are allowed; "
-            "the current release is unchanged",
-            fix="look at its runtime: edgekit device facts",
-        )
-    progress("golden check", 1, 2)
-    try:
-        session.job("store.activate", timeout_s=_STEP_TIMEOUT_S, app=app, release=release)
-    except LinkError as error:
-        raise LinkError(
-            f"{error.message}, while {release[:12]} was being made current: it may be, or the old release still is; both are whole",
-            fix="see which: edgekit status; then deploy again",
-        ) from error
-    progress("golden check", 2, 2)
-    return msgspec.structs.asdict(golden)
-
-
-def _golden(session: AgentSession, bundle: Bundle, address: str) -> _Golden:
-    app, release = bundle.manifest.name, bundle.digest
-    try:
-        return msgspec.convert(session.job("golden", timeout_s=_STEP_TIMEOUT_S, app=app, release=release), _Golden)
-    except LinkError:
-        raise
-    except DeviceError as error:
-        # No wheels of ours bring what TensorRT needs.
-        fix = "mend that on the board, then deploy again" if bundle.manifest.runtime == TENSORRT else error.fix
-        text = f"{address}: the golden samples do not run there: {error.message}; the current release is unchanged"
-        raise DeployError(text, fix=fix) from error
-    except msgspec.ValidationError as error:
-        raise DeviceError(f"{address}: the answer to golden is malformed: {error}; the current release is unchanged") from error
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
+def _blobs(bundle: Bundle) -> dict[str, Path]:
+    return {entry.sha256: bundle.folder / entry.path for entry in bundle.entries}

@@ -18,6 +18,7 @@ import msgspec
 
 from edgekit.device import Device, Facts
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.digest import sha256_file
 from edgekit.engine import EngineKey, Recipe
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError, LinkError
@@ -157,7 +158,7 @@ def build_there(session: AgentSession, plan: Plan, cache: EngineCache, progress:
     where = str(session.device.address)
     timing = cache.timing(plan.key)
     if timing:
-        session.push_blob(timing, timing.name, progress)
+        send(session, {timing.name: timing}, progress=progress)
     try:
         with going_on(where):
             data = session.job(

@@ -15,6 +15,7 @@ import msgspec
 from edgekit.device import Device, Facts
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.digest import atomic_file, sha256_bytes, sha256_file
 from edgekit.engine import EnginePrecision
 from edgekit.errors import BuildError, DeviceError, InputError, LinkError
@@ -159,7 +160,7 @@ def _build(
 ) -> CachedEngine:
     path = scratch / plan.source
     path.write_bytes(candidate.files[plan.source])
-    session.push_blob(path, plan.key.onnx_sha256, progress)
+    send(session, {plan.key.onnx_sha256: path}, progress=progress)
     told = build_there(session, plan, cache, progress)
     # What is shipped is what is raced: the board's own, where it has built another than the cache holds.
     if found and found.account.files[ENGINE].sha256 == told.files[ENGINE].sha256:
@@ -169,7 +170,7 @@ def _build(
 
 def _race(session: AgentSession, facts: Facts, plans: Mapping[EnginePrecision, Plan], contest: Contest, progress: Progress) -> RaceResult:
     sha256 = sha256_file(contest.container)
-    session.push_blob(contest.container, sha256, progress)
+    send(session, {sha256: contest.container}, progress=progress)
     try:
         return race(
             session,

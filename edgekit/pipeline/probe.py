@@ -22,6 +22,7 @@ from edgekit.device import Device, Facts
 from edgekit.devices import Connection, connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.digest import sha256_bytes, sha256_file
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.evaluation import EVALUATION, Evaluation
@@ -29,7 +30,7 @@ from edgekit.latency import latency_measurements
 from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
 from edgekit.parse import from_json
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.deploy import stands_in
+from edgekit.pipeline.fit import stands_in
 from edgekit.pipeline.releases import ask_status
 from edgekit.project import DatasetSection
 from edgekit.report import BundleName, DeviceName, Findings, Report
@@ -152,7 +153,7 @@ def probe_accuracy(
                     fix="edgekit build, then deploy again; or take back the old [evaluation] set",
                 )
             sha256 = sha256_file(container)
-            release.session.push_blob(container, sha256, progress=progress)
+            send(release.session, {sha256: container}, progress=progress)
             answer = release.session.job(
                 "probe.accuracy",
                 timeout_s=_PROBE_TIMEOUT_S,

@@ -15,7 +15,21 @@ _TIMEOUT_S = 300.0
 
 
 class App(msgspec.Struct, frozen=True):
-    """One application on a board; ``bytes`` is the size of its current release."""
+    """One application on a board.
+
+    Attributes
+    ----------
+    whole
+        Every file of the current release is there, with its digest.
+    bytes
+        Size of the current release.
+    state, since, why, by
+        How the last deployment stands (docs/deployment.md lists the states), since when, and for what reason by whom.
+    watched
+        Somebody on the board looks after a deployment that is not decided yet.
+    signer, key, serial, untrusted
+        Who signed the current release, with which key, and its number; and why the board would not take it again.
+    """
 
     name: str
     current: str | None
@@ -23,8 +37,16 @@ class App(msgspec.Struct, frozen=True):
     whole: bool
     releases: tuple[str, ...]
     bytes: int
-    activated_at: str | None
     target: str | None
+    state: str
+    since: str | None
+    why: str | None
+    by: str | None
+    watched: bool
+    signer: str | None
+    key: str | None
+    serial: int | None
+    untrusted: str | None
 
 
 class Status(msgspec.Struct, frozen=True):

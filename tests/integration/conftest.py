@@ -104,7 +104,7 @@ class Lab:
 
 
 class Relay:
-    """A TCP relay on loopback that can stop forwarding or hang up after some bytes towards the server."""
+    """A TCP relay on loopback that can stop forwarding, or hang up once, after some bytes towards the server."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -136,6 +136,7 @@ class Relay:
                 if up:
                     self.passed += len(data)
                 if self.hang_up_after is not None and self.passed > self.hang_up_after:
+                    self.hang_up_after = None
                     break
                 if self.swallow_after is None or self.passed <= self.swallow_after:
                     target.sendall(data)

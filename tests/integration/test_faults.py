@@ -14,6 +14,7 @@ import pytest
 from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import ask, send
 from edgekit.errors import DeployError, DeviceError, LinkError
 from tests.integration.conftest import Lab, Sshd
 
@@ -26,37 +27,37 @@ def _file(path: Path, size_bytes: int) -> Path:
 
 
 class TestFaults:
-    def test_cut_link_in_mid_upload_and_going_on(self, lab: Lab, sshd: Sshd, tmp_path: Path) -> None:
+    def test_cut_link_in_mid_transfer_and_going_on(self, lab: Lab, sshd: Sshd, tmp_path: Path) -> None:
         relay = lab.relay(sshd)
         source = _file(tmp_path / "source", 24 << 20)
         sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
         device = lab.device(relay.port)
         with connect(device) as connection, AgentSession(connection, device) as session:
-            session.job("store.missing", timeout_s=30, blobs={sha256: 24 << 20})
             relay.hang_up_after = relay.passed + (10 << 20)
             with pytest.raises(LinkError, match="the connection broke"):
-                session.push_blob(source, sha256, have_bytes=0)
+                send(session, {sha256: source})
         part = Path(device.root, "incoming", f"{sha256}.part")
         have = part.stat().st_size
         assert 4 << 20 < have < 24 << 20
         relay.hang_up_after = None
         start = relay.passed
         with connect(device) as connection, AgentSession(connection, device) as session:
-            session.push_blob(source, sha256)
-            assert session.job("store.missing", timeout_s=30, blobs={sha256: 24 << 20})["missing"] == []
-        assert relay.passed - start < (24 << 20) - have + (2 << 20)
+            send(session, {sha256: source})
+            assert ask(session, {sha256: source}).gaps == ()
+        assert relay.passed - start < (24 << 20) - have + (1 << 20)
         assert not part.exists()
 
     @pytest.mark.parametrize("after_bytes", [100_000, 6 << 20])
-    def test_dead_link_in_mid_upload(self, lab: Lab, sshd: Sshd, tmp_path: Path, after_bytes: int) -> None:
+    def test_dead_link_in_mid_transfer(self, lab: Lab, sshd: Sshd, tmp_path: Path, after_bytes: int) -> None:
         relay = lab.relay(sshd)
         source = _file(tmp_path / "source", 24 << 20)
-        with connect(lab.device(relay.port), timeout_s=2) as connection:
+        device = lab.device(relay.port)
+        with connect(device, timeout_s=2) as connection, AgentSession(connection, device) as session:
             relay.swallow_after = relay.passed + after_bytes
             start_s = time.monotonic()
             with pytest.raises(LinkError, match="dead"):
-                connection.put(source, str(tmp_path / "there"))
-            assert 1.5 < time.monotonic() - start_s < 6
+                send(session, {hashlib.sha256(source.read_bytes()).hexdigest(): source})
+            assert time.monotonic() - start_s < 12
             with pytest.raises(LinkError):
                 connection.run(["true"], timeout_s=5)
 
@@ -76,7 +77,7 @@ class TestFaults:
             relay.swallow_after = relay.passed + 1_000_000
             start_s = time.monotonic()
             with pytest.raises(LinkError):
-                connection.put(_file(tmp_path / "source", 16 << 20), str(tmp_path / "there"))
+                connection.run(["cat"], stdin=bytes(16 << 20), timeout_s=60, on_line=lambda line: None)
             assert time.monotonic() - start_s < 8
 
     def test_dead_link_under_a_silent_command(self, lab: Lab, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,16 +117,19 @@ class TestFaults:
         assert time.monotonic() - start_s < 5
 
     @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a small disk of its own needs root and unshare")
-    @pytest.mark.parametrize("options", [None, ""], ids=["sftp", "shell"])
-    def test_full_disk(self, lab: Lab, tmp_path: Path, options: str | None) -> None:
+    @pytest.mark.parametrize("agent", ["sent", "there"])
+    def test_full_disk(self, lab: Lab, tmp_path: Path, agent: str) -> None:
         small = tmp_path / "small"
         small.mkdir()
         # In a mount namespace that ends with the server: nothing stays mounted.
-        mount = f'mount -t tmpfs -o size=1m none {small} && exec "$@"'
-        server = lab.serve(options=options, within=["unshare", "--mount", "sh", "-c", mount, "sh"])
-        with connect(lab.device(server.port)) as connection:
-            with pytest.raises(DeployError, match=r"no room for .* KiB free, \d+ KiB still to send"):
-                connection.put(_file(tmp_path / "source", 3 << 20), str(small / "there"))
+        mount = f'mount -t tmpfs -o size={"100k" if agent == "sent" else "18m"},mode=755 none {small} && exec "$@"'
+        server = lab.serve(within=["unshare", "--mount", "sh", "-c", mount, "sh"])
+        device = lab.device(server.port, root=small / "root")
+        source = _file(tmp_path / "source", 3 << 20)
+        with connect(device) as connection:
+            with pytest.raises(DeployError, match="no room for the agent" if agent == "sent" else r"\d+ MiB free, 1\d MiB needed"):
+                with AgentSession(connection, device) as session:
+                    send(session, {hashlib.sha256(source.read_bytes()).hexdigest(): source}, more_bytes=16 << 20)
             assert connection.run(["true"], timeout_s=10).rc == 0
 
     def test_device_python_is_missing(self, lab: Lab, sshd: Sshd) -> None:

@@ -176,11 +176,10 @@ class TestRefusals:
         relay = lab.relay(sshd)
         relay.hang_up_after = 150_000
         cut = project_for(Device(name="board", address=lab.device(relay.port).address, root=board.root), tmp_path / "cut")
-        fresh = edgekit("deploy", "--root", str(tmp_path / "empty"), "--bundle", str(bundles["local"]), cwd=cut)
-        fresh.refused(5, "fix:")
+        fresh = edgekit("deploy", "--root", str(tmp_path / "empty"), "--bundle", str(bundles["local"]), "--json", cwd=cut)
+        assert fresh.code == 0, "the link is made again, and the deployment goes on"
+        assert relay.passed > 150_000
         self.still_works(project, release)
-        whole = edgekit("deploy", "--root", str(tmp_path / "empty"), "--bundle", str(bundles["local"]), "--json", cwd=project)
-        assert whole.code == 0, whole
 
     @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a small disk of its own needs root and unshare")
     def test_full_disk(self, bundles: dict[str, Path], lab: Lab, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from edgekit.device import Device
 from edgekit.devices import connect, provision
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.errors import DeployError, DeviceError
 from tests.integration.conftest import Lab, Sshd
 
@@ -107,4 +108,4 @@ def test_not_a_byte_of_another_wheel_is_taken(bare_board: Device, tmp_path: Path
         wheel = tmp_path / "numpy-2.4.6-cp311-cp311-linux_x86_64.whl"
         wheel.write_bytes(b"PK")
         with pytest.raises(DeployError):
-            session.push_blob(wheel, "0" * 64)
+            send(session, {"0" * 64: wheel})

@@ -108,7 +108,13 @@ class Machine:
         ):
             subprocess.run(["ip", *words], check=True)
         words = [str(self.image.kernel), "mem=512M", f"ubd0={self.disk}", "root=/dev/ubda", "rw", "init=/sbin/init", "quiet"]
-        words += ["con=null", "con0=null,fd:1", f"umid={self._tap}", f"uml_dir={self.folder}", f"vec0:transport=tap,ifname={self._tap},depth=64"]
+        words += [
+            "con=null",
+            "con0=null,fd:1",
+            f"umid={self._tap}",
+            f"uml_dir={self.folder}",
+            f"vec0:transport=tap,ifname={self._tap},depth=64",
+        ]
         return [*words, f"edgekit.net=vec0,{self.host}/30"]
 
     def cut(self) -> None:

@@ -81,22 +81,23 @@ def test_only_the_tail_of_stderr_is_kept(connection: Connection) -> None:
     assert len(done.stderr) == 64 << 10
 
 
-def test_put_and_get(connection: Connection, tmp_path: Path) -> None:
-    source, there, back = tmp_path / "source", tmp_path / "there", tmp_path / "back"
-    source.write_bytes(os.urandom(3 << 20))
-    there.write_bytes(source.read_bytes()[:1000] + b"garbage" * 1000000)
-    seen: list[tuple[int, int]] = []
-    connection.put(source, str(there), offset=1000, progress=lambda done, total: seen.append((done, total)))
-    connection.get(str(there), back, max_bytes=3 << 20)
-    assert back.read_bytes() == source.read_bytes()
-    assert (seen[0], seen[-1]) == ((1000, 3 << 20), (3 << 20, 3 << 20))
-
-
-def test_home(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "source").write_bytes(b"12345")
-    connection.put(tmp_path / "source", "~/there")
-    assert connection.run(["wc", "-c", "~/there"], timeout_s=10).stdout.split() == [b"5", str(tmp_path / "there").encode()]
+    (tmp_path / "there").write_bytes(os.urandom(3 << 20))
+    connection.get("~/there", tmp_path / "back", max_bytes=3 << 20)
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
+    assert connection.run(["wc", "-c", "~/there"], timeout_s=10).stdout.split() == [b"3145728", str(tmp_path / "there").encode()]
+
+
+def test_stdin_may_be_held_open(connection: Connection) -> None:
+    """Pieces go as they are asked for; then the end of stdin tells the command that we have gone, no sooner."""
+    start_s = time.monotonic()
+    script = "read first; read second; echo $second $first; exec cat"
+    with pytest.raises(DeadlineError):
+        connection.run(["sh", "-c", script], stdin=iter([b"one\n", b"two\n"]), hold=True, timeout_s=1)
+    assert time.monotonic() - start_s < 5
+    assert connection.run(["sh", "-c", script], stdin=iter([b"one\n", b"two\n"]), timeout_s=10).stdout == b"two one\n"
+    assert connection.run(["sh", "-c", "read first; exit 3"], stdin=iter([b"one\n", b"two\n"]), hold=True, timeout_s=10).rc == 3
 
 
 def test_missing_file(connection: Connection, tmp_path: Path) -> None:
@@ -113,13 +114,3 @@ def test_what_is_too_large_or_no_file_is_not_fetched(connection: Connection, tmp
     with pytest.raises(DeviceError, match="is no file of at most 10 bytes"):
         connection.get(str(tmp_path / name), tmp_path / "back", max_bytes=10)
     assert not list(tmp_path.glob("*back*"))
-
-
-def test_put_leaves_what_another_host_has_sent(connection: Connection, tmp_path: Path) -> None:
-    source, there = tmp_path / "source", tmp_path / "there"
-    source.write_bytes(b"0123456789")
-    there.write_bytes(b"01234567")
-    seen: list[int] = []
-    connection.put(source, str(there), offset=2, progress=lambda done, total: seen.append(there.stat().st_size))
-    assert seen[0] == 8
-    assert there.read_bytes() == b"0123456789"

@@ -19,6 +19,7 @@ import pytest
 from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
+from edgekit.devices.transfer import send
 from edgekit.errors import BusyError, DeadlineError, DeployError, DeviceError, EdgekitError, InputError
 
 
@@ -44,38 +45,6 @@ def test_facts(tmp_path: Path) -> None:
         facts = session.facts()
     assert facts.python == ".".join(map(str, sys.version_info[:3]))
     assert facts.python_path == sys.executable
-
-
-def test_blob(tmp_path: Path) -> None:
-    data = b"weights" * 100000
-    digest = hashlib.sha256(data).hexdigest()
-    (tmp_path / "model").write_bytes(data)
-    seen: list[tuple[str, int, int]] = []
-    with _session(tmp_path / "root") as session:
-        (tmp_path / "root/incoming" / f"{digest}.part").write_bytes(data[:1000])
-        session.push_blob(tmp_path / "model", digest, lambda *step: seen.append(step))
-        again = len(seen)
-        session.push_blob(tmp_path / "model", digest, lambda *step: seen.append(step))
-    assert seen[0] == ("send model", 1000, len(data))
-    assert len(seen) == again
-    assert (tmp_path / "root/blobs/sha256" / digest).read_bytes() == data
-
-
-@pytest.mark.parametrize("left", [b"spoilt", b"x" * 1000], ids=["shorter", "longer"])
-def test_blob_over_spoilt_leftovers(tmp_path: Path, left: bytes) -> None:
-    data = b"weights of a model"
-    digest = hashlib.sha256(data).hexdigest()
-    (tmp_path / "model").write_bytes(data)
-    with _session(tmp_path / "root") as session:
-        (tmp_path / "root/incoming" / f"{digest}.part").write_bytes(left)
-        session.push_blob(tmp_path / "model", digest, have_bytes=len(left))
-    assert (tmp_path / "root/blobs/sha256" / digest).read_bytes() == data
-
-
-def test_blob_of_another_digest(tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"other")
-    with _session(tmp_path / "root") as session, pytest.raises(DeployError):
-        session.push_blob(tmp_path / "model", "0" * 64)
 
 
 def test_root_that_cannot_be_made(tmp_path: Path) -> None:
@@ -212,12 +181,12 @@ def test_root_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
     with _session(tmp_path / "root") as session:
-        session.push_blob(tmp_path / "model", digest)
+        send(session, {digest: tmp_path / "model"})
     assert (tmp_path / "real" / "blobs" / "sha256" / digest).read_bytes() == b"weights"
 
 
 def test_hosts_that_come_at_the_same_time(tmp_path: Path) -> None:
-    """All send the same into a fresh root: agent, blobs, release, switch."""
+    """All send the same into a fresh root: agent, blobs, release."""
     files = {f"part{number}": os.urandom(300_000) for number in range(3)}
     listed = [{"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()]
     files["manifest.json"] = json.dumps({"schema": "edgekit.bundle/1", "files": listed}).encode()
@@ -228,13 +197,12 @@ def test_hosts_that_come_at_the_same_time(tmp_path: Path) -> None:
 
     def deploy(_: int) -> bool:
         with _session(tmp_path / "root") as session:
-            for entry in listed:
-                session.push_blob(tmp_path / str(entry["path"]), str(entry["sha256"]), have_bytes=0)
+            send(session, {str(entry["sha256"]): tmp_path / str(entry["path"]) for entry in listed})
             session.job("store.stage", timeout_s=60, app="meter", release=release, files=listed)
-            return bool(session.job("store.activate", timeout_s=60, app="meter", release=release)["changed"])
+            return bool(session.job("store.status", timeout_s=60, app="meter")["apps"])
 
     with ThreadPoolExecutor(3) as pool:
-        assert sorted(pool.map(deploy, range(3))) == [False, False, True]
+        assert sorted(pool.map(deploy, range(3))) == [True, True, True]
     assert list((tmp_path / "root" / "incoming").iterdir()) == []
     assert [path.suffix for path in (tmp_path / "root" / "agent").iterdir()] == [".pyz"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -14,7 +16,8 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from edgekit.ondevice import store, wire
+from edgekit.ondevice import disk, journal, store, wire
+from edgekit.ondevice.chunks import MARK_BYTES, Chunk, pack
 
 PACKAGE = Path(store.__file__).parents[1]
 Answer = Tuple[int, List[Dict[str, Any]]]
@@ -58,10 +61,13 @@ class Agent:
         return events[-1]
 
     def push(self, data: bytes) -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        self.ask("store.missing", blobs={digest: len(data)})
-        (self.root / "incoming" / (digest + ".part")).write_bytes(data)
-        self.ask("store.receive", sha256=digest, bytes=len(data))
+        entry = listed(data)
+        answer = self.ask("transfer.offer", blobs=[entry])
+        if answer["missing"]:
+            line = wire.encode_job("transfer.take", str(self.root), {"blobs": [{**entry, "needed": answer["missing"][0]["needed"]}]})
+            code, events = self.send(line + (frame(data) if data else b""))
+            assert code == 0, events[-1]
+        digest: str = entry["sha256"]
         return digest
 
     def deploy(self, app: str, contents: dict[str, bytes], **manifest: Any) -> str:
@@ -70,6 +76,25 @@ class Agent:
             self.push(data)
         self.ask("store.stage", app=app, release=release, files=entries(files))
         return release
+
+    def make_current(self, app: str, release: str) -> None:
+        """Activate a release and settle that it stays, as if it had proved itself."""
+        deployment = os.urandom(8).hex()
+        self.ask("deploy.activate", app=app, release=release, deployment=deployment, deadline_s=600)
+        with disk.locked(str(self.root)):
+            journal.note(str(self.root), app, "committed", release, deployment=deployment, by="test")
+
+
+def listed(*pieces: bytes) -> dict[str, Any]:
+    """Return what a job says of a blob that is cut into these pieces."""
+    chunks = [Chunk(hashlib.sha256(piece).digest()[:MARK_BYTES], len(piece)) for piece in pieces if piece]
+    data = b"".join(pieces)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "chunks": base64.b64encode(pack(chunks)).decode()}
+
+
+def frame(data: bytes) -> bytes:
+    """Return a chunk as it travels, not packed."""
+    return struct.pack(">I", len(data)) + data
 
 
 def entries(files: dict[str, bytes]) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def deploy(agent: Agent, number: int, app: str = "meter") -> str:
     """Make a release current whose answers tell its number."""
     files = {"model.tflite": b"\0\0\0\0TFL3" + bytes([number]), "a.npz": b"", "b.npz": b"", "c.npz": b""}
     release = agent.deploy(app, files, artifact="model.tflite", preprocess={"layout": "nhwc"}, golden=GOLDEN, threads=1)
-    agent.ask("store.activate", app=app, release=release)
+    agent.make_current(app, release)
     return release
 
 

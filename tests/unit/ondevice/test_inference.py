@@ -114,7 +114,7 @@ def test_golden_allows_as_many_steps_as_declared(
     answer = agent.ask("golden", app="meter", release=release)
     assert (answer["ok"], answer["count"], answer["max_diff"], answer["tolerance"]) == (ok, 4, shift, 2)
     assert agent.refuse("golden", app="meter")["kind"] == "state"  # none is active
-    agent.ask("store.activate", app="meter", release=release)
+    agent.make_current("meter", release)
     assert agent.ask("golden", app="meter")["ok"] is ok
 
 

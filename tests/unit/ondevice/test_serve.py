@@ -68,7 +68,7 @@ def test_no_request_fails_across_switches(agent: Agent) -> None:
             thread.start()
         for _ in range(5):
             for release in releases:
-                agent.ask("store.activate", app="meter", release=release)
+                agent.make_current("meter", release)
                 assert ask(port, "GET", "/health")[1]["release"] == release
         ended.set()
         for thread in threads:

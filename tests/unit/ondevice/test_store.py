@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import subprocess
 import time
@@ -26,27 +25,17 @@ def quiet(stage: str, done: int, total: int) -> None:
 
 def test_a_release_arrives(each_agent: Agent) -> None:
     release, files = bundle(CONTENTS, target="rpi4")
-    digests = {entry["sha256"]: entry["bytes"] for entry in entries(files)}
-    answer = each_agent.ask("store.missing", blobs=digests)
-    assert {entry["sha256"]: entry["have_bytes"] for entry in answer["missing"]} == dict.fromkeys(digests, 0)
-    assert answer["free_bytes"] > 0
     for data in files.values():
         each_agent.push(data)
-    assert each_agent.ask("store.missing", blobs=digests)["missing"] == []
     for staged in (True, False):
         assert each_agent.ask("store.stage", app="meter", release=release, files=entries(files))["staged"] is staged
     folder = each_agent.root / "apps" / "meter" / "releases" / release
     assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
     assert (folder / "model.tflite").stat().st_nlink == 2
-    assert each_agent.ask("store.activate", app="meter", release=release) == {
-        "app": "meter",
-        "release": release,
-        "previous": None,
-        "changed": True,
-    }
+    each_agent.make_current("meter", release)
     assert os.readlink(each_agent.root / "apps" / "meter" / "current") == "releases/" + release
     (app,) = each_agent.ask("store.status", app=None)["apps"]
-    assert app.pop("activated_at").endswith("Z")
+    assert app.pop("since").endswith("Z")
     assert app == {
         "name": "meter",
         "current": release,
@@ -55,51 +44,27 @@ def test_a_release_arrives(each_agent: Agent) -> None:
         "releases": [release],
         "bytes": sum(map(len, CONTENTS.values())),
         "target": "rpi4",
+        "state": "committed",
+        "why": None,
+        "by": "test",
+        "watched": False,
+        "signer": None,
+        "key": None,
+        "serial": None,
+        "untrusted": None,
     }
     assert each_agent.refuse("store.rollback", app="meter")["kind"] == "state"
 
 
 def test_there_and_back(each_agent: Agent) -> None:
     old, new = each_agent.deploy("meter", {"a": b"1"}), each_agent.deploy("meter", {"a": b"2"})
-    each_agent.ask("store.activate", app="meter", release=old)
-    each_agent.ask("store.activate", app="meter", release=new)
+    each_agent.make_current("meter", old)
+    each_agent.make_current("meter", new)
     back = each_agent.ask("store.rollback", app="meter")
     assert (back["release"], back["previous"]) == (old, new)
     (app,) = each_agent.ask("store.status", app="meter")["apps"]
     assert (app["current"], app["previous"], app["releases"]) == (old, new, sorted([old, new]))
     assert each_agent.ask("store.status", app="other")["apps"] == []
-
-
-def test_a_transfer_goes_on_where_it_stopped(each_agent: Agent) -> None:
-    data, digest = b"x" * 1000, hashlib.sha256(b"x" * 1000).hexdigest()
-    each_agent.ask("store.missing", blobs={digest: 1000})
-    part = each_agent.root / "incoming" / (digest + ".part")
-    part.write_bytes(data[:400])
-    assert each_agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "mismatch"
-    assert each_agent.ask("store.missing", blobs={digest: 1000})["missing"] == [{"sha256": digest, "have_bytes": 400}]
-    part.write_bytes(data)
-    each_agent.ask("store.receive", sha256=digest, bytes=1000)
-    assert not part.exists()
-    each_agent.ask("store.receive", sha256=digest, bytes=1000)  # the answer was lost and the host asks again
-
-
-@pytest.mark.parametrize("data", [b"y" * 1000, b"x" * 1001])
-def test_other_bytes_are_deleted(agent: Agent, data: bytes) -> None:
-    digest = hashlib.sha256(b"x" * 1000).hexdigest()
-    agent.ask("store.missing", blobs={digest: 1000})
-    part = agent.root / "incoming" / (digest + ".part")
-    part.write_bytes(data)
-    assert agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "mismatch"
-    assert not part.exists()
-    part.symlink_to("/etc/passwd")
-    assert agent.refuse("store.receive", sha256=digest, bytes=1000)["kind"] == "state"
-
-
-def test_a_part_that_is_too_long_starts_anew(agent: Agent) -> None:
-    agent.ask("store.missing", blobs={})
-    part = agent.root / "incoming" / ("0" * 64 + ".part")
-    part.write_bytes(b"too long")
-    assert agent.ask("store.missing", blobs={"0" * 64: 3})["missing"] == [{"sha256": "0" * 64, "have_bytes": 0}]
 
 
 def test_a_damaged_blob_is_not_made_a_release(agent: Agent) -> None:
@@ -122,11 +87,11 @@ def test_a_damaged_release_is_made_again(agent: Agent) -> None:
     model = agent.root / "apps" / "meter" / "releases" / release / "model.tflite"
     model.unlink()
     model.write_bytes(b"")  # what a power cut leaves
-    refused = agent.refuse("store.activate", app="meter", release=release)
+    refused = agent.refuse("deploy.activate", app="meter", release=release, deployment="0" * 16)
     assert (refused["kind"], "0 of 700 bytes" in refused["message"]) == ("state", True)
     assert agent.deploy("meter", CONTENTS) == release
     assert model.read_bytes() == CONTENTS["model.tflite"]
-    agent.ask("store.activate", app="meter", release=release)
+    agent.make_current("meter", release)
 
 
 def test_the_manifest_and_the_job_must_agree(agent: Agent) -> None:
@@ -141,9 +106,9 @@ def test_the_manifest_and_the_job_must_agree(agent: Agent) -> None:
 def test_two_agents_do_not_change_one_root(agent: Agent) -> None:
     release = agent.deploy("meter", CONTENTS)
     with disk.locked(str(agent.root)):
-        refused = agent.refuse("store.activate", app="meter", release=release)
+        refused = agent.refuse("deploy.activate", app="meter", release=release, deployment="0" * 16)
     assert (refused["kind"], "another" in refused["message"]) == ("busy", True)
-    agent.ask("store.activate", app="meter", release=release)
+    agent.make_current("meter", release)
 
 
 def test_without_hard_links_it_copies(tmp_path: Path, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,36 +155,17 @@ def test_a_root_that_is_a_link_serves(each_agent: Agent, tmp_path: Path) -> None
     each_agent.root.symlink_to(tmp_path / "real")
     (tmp_path / "real" / "blobs").symlink_to(tmp_path / "blobs elsewhere")
     release = each_agent.deploy("meter", CONTENTS)
-    each_agent.ask("store.activate", app="meter", release=release)
+    each_agent.make_current("meter", release)
     (app,) = each_agent.ask("store.status", app="meter")["apps"]
     assert (app["current"], app["whole"]) == (release, True)
     assert (tmp_path / "real" / "apps" / "meter" / "current" / "model.tflite").read_bytes() == CONTENTS["model.tflite"]
 
 
-def test_what_another_host_sends_meanwhile_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, root = b"x" * 1000, str(tmp_path / "root")
-    digest = hashlib.sha256(data).hexdigest()
-    store.missing({"blobs": {digest: 1000}}, root, quiet)
-    part = Path(root, "incoming", digest + ".part")
-    part.write_bytes(data)
-
-    def slow(path: str) -> str:
-        found = disk.sha256_file(path)
-        part.write_bytes(b"begins anew")
-        return found
-
-    monkeypatch.setattr("edgekit.ondevice.store.sha256_file", slow)
-    store.receive({"sha256": digest, "bytes": 1000}, root, quiet)
-    assert Path(disk.blob_path(root, digest)).read_bytes() == data
-    assert part.read_bytes() == b"begins anew"
-    part.unlink()
-    assert store.receive({"sha256": digest, "bytes": 1000}, root, quiet)["bytes"] == 1000  # the other host asks
-
-
 def test_an_agent_waits_for_another_one(agent: Agent) -> None:
-    release = agent.deploy("meter", CONTENTS)
+    release, files = bundle(CONTENTS)
+    agent.deploy("meter", CONTENTS)
     with disk.locked(str(agent.root)):
-        line = wire.encode_job("store.activate", str(agent.root), {"app": "meter", "release": release})
+        line = wire.encode_job("store.stage", str(agent.root), {"app": "meter", "release": release, "files": entries(files)})
         waiting = subprocess.Popen(agent.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert waiting.stdin is not None
         waiting.stdin.write(line)

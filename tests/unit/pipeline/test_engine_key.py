@@ -11,8 +11,8 @@ from edgekit.device import Address, Device, Facts
 from edgekit.engine import EngineFile, EngineKey, Recipe
 from edgekit.errors import BuildError, DeployError, DeviceError, InputError
 from edgekit.manifest import FileEntry, Manifest
-from edgekit.pipeline.deploy import misfits
 from edgekit.pipeline.engine import key_on, plan_for, plan_on
+from edgekit.pipeline.fit import misfits
 from tests.unit.bundles import small_manifest
 from tests.unit.test_device import FACTS
 

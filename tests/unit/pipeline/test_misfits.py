@@ -6,7 +6,7 @@ import msgspec
 
 from edgekit.device import Address, Device, Facts
 from edgekit.manifest import Manifest
-from edgekit.pipeline.deploy import misfits
+from edgekit.pipeline.fit import misfits
 from tests.unit.bundles import small_manifest
 from tests.unit.test_device import FACTS
 
