@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,9 +11,11 @@ import msgspec
 from edgekit.cli.lease import lease, release
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars
 from edgekit.cli.root import Group
+from edgekit.cli.service import service
 from edgekit.cli.words import device_argument, open_project, project_option, resolve_device, root_option, target_option
 from edgekit.device import Facts, JetsonFact
-from edgekit.pipeline.provision import device_facts, set_up
+from edgekit.devices.provision import Provision
+from edgekit.pipeline.provision import device_facts, plan_set_up, set_up
 from edgekit.pipeline.trust import DeviceTrust, device_trust
 from edgekit.target import load_target
 
@@ -21,11 +24,12 @@ __all__ = ["device"]
 
 @click.group(cls=Group)
 def device() -> None:
-    """Look at a device, set it up, say whose releases it takes, take it for a while."""
+    """Look at a device, set it up, say whose releases it takes, see to its services, take it for a while."""
 
 
 device.add_command(lease)
 device.add_command(release)
+device.add_command(service)
 
 
 @device.command()
@@ -44,16 +48,35 @@ def facts(device: str | None, project: Path | None, root: str | None) -> Answer:
 @project_option
 @root_option
 @target_option
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and change nothing.")
 @json_option
-def setup(device: str | None, project: Path | None, root: str | None, target: str | None) -> Answer:
+def setup(device: str | None, project: Path | None, root: str | None, target: str | None, dry_run: bool) -> Answer:
     """Give DEVICE the runtime that fits it, through this machine: it needs no internet and no pip.
 
     Which kind of runtime says the target: --target, else the project's for this device, else TFLite's.
+    All applications on the device share it; one that nothing uses any more is removed.
     """
     declared, _ = open_project(project)
     kind = load_target(target) if target else None
+    board = resolve_device(declared, device, root)
     with progress_bars() as progress:
-        return _answer(set_up(resolve_device(declared, device, root), kind, progress))
+        if not dry_run:
+            return _answer(set_up(board, kind, progress))
+        planned = plan_set_up(board, kind, progress)
+        return Answer({"dry_run": True, "plan": planned and asdict(planned)}, lambda page: _print_plan(page, planned))
+
+
+def _print_plan(page: Page, planned: Provision | None) -> None:
+    if planned is None:
+        page.line("its runtime comes with its system, and is there")
+    elif planned.there:
+        page.line(f"{planned.runtime} is there and runs; nothing would be sent")
+    else:
+        page.pairs([("runtime", planned.runtime), *(("wheel", f"{wheel.name}, {megabytes(wheel.bytes)}") for wheel in planned.wheels)])
+        page.line(
+            f"would send {megabytes(planned.bytes_to_send)} of {megabytes(sum(wheel.bytes for wheel in planned.wheels))}; "
+            f"needs {megabytes(planned.need_bytes)} of room, {megabytes(planned.free_bytes)} are free; nothing was changed"
+        )
 
 
 @device.command()

@@ -63,7 +63,7 @@ def _path(device: Device) -> Path:
 def _parse(data: bytes) -> Kept | None:
     try:
         return msgspec.json.decode(data, type=Kept)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # empty, or torn by a power cut: then the lease runs out by itself
 
 

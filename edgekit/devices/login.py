@@ -113,8 +113,10 @@ def _socket(route: Route, before: paramiko.Transport | None, connect_s: float, t
 def _bound_silence(sock: socket.socket, timeout_s: float) -> None:
     """Let the kernel give a connection up when sent bytes stay unacknowledged that long (tcp(7), TCP_USER_TIMEOUT).
 
-    Nothing else ends a send on a link that has gone: keepalives only wait in the same queue.
+    Nothing else ends a send on a link that has gone: keepalives only wait in the same queue. Small messages go at once, as OpenSSH's do
+    (ssh_packet_set_interactive): a job's line must not wait for the answer to the packet before it.
     """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout_s * 1000)))
 
@@ -138,12 +140,17 @@ def _proxy(words: str, stack: ExitStack) -> socket.socket:
 
 
 def _prefer(transport: paramiko.Transport, known: list[KnownKey]) -> None:
-    """Ask for the kinds of key that we know first, or a second key of the board's would look like a change."""
+    """Ask for the kinds of key that we know first, or a second key of the board's would look like a change.
+
+    And for ciphers that authenticate by themselves: paramiko puts them last, though its own HMAC makes it slower (measured over loopback:
+    37 to 47 MB/s with aes128-ctr, 50 MB/s with aes128-gcm).
+    """
     kinds = {entry.key.get_name() for entry in known}
     if "ssh-rsa" in kinds:
         kinds |= {"rsa-sha2-512", "rsa-sha2-256"}  # RFC 8332: other signatures, same key
     options = transport.get_security_options()
     options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in kinds))
+    options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
 
 
 def _log_in(transport: paramiko.Transport, route: Route) -> None:

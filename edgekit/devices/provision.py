@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -21,15 +22,14 @@ from edgekit.devices import Progress
 from edgekit.devices.locks import Lock, choose_runtime, pip_platform
 from edgekit.devices.session import AgentSession, silent
 from edgekit.devices.shell import command
-from edgekit.devices.transfer import send
+from edgekit.devices.transfer import SPARE_BYTES, Lacking, ask, send
 from edgekit.digest import fsync_folder, sha256_file
 from edgekit.errors import DeployError, DeviceError, MissingExtraError
 
-__all__ = ["choose_runtime", "fetch", "setup"]
+__all__ = ["Provision", "WheelFile", "choose_runtime", "fetch", "plan", "setup"]
 
 _FETCH_TIMEOUT_S = 900.0
 _INSTALL_TIMEOUT_S = 900.0
-_SPARE_BYTES = 16 << 20
 
 
 def fetch(lock: Lock, *, cache: Path | None = None) -> list[Path]:
@@ -74,6 +74,53 @@ def fetch(lock: Lock, *, cache: Path | None = None) -> list[Path]:
     return [folder / wheel.name for wheel in wheels]
 
 
+@dataclass(frozen=True)
+class WheelFile:
+    """A wheel and its size."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What it takes to give a board a runtime.
+
+    Attributes
+    ----------
+    runtime
+        The folder it gets there, named by lock and wheels.
+    there
+        The board has it already, and it runs.
+    bytes_to_send
+        Of the wheels, what is nowhere on the board, before compression.
+    need_bytes
+        Room for the wheels and for what is in them; the wheels' own is free again afterwards.
+    """
+
+    runtime: str
+    there: bool
+    wheels: tuple[WheelFile, ...]
+    bytes_to_send: int
+    need_bytes: int
+    free_bytes: int
+
+
+def plan(session: AgentSession, facts: Facts, kind: str, progress: Progress = silent) -> Provision:
+    """Say what `setup` would do; this host may fetch wheels for it, the board stays as it is.
+
+    Raises
+    ------
+    DeviceError
+        No runtime fits, or its wheels cannot be fetched.
+    """
+    lock = choose_runtime(facts, kind, str(session.device.address))
+    if lock.is_in(facts):
+        return Provision(lock.folder, True, (), 0, 0, facts.disk_free_bytes)
+    blobs = _blobs(lock, progress)
+    return _planned(lock, ask(session, blobs), blobs)
+
+
 def setup(session: AgentSession, facts: Facts, kind: str, progress: Progress = silent) -> Facts:
     """Give a board the runtime of a kind that fits it, unless it runs there already.
 
@@ -91,24 +138,35 @@ def setup(session: AgentSession, facts: Facts, kind: str, progress: Progress = s
     LinkError
         The connection broke; the next attempt goes on from there.
     """
-    where = str(session.device.address)
-    lock = choose_runtime(facts, kind, where)
-    if any(runtime.lock == lock.name and runtime.error is None for runtime in facts.runtimes):
+    lock = choose_runtime(facts, kind, str(session.device.address))
+    if lock.is_in(facts):
         return facts
-    progress(f"fetch {lock.name}", 0, len(lock.pins))
-    wheels = fetch(lock)
-    progress(f"fetch {lock.name}", len(lock.pins), len(lock.pins))
-    blobs = {sha256_file(wheel): wheel for wheel in wheels}
-    need = sum(wheel.stat().st_size + _unpacked_bytes(wheel) for wheel in wheels) + _SPARE_BYTES
-    if facts.disk_free_bytes < need:
+    blobs = _blobs(lock, progress)
+    planned = _planned(lock, ask(session, blobs), blobs)
+    if facts.disk_free_bytes < planned.need_bytes:
         raise DeployError(
-            f"{where}: {facts.disk_free_bytes >> 20} MiB free, the runtime {lock.name} needs {need >> 20} MiB; nothing was sent",
+            f"{session.device.address}: {facts.disk_free_bytes >> 20} MiB free, the runtime {lock.name} needs "
+            f"{planned.need_bytes >> 20} MiB; nothing was sent",
             fix="free some space on the board",
         )
     send(session, blobs, progress=progress)
     entries = [{"name": wheel.name, "sha256": sha256, "bytes": wheel.stat().st_size} for sha256, wheel in blobs.items()]
     session.job("runtime.install", timeout_s=_INSTALL_TIMEOUT_S, progress=progress, lock=lock.name, wheels=entries)
     return session.facts()
+
+
+def _blobs(lock: Lock, progress: Progress) -> dict[str, Path]:
+    """Return the wheels by their digests, in the lock's order."""
+    progress(f"fetch {lock.name}", 0, len(lock.pins))
+    wheels = fetch(lock)
+    progress(f"fetch {lock.name}", len(lock.pins), len(lock.pins))
+    return dict(zip((pin.sha256 for pin in lock.pins), wheels, strict=True))
+
+
+def _planned(lock: Lock, lacking: Lacking, blobs: dict[str, Path]) -> Provision:
+    wheels = tuple(WheelFile(wheel.name, wheel.stat().st_size) for wheel in blobs.values())
+    need = lacking.bytes_to_write + sum(map(_unpacked_bytes, blobs.values())) + SPARE_BYTES
+    return Provision(lock.folder, False, wheels, lacking.bytes_to_send, need, lacking.free_bytes)
 
 
 def _verified(lock: Lock, folder: Path) -> list[Path]:

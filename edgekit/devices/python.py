@@ -116,7 +116,7 @@ def find_python(connection: Connection, device: Device, agent: str, data: bytes)
         )
     try:
         look = msgspec.json.decode(done.stdout, type=_Look)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # as parse.from_json
         raise DeviceError(
             f"{where}: {path} did not answer as a Python does: {done.stdout[:200]!r}",
             fix="if a start-up file of the login shell prints something, make it silent for sessions that are not interactive",

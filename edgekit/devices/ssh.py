@@ -142,11 +142,9 @@ class SshConnection:
     ) -> Completed:
         with closing(self._transport.open_session(timeout=self._timeout_s)) as channel:
             channel.exec_command(line)
-            if deadline_s is not None:
-                watch.extend(max(0.0, deadline_s - time.monotonic()) + self._timeout_s)
             ready = select.poll()
             ready.register(channel.fileno(), select.POLLIN)
-            piece, heard_s = next(stdin, b""), time.monotonic()
+            piece, heard_s, silent_s = next(stdin, b""), time.monotonic(), _SILENT_TIMEOUTS * self._timeout_s
             if not piece and not hold:
                 channel.shutdown_write()
             while True:
@@ -159,6 +157,8 @@ class SshConnection:
                     heard_s = time.monotonic()
                 if deadline_s is not None and time.monotonic() >= deadline_s:
                     raise TimeoutError
+                # A send that blocks is ended by the watch, for that all of this waits with it.
+                watch.until(max(heard_s, self._pulse.heard_s) + silent_s, silent_s)
                 if ended and (channel.closed or channel.exit_status_ready()):
                     return output.completed(self._exit_status(channel))
                 if piece and channel.send_ready() and not ended:
@@ -166,8 +166,6 @@ class SshConnection:
                     if not piece and not hold:
                         channel.shutdown_write()
                     continue
-                if time.monotonic() - max(heard_s, self._pulse.heard_s) > _SILENT_TIMEOUTS * self._timeout_s:
-                    watch.expire(_SILENT_TIMEOUTS * self._timeout_s)
                 if ended:
                     time.sleep(_STATUS_WAIT_S)
                 else:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import struct
-import time
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +18,9 @@ import msgspec
 from edgekit.chunks import cut
 from edgekit.devices import Progress
 from edgekit.devices.session import AgentSession, silent
+from edgekit.devices.stream import Gap, Stream
 from edgekit.errors import DeployError, DeviceError
 from edgekit.ondevice.chunks import Chunk, pack
-from edgekit.ondevice.transfer import PACKED
 
 __all__ = ["SPARE_BYTES", "Lacking", "Sent", "ask", "check_room", "send"]
 
@@ -34,7 +31,6 @@ _RATE_MIN_BYTES_S = 8192
 SPARE_BYTES = 16 << 20
 # What the board has may have changed under us (another host, a damaged blob that it found): then it is asked again.
 _ROUNDS_MAX = 4
-_PIECE_BYTES = 1 << 15
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -52,26 +48,6 @@ class _Offer(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Gap:
-    """A blob that a board lacks: its bytes from ``start`` on are not there, and of its chunks those ``needed`` are nowhere on it."""
-
-    sha256: str
-    path: Path
-    chunks: tuple[Chunk, ...]
-    start: int
-    needed: bytes
-
-    def pieces(self) -> Iterator[tuple[int, int]]:
-        """Yield what must travel: where in the file, and how many bytes."""
-        at = 0
-        for number, chunk in enumerate(self.chunks):
-            first = max(at, self.start)
-            at += chunk.size
-            if self.needed[number // 8] >> number % 8 & 1 and first < at:
-                yield first, at - first
-
-
-@dataclass(frozen=True)
 class Lacking:
     """What a board lacks of some blobs.
 
@@ -83,7 +59,7 @@ class Lacking:
         What they will take on its disk; a release whose files cannot be links to them takes its size once more.
     """
 
-    gaps: tuple[_Gap, ...]
+    gaps: tuple[Gap, ...]
     bytes_to_send: int
     bytes_to_write: int
     free_bytes: int
@@ -160,20 +136,21 @@ def send(
         The connection broke; the next attempt goes on from there.
     """
     total = sum(path.stat().st_size for path in blobs.values())
-    needed, counter = 0, _Counter()
+    needed = sent = 0
     for rounds_left in range(_ROUNDS_MAX - 1, -1, -1):
         lacking = ask(session, blobs)
         if not lacking.gaps:
             break
         check_room(session, lacking, more_bytes)
         needed += lacking.bytes_to_send
+        stream = Stream(lacking.gaps, rate_bytes_s=rate_bytes_s, pack=not session.device.address.is_local)
         slowest = min(_RATE_MIN_BYTES_S, rate_bytes_s or _RATE_MIN_BYTES_S)
         try:
             session.job(
                 "transfer.take",
                 timeout_s=_OFFER_TIMEOUT_S + 2 * lacking.bytes_to_send / slowest,
                 progress=progress,
-                payload=_stream(lacking.gaps, counter, _Pace(rate_bytes_s), compress=not session.device.address.is_local),
+                payload=stream,
                 blobs=[
                     {**_entry(gap.sha256, gap.chunks), "start": gap.start, "needed": base64.b64encode(gap.needed).decode("ascii")}
                     for gap in lacking.gaps
@@ -187,7 +164,9 @@ def send(
                 raise
         else:
             break
-    return Sent(bytes_total=total, bytes_needed=needed, bytes_sent=counter.sent)
+        finally:
+            sent += stream.sent
+    return Sent(bytes_total=total, bytes_needed=needed, bytes_sent=sent)
 
 
 def _entry(sha256: str, chunks: tuple[Chunk, ...]) -> dict[str, Any]:
@@ -195,7 +174,7 @@ def _entry(sha256: str, chunks: tuple[Chunk, ...]) -> dict[str, Any]:
     return {"sha256": sha256, "bytes": size, "chunks": base64.b64encode(pack(chunks)).decode("ascii")}
 
 
-def _gap(part: _Part, path: Path, chunks: tuple[Chunk, ...]) -> _Gap:
+def _gap(part: _Part, path: Path, chunks: tuple[Chunk, ...]) -> Gap:
     """Check what the board says of a blob, and its unfinished chunk against our own bytes."""
     needed = base64.b64decode(part.needed, validate=True)
     size = sum(chunk.size for chunk in chunks)
@@ -207,7 +186,7 @@ def _gap(part: _Part, path: Path, chunks: tuple[Chunk, ...]) -> _Gap:
             file.seek(start)
             if hashlib.sha256(file.read(part.tail_bytes)).hexdigest() == part.tail_sha256:
                 start += part.tail_bytes
-    return _Gap(sha256=part.sha256, path=path, chunks=chunks, start=start, needed=needed)
+    return Gap(sha256=part.sha256, path=path, chunks=chunks, start=start, needed=needed)
 
 
 def check_room(session: AgentSession, lacking: Lacking, more_bytes: int = SPARE_BYTES) -> None:
@@ -225,47 +204,3 @@ def check_room(session: AgentSession, lacking: Lacking, more_bytes: int = SPARE_
             f"({lacking.bytes_to_write >> 20} MiB to write, {more_bytes >> 20} MiB beside it); nothing was sent",
             fix="free some space on the board",
         )
-
-
-class _Counter:
-    sent = 0
-
-
-class _Pace:
-    """Lets bytes through at a rate: each waits until those before it have had their time."""
-
-    def __init__(self, rate_bytes_s: int | None) -> None:
-        self._rate, self._free_s = rate_bytes_s, 0.0
-        self.piece_bytes = _PIECE_BYTES if rate_bytes_s is None else max(256, min(_PIECE_BYTES, rate_bytes_s // 10))
-
-    def wait(self, count: int) -> None:
-        if self._rate:
-            now = time.monotonic()
-            self._free_s = max(self._free_s, now - 0.1)
-            if self._free_s > now:
-                time.sleep(self._free_s - now)
-            self._free_s += count / self._rate
-
-
-def _stream(gaps: tuple[_Gap, ...], counter: _Counter, pace: _Pace, *, compress: bool) -> Iterator[bytes]:
-    """Yield the frames of what is needed; see `edgekit.ondevice.transfer` for their form."""
-    squeeze = _Squeeze() if compress else None
-    for gap in gaps:
-        with gap.path.open("rb") as file:
-            for at, count in gap.pieces():
-                file.seek(at)
-                data = file.read(count)
-                frame = squeeze.frame(data) if squeeze else struct.pack(">I", len(data)) + data
-                for start in range(0, len(frame), pace.piece_bytes):
-                    piece = frame[start : start + pace.piece_bytes]
-                    pace.wait(len(piece))
-                    yield piece
-                    counter.sent += len(piece)
-
-
-class _Squeeze:
-    def frame(self, data: bytes) -> bytes:
-        packed = zlib.compress(data, 1)
-        if len(packed) < len(data):
-            return struct.pack(">I", len(packed) | PACKED) + packed
-        return struct.pack(">I", len(data)) + data

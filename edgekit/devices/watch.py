@@ -36,6 +36,10 @@ class Watch:
         self.limit_s = limit_s
         self._end_s = time.monotonic() + limit_s
 
+    def until(self, end_s: float, limit_s: float) -> None:
+        """Give the operation until a point in time (`time.monotonic`); ``limit_s`` is the silence it would end."""
+        self._end_s, self.limit_s = end_s, limit_s
+
     def expire(self, limit_s: float) -> None:
         """End the session now, because the board was silent for so long."""
         self.limit_s, self.expired = limit_s, True

@@ -14,7 +14,7 @@ import sys
 from typing import Any, BinaryIO
 
 from .lease import guarded
-from .stdin import Stdin
+from .stdin import Stdin, set_aside
 from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
 
 __all__ = ["JOBS", "UNGUARDED", "main"]
@@ -47,11 +47,15 @@ JOBS = {
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
     "serve": "serve:serve",
+    "service.look": "service:look",
+    "service.install": "service:install",
+    "service.show": "service:show",
+    "service.remove": "service:remove",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
-_LOOKING = {"facts", "store.status", "lease.show", "trust.show", "deploy.admit", "transfer.offer", "engine.check"}
+_ASKING = {"facts", "store.status", "trust.show", "deploy.admit", "transfer.offer", "engine.check", "service.look", "service.show"}
 _OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
-UNGUARDED = frozenset(_LOOKING | _OWN | {"lease.take", "lease.release"})
+UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.release"})
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -65,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the one job on stdin and return the exit code: 0 a result, 1 an error, 128 + n stopped by a signal."""
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    stdin = Stdin()
+    stdin = set_aside()
     for number in SIGNALS:
         signal.signal(number, _stop)
     code = 1

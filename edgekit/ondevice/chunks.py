@@ -16,6 +16,8 @@ from typing import Any, Iterable, List, NamedTuple, Tuple
 from .disk import blob_path, fsync_path, make_folder, regular_bytes
 from .wire import DIGEST, AgentError
 
+__all__ = ["CHUNKS_MAX", "MARK_BYTES", "RECORD", "Chunk", "Place", "find", "forget", "from_text", "keep", "pack", "parse"]
+
 # 16 bytes of SHA-256 name a chunk: enough among the bytes of one board; the whole blob's digest decides in the end.
 RECORD, MARK_BYTES = struct.Struct(">16sI"), 16
 CHUNKS_MAX, CHUNK_MAX_BYTES = 1 << 16, (1 << 31) - 1

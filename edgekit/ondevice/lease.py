@@ -176,9 +176,9 @@ def _last(root: str) -> dict[str, Any] | None:
     try:
         with open(os.open(os.path.join(root, LOG), os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_BYTES))
-            entry = json.loads(file.read(MAX_BYTES).rpartition(b"\n")[2].decode("ascii"))
+            entry = strict_json(file.read(MAX_BYTES).rpartition(b"\n")[2], "it", MAX_BYTES)
         return {key: str(entry[key])[:200] for key in ("time", "owner", "reason", "by")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, AgentError, KeyError, TypeError):
         return None
 
 

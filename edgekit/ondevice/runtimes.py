@@ -6,6 +6,7 @@ own: a bad library aborts its process. TensorRT is the system's: edgekit install
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -95,14 +96,26 @@ def import_runtime(root: str, kind: str) -> tuple[dict[str, Any], Any]:
     A process keeps the one it has imported, and holds its folder until it ends, whatever becomes current meanwhile.
     """
     if kind not in _imported:
-        _imported[kind] = _import_here(runtime_folder(root, kind), kind)
+        _imported[kind] = _import_here(_held_folder(root, kind), kind)
     name, version, module = _imported[kind]
     return {"name": name, "version": version}, module
 
 
+def _held_folder(root: str, kind: str) -> str | None:
+    """Return the folder of the runtime, held for good: what is held and still current was not removed in between."""
+    while True:
+        folder = runtime_folder(root, kind)
+        if folder is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            handle = hold(folder)
+            if runtime_folder(root, kind) == folder:
+                return folder
+            os.close(handle)
+
+
 def _import_here(folder: str | None, kind: str) -> tuple[str, str | None, Any]:
     if folder and folder not in sys.path:
-        hold(folder)
         sys.path.insert(0, folder)
     names = []
     for _, name, module in (entry for entry in RUNTIMES if entry[0] == kind):

@@ -25,6 +25,7 @@ __all__ = ["Answer", "Handler", "Refusal", "Server"]
 HEAD_BYTES_MAX, BODY_BYTES_MAX = 16 << 10, 16 << 20  # the pixels of 5 megapixels
 READ_AHEAD_BYTES = 4096  # of a body, while the head is read
 REQUEST_S = 30.0  # for a request to arrive, the wait for it included, and for its answer to be taken
+LINGER_S = 1.0
 DRAIN_S = 5.0  # for requests under way when the service ends
 CONNECTIONS_MAX = 16
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -147,6 +148,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         self.connection.settimeout(REQUEST_S)
+        self.request_version = self.protocol_version  # where the request line told none, the base class would send no head
         try:
             self.send_response(answer.code)
             self.send_header("Content-Type", answer.kind)
@@ -201,15 +203,25 @@ class Server(http.server.ThreadingHTTPServer):
             super().process_request(request, client_address)
             return
         with contextlib.suppress(OSError):
-            request.settimeout(1.0)
-            request.sendall(FULL)
-        self.shutdown_request(request)
+            request.setblocking(False)  # here nobody waits: it is the thread that takes connections
+            request.send(FULL)
+        self.close_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._slots.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close once the client has, or after a moment: with bytes unread the kernel would drop our last answer (RFC 1122, 4.2.2.13)."""
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(LINGER_S)
+            end_s = time.monotonic() + LINGER_S
+            while time.monotonic() < end_s and request.recv(1 << 16):
+                pass
+        self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say what went wrong outside any request; a client that hung up is no news."""

@@ -1,6 +1,6 @@
 """What comes in: the job's line, the bytes that may follow it, and the end, which says that the host has gone.
 
-Used by the agent. The descriptor is set aside, 0 becomes an empty file: no child reads what is ours or waits for it.
+Used by the agent, and by the one job that takes what follows its line. No child reads what is ours, or waits for it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ import threading
 
 from .wire import AgentError
 
+__all__ = ["Stdin", "set_aside"]
+
 BLOCK_BYTES = 1 << 18
 # A host that lives sends, or resends, without a pause; one whose link was cut is not told apart from it by the kernel for hours (tcp(7)).
 SILENT_S = 60.0
 
 
-class Stdin:
-    """Standard input, read by us alone."""
+def set_aside() -> Stdin:
+    """Take standard input for ourselves and leave an empty file in its place."""
+    handle, null = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return Stdin(handle)
 
-    def __init__(self) -> None:
-        self._handle = os.dup(0)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
+
+class Stdin:
+    """A descriptor, read by us alone."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
         self._ahead = b""
         self._over = threading.Event()
 

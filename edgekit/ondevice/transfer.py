@@ -1,55 +1,43 @@
 """Blobs that arrive: job `transfer.offer` says what is missing, job `transfer.take` takes it from the same stdin.
 
 A blob is cut into chunks by the host. What comes are frames, one for each chunk that is nowhere here, in the order of the blobs and of
-their chunks: four bytes (the payload's length, the highest bit set where it is zlib's), then the payload. A blob grows in
-``incoming/<sha256>.part`` from its first byte to its last, so that the part's length says where to go on, whatever broke; the chunks'
-digests say how far it is sound.
+their chunks: four bytes (the payload's length, the highest bit set where it is zlib's), then the payload.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import os
 import struct
 import time
 import zlib
-from typing import Any, BinaryIO, Iterator, List, NamedTuple
+from typing import Any, BinaryIO, Iterator, List
 
-from .chunks import CHUNKS_MAX, MARK_BYTES, RECORD, Chunk, Place, find, forget, from_text, keep, parse
+from .chunks import MARK_BYTES, Chunk, Place, find, forget, keep
 from .disk import blob_path, free_bytes, fsync_path, make_folder, regular_bytes, sha256_file
+from .parts import BLOCK_BYTES, Blob, blobs_of, blocks, can_link, opened, sound
 from .stdin import Stdin
-from .store import BLOB_MAX_BYTES, FILES_MAX
-from .wire import DIGEST, AgentError, Progress, integer, matching
+from .wire import AgentError, Progress
 
-BLOCK_BYTES = 1 << 18
+__all__ = ["PACKED", "offer", "take"]
+
 PACKED = 1 << 31  # in a frame's head
 # So much at most is lost with the power; a card takes it in well under a second.
 SYNC_BYTES = 16 << 20
 TELL_S = 0.25
 
 
-class Blob(NamedTuple):
-    """A blob that shall be here. ``start`` and ``needed`` come with `take`: where the stream goes on, which chunks are in it."""
-
-    digest: str
-    size: int
-    chunks: List[Chunk]
-    start: int
-    needed: List[bool]
-
-
 def offer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Say of each blob that is not here how much of it is, and which of its chunks must come; change nothing."""
     incoming = make_folder(os.path.join(root, "incoming"))
-    missing = [blob for blob in _blobs(job) if regular_bytes(blob_path(root, blob.digest)) != blob.size]
+    missing = [blob for blob in blobs_of(job) if regular_bytes(blob_path(root, blob.digest)) != blob.size]
     known = set(find(root, [chunk.mark for blob in missing for chunk in blob.chunks]))
     answers = []
     for done, blob in enumerate(missing):
         progress("look for what is there", done, len(missing))
-        count, have, tail, tail_sha256 = _sound(os.path.join(incoming, blob.digest + ".part"), blob)
+        count, have, tail, tail_sha256 = sound(os.path.join(incoming, blob.digest + ".part"), blob)
         known.update(chunk.mark for chunk in blob.chunks[:count])
         bits = bytearray((len(blob.chunks) + 7) // 8)
         for number in range(count, len(blob.chunks)):
@@ -66,12 +54,12 @@ def offer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
                 "needed": base64.b64encode(bits).decode("ascii"),
             }
         )
-    return {"missing": answers, "free_bytes": free_bytes(root), "links": _links(incoming)}
+    return {"missing": answers, "free_bytes": free_bytes(root), "links": can_link(incoming)}
 
 
 def take(job: dict[str, Any], root: str, progress: Progress, stdin: Stdin) -> dict[str, Any]:
     """Make the blobs out of what comes and what is here, each verified, durable, then named. A break keeps what has come."""
-    blobs = _blobs(job)
+    blobs = blobs_of(job)
     make_folder(os.path.join(root, "incoming"))
     make_folder(os.path.dirname(blob_path(root, "")))
     if sum(blob.size - blob.start for blob in blobs) > free_bytes(root):
@@ -81,59 +69,6 @@ def take(job: dict[str, Any], root: str, progress: Progress, stdin: Stdin) -> di
         taking.blob(blob)
     taking.tell(0)
     return {"received_bytes": taking.done}
-
-
-def _blobs(job: dict[str, Any]) -> List[Blob]:
-    listed = job.get("blobs")
-    if not isinstance(listed, list) or not len(listed) <= FILES_MAX or not all(isinstance(entry, dict) for entry in listed):
-        raise AgentError("usage", "blobs must be a list of at most %d tables" % FILES_MAX)
-    blobs = []
-    for entry in listed:
-        digest, size = matching(entry.get("sha256"), DIGEST, "a blob's sha256"), integer(entry, "bytes", 0, BLOB_MAX_BYTES)
-        chunks = parse(from_text(entry.get("chunks"), "chunks", CHUNKS_MAX * RECORD.size), size)
-        bits = from_text(entry.get("needed", ""), "needed", CHUNKS_MAX // 8)
-        needed = [bool(number // 8 < len(bits) and bits[number // 8] >> number % 8 & 1) for number in range(len(chunks))]
-        blobs.append(Blob(digest, size, chunks, integer(entry, "start", 0, size, 0), needed))
-    if len({blob.digest for blob in blobs}) != len(blobs):
-        raise AgentError("usage", "a blob is listed twice")
-    return blobs
-
-
-def _sound(part: str, blob: Blob) -> tuple[int, int, int, str]:
-    """Return how many chunks of a part are sound, and their bytes; how many bytes of the next follow, and the SHA-256 of these.
-
-    Whether those are sound only the host can tell.
-    """
-    if regular_bytes(part) is None:
-        return 0, 0, 0, ""
-    with open(os.open(part, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        at = 0
-        for number, (mark, size) in enumerate(blob.chunks):
-            digest, count = hashlib.sha256(), 0
-            for block in _exactly(file, size):
-                digest.update(block)
-                count += len(block)
-            if count < size:
-                return number, at, count, digest.hexdigest()
-            if digest.digest()[:MARK_BYTES] != mark:
-                return number, at, 0, ""
-            at += size
-        return len(blob.chunks), at, 0, ""
-
-
-def _links(folder: str) -> bool:
-    """Tell whether a release can share its files with the blobs: not on FAT."""
-    one, other = (os.path.join(folder, ".%d.%s" % (os.getpid(), name)) for name in ("one", "other"))
-    try:
-        os.close(os.open(one, os.O_WRONLY | os.O_CREAT, 0o600))
-        os.link(one, other)
-    except OSError:
-        return False
-    finally:
-        for path in (one, other):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-    return True
 
 
 class _Taking:
@@ -152,12 +87,12 @@ class _Taking:
             self.progress("send", self.done, self.total)
 
     def blob(self, blob: Blob) -> None:
-        with _opened(self.root, blob) as (part, file):
+        with opened(self.root, blob) as (part, file):
             whole, at = hashlib.sha256(), 0
             for chunk, needed in zip(blob.chunks, blob.needed):
                 digest, have = hashlib.sha256(), min(max(blob.start - at, 0), chunk.size)
                 file.seek(at)
-                for block in _exactly(file, have):
+                for block in blocks(file, have):
                     digest.update(block)
                     whole.update(block)
                 file.seek(at + have)
@@ -195,7 +130,7 @@ class _Taking:
         try:
             with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 file.seek(place[1] + have)
-                yield from _exactly(file, chunk.size - have)
+                yield from blocks(file, chunk.size - have)
         except FileNotFoundError as error:
             raise AgentError("mismatch", "the blob %s is here no more" % place[0]) from error
 
@@ -273,46 +208,3 @@ def _to_come(blob: Blob) -> int:
         total += max(0, at + chunk.size - max(at, blob.start)) if needed else 0
         at += chunk.size
     return total
-
-
-def _exactly(file: BinaryIO, count: int) -> Iterator[bytes]:
-    while count:
-        block = file.read(min(count, BLOCK_BYTES))
-        if not block:
-            return  # too short: the digest will tell
-        count -= len(block)
-        yield block
-
-
-@contextlib.contextmanager
-def _opened(root: str, blob: Blob) -> Iterator[tuple[str, BinaryIO]]:
-    """Open a blob's part for us alone, its first ``start`` bytes in place; where somebody else fills it, a copy of our own.
-
-    Who fills it may be another host, or the agent of a link that broke without its noticing.
-    """
-    shared = part = os.path.join(root, "incoming", blob.digest + ".part")
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            part = os.path.join(root, "incoming", "%s.%d.part" % (blob.digest, os.getpid()))
-            stack.callback(_share, part, shared)
-            own = stack.enter_context(open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "r+b"))
-            for block in _exactly(file, blob.start):
-                own.write(block)
-            own.flush()
-            file = own
-        if os.fstat(file.fileno()).st_size < blob.start:
-            raise AgentError("mismatch", "%s is shorter than it was" % part)
-        file.truncate(blob.start)
-        yield part, file
-
-
-def _share(own: str, shared: str) -> None:
-    """Where a copy came to nothing and holds more than what it was made from, the next attempt goes on from it."""
-    if (regular_bytes(own) or 0) > (regular_bytes(shared) or 0):
-        os.replace(own, shared)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(own)

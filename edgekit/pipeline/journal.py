@@ -72,7 +72,7 @@ class Journal:
             for number, raw in enumerate(file):
                 try:
                     line = msgspec.json.decode(raw, type=_Line)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     break
                 if not raw.endswith(b"\n") or number >= _LINES_MAX:
                     break

@@ -19,7 +19,7 @@ from edgekit.bundle import Bundle
 from edgekit.device import Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeployError, DeviceError, InputError
+from edgekit.errors import DeployError, DeviceError, InputError, UsageError
 from edgekit.ondevice.trust import SIGNERS_MAX_BYTES, verify
 from edgekit.ondevice.wire import AgentError
 from edgekit.printable import printable
@@ -197,8 +197,10 @@ def device_trust(device: Device, *, allowed_signers: Path | None = None, require
     ------
     InputError
         The file is not one of allowed signers.
+    UsageError
+        The board would be left with nobody who may sign.
     DeviceError
-        The board has no ssh-keygen to verify with, or would be left with nobody who may sign.
+        The board has no ssh-keygen to verify with.
     """
     fields: dict[str, Any] = {}
     if allowed_signers is not None:
@@ -207,9 +209,22 @@ def device_trust(device: Device, *, allowed_signers: Path | None = None, require
     if require_signature is not None:
         fields["require_signature"] = require_signature
     with connect(device) as connection, AgentSession(connection, device) as session:
-        data = session.job("trust.set" if fields else "trust.show", timeout_s=_TIMEOUT_S, **fields)
-    try:
-        shown = msgspec.convert(data, _Shown)
-    except msgspec.ValidationError as error:
-        raise DeviceError(f"{device.address}: the answer about its trust is malformed: {error}") from error
+        shown = _shown(device, session.job("trust.show", timeout_s=_TIMEOUT_S))
+        if (allowed_signers or require_signature) and shown.ssh_keygen is None:
+            raise DeviceError(
+                f"{device.address}: there is no ssh-keygen to verify signatures with", fix="on the board: sudo apt install openssh-client"
+            )
+        if require_signature and allowed_signers is None and not shown.allowed_signers:
+            raise UsageError(
+                f"{device.address}: it knows no allowed signers, so it would take nothing", fix="name them: --allowed-signers FILE"
+            )
+        if fields:
+            shown = _shown(device, session.job("trust.set", timeout_s=_TIMEOUT_S, **fields))
     return DeviceTrust(shown.require_signature, _signers(shown.allowed_signers or "")[0], shown.ssh_keygen)
+
+
+def _shown(device: Device, data: object) -> _Shown:
+    try:
+        return msgspec.convert(data, _Shown)
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{device.address}: what it says of its trust is malformed: {error}") from error

@@ -56,15 +56,19 @@ def test_setup_installs_what_fits_and_again_does_nothing(
         assert (before.runtimes, before.numpy) == ((), None)
         _fetch_or_skip(session, kind)
         monkeypatch.setattr(sys, "executable", "/nonexistent")  # from here on the cache serves: no pip can run
+        planned = provision.plan(session, before, kind)
+        lock = provision.choose_runtime(before, kind)
+        assert (planned.runtime, planned.there, planned.bytes_to_send) == (lock.folder, False, sum(one.bytes for one in planned.wheels))
+        assert not Path(bare_board.root, "runtimes").exists()
         seen: list[str] = []
         after = provision.setup(session, before, kind, lambda stage, done, total: seen.append(stage))
-        lock = provision.choose_runtime(before, kind)
         (runtime,) = after.runtimes
-        assert (runtime.kind, runtime.lock, runtime.error) == (kind, lock.name, None)
+        assert (runtime.kind, runtime.lock, runtime.error) == (kind, lock.folder, None)
         assert after.numpy == lock.pins[1].version
-        assert "install" in seen
-        assert any(stage.startswith(f"send {wheel}") for stage in seen)
+        assert {"send", "install"} <= set(seen)
+        assert any(entry.name.startswith(wheel) for entry in planned.wheels)
         assert provision.setup(session, after, kind) is after
+        assert provision.plan(session, after, kind).there
 
 
 def test_setup_goes_on_after_a_cut(lab: Lab, sshd: Sshd, bare_board: Device) -> None:

@@ -78,7 +78,7 @@ def crash_states(recording: Recording, seed: int = 0) -> Iterator[tuple[int, Tre
     seen: set[int] = set()
     draw = random.Random(seed)
     done: list[Operation] = []
-    for op in [*recording.operations, Operation("mark")]:
+    for op in [*recording.operations, Operation("end")]:
         pending = _pending(done)
         for kept in _subsets(pending, draw):
             lost = set(pending) - kept

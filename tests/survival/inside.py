@@ -1,6 +1,7 @@
 """A board inside this process: the scripts and jobs that the host sends run here, so that every change they make can be recorded.
 
-The order of a deployment, the protocol and the jobs are the real ones; only processes and SSH are left out.
+The order of a deployment, the protocol, the jobs and the watchdog are the real ones; only processes and SSH are left out, and the job
+``facts``, which changes nothing and takes a second, is asked once.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from edgekit import devices
 from edgekit.device import Address, Device
 from edgekit.devices import Completed
 from edgekit.devices.local import LocalConnection
-from edgekit.ondevice import agent
-from edgekit.ondevice.wire import AgentError, encode_event
+from edgekit.ondevice import agent, prove, watch
+from edgekit.ondevice.wire import AgentError, encode_event, encode_job
 
 __all__ = ["InsideConnection", "inside"]
 
@@ -28,7 +31,6 @@ class InsideConnection(LocalConnection):
     """Commands without a process; files as `LocalConnection` moves them."""
 
     facts: bytes = b""
-    """What this machine answered to the job ``facts``, which changes nothing and takes a second: asked once."""
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, on_line: Callable[[bytes], None] | None = None
@@ -38,10 +40,7 @@ class InsideConnection(LocalConnection):
         if words[1] == "-c":
             return _script(words[2], words[3:])
         job = json.loads(stdin.partition(b"\n")[0])["job"]
-        if job == "facts" and InsideConnection.facts:
-            rc, answer = 0, InsideConnection.facts
-        else:
-            rc, answer = _agent(stdin)
+        rc, answer = (0, self.facts) if job == "facts" and self.facts else _agent(stdin)
         if job == "facts":
             InsideConnection.facts = answer
         for line in answer.splitlines():
@@ -51,13 +50,13 @@ class InsideConnection(LocalConnection):
 
 
 def _script(text: str, words: list[str]) -> Completed:
-    out, code = io.StringIO(), 0
+    out = io.StringIO()
     with mock.patch.object(sys, "argv", ["-c", *words]), contextlib.redirect_stdout(out):
         try:
             exec(compile(text, "script", "exec"), {"__name__": "__main__"})
         except SystemExit as error:
             return Completed(rc=1, stdout=out.getvalue().encode(), stderr=str(error).encode())
-    return Completed(rc=code, stdout=out.getvalue().encode(), stderr=b"")
+    return Completed(rc=0, stdout=out.getvalue().encode(), stderr=b"")
 
 
 def _agent(stdin: bytes) -> tuple[int, bytes]:
@@ -72,8 +71,31 @@ def _agent(stdin: bytes) -> tuple[int, bytes]:
     return 0, wire.getvalue()
 
 
+def _child(name: str, root: str, fields: dict[str, Any], *_: Any) -> dict[str, Any]:
+    rc, answer = _agent(encode_job(name, root, fields))
+    last: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    if rc:
+        raise AgentError(last["kind"], last["message"])
+    data: dict[str, Any] = last["data"]
+    return data
+
+
+def _watchdog(request: str, log: str) -> None:
+    Path(log).touch()
+    job = json.loads(Path(request).read_bytes())
+    threading.Thread(target=watch.watch, args=(job, job["root"], lambda *_: None), daemon=True).start()
+
+
 @contextlib.contextmanager
 def inside(root: Path) -> Iterator[Device]:
     """Make this process the board whose store is at ``root``."""
-    with mock.patch.dict(devices.CONNECTIONS, {"local": f"{__name__}:InsideConnection"}):
+    with (
+        mock.patch.dict(devices.CONNECTIONS, {"local": f"{__name__}:InsideConnection"}),
+        mock.patch.object(prove, "_child", _child),
+        mock.patch.object(watch, "_by_systemd", lambda *_: False),
+        mock.patch.object(watch, "_by_itself", _watchdog),
+        mock.patch.object(watch, "PERIOD_S", 0.001),
+        mock.patch.object(watch, "POLL_S", 0.001),
+        mock.patch.object(watch.os, "chdir", lambda _: None),
+    ):
         yield Device(name="local", address=Address.parse("local"), root=str(root))

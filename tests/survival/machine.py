@@ -108,14 +108,8 @@ class Machine:
         ):
             subprocess.run(["ip", *words], check=True)
         words = [str(self.image.kernel), "mem=512M", f"ubd0={self.disk}", "root=/dev/ubda", "rw", "init=/sbin/init", "quiet"]
-        words += [
-            "con=null",
-            "con0=null,fd:1",
-            f"umid={self._tap}",
-            f"uml_dir={self.folder}",
-            f"vec0:transport=tap,ifname={self._tap},depth=64",
-        ]
-        return [*words, f"edgekit.net=vec0,{self.host}/30"]
+        words += ["con=null", "con0=null,fd:1", f"umid={self._tap}", f"uml_dir={self.folder}", f"eth0=tuntap,{self._tap}"]
+        return [*words, f"edgekit.net=eth0,{self.host}/30"]
 
     def cut(self) -> None:
         """Pull the plug."""
@@ -124,12 +118,6 @@ class Machine:
             self.process.wait()
             self.process = None
         self._untap()
-
-    def wait_off(self) -> None:
-        """Wait until it has switched itself off."""
-        if self.process:
-            self.process.wait(60)
-        self.cut()
 
     def _untap(self) -> None:
         if self.image.kind == "uml":

@@ -9,9 +9,13 @@ from pathlib import Path
 import msgspec
 
 from edgekit.bundle import list_files, open_bundle, write_bundle
+from edgekit.device import Device
 from edgekit.health import Health, Hook
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.deploy import deploy
+from edgekit.project import DeploySection
 
-__all__ = ["KINDS", "Sample", "make", "varied"]
+__all__ = ["KINDS", "Sample", "make", "put", "varied"]
 
 KINDS = ("plain", "large", "many", "hooks", "wrong-golden", "bad-health")
 """What a bundle is like; the last two must never stay current."""
@@ -69,3 +73,17 @@ def make(built: Path, kind: str, number: int, folder: Path) -> Sample:
 def varied(built: Path, folder: Path, seed: int) -> list[Sample]:
     """Return two bundles of each kind."""
     return [make(built, kind, seed * 2 + number, folder) for kind in KINDS for number in (0, 1)]
+
+
+def put(sample: Sample, device: Device, *, deadline_s: float = 600.0, keep: int = 2, progress: Progress = silent) -> None:
+    """Deploy a bundle as the project that it is of would.
+
+    Raises
+    ------
+    EdgekitError
+        As `edgekit.pipeline.deploy.deploy` does.
+    """
+    with open_bundle(sample.path) as bundle:
+        restart, check = bundle.manifest.health.restart, bundle.manifest.health.check
+        terms = DeploySection(restart=restart and restart.command, health=check and check.command, deadline_s=deadline_s, keep=keep)
+        deploy(bundle, device, terms=terms, stand_in=True, progress=progress)

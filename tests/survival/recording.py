@@ -40,7 +40,7 @@ class Operation:
     """One change.
 
     ``create node`` (a node without a name), ``enter node name child``, ``leave node name child``, ``move node name child into as_name``,
-    ``write node offset data``, ``cut node size``, ``mode node mode``, ``sync node``; ``mark text`` is where the job has come to.
+    ``write node offset data``, ``cut node size``, ``mode node mode``, ``sync node`` (of that path, ``name``).
     """
 
     what: str
@@ -66,10 +66,6 @@ class Recording:
 
     def __post_init__(self) -> None:
         self._fresh = itertools.count(len(self.before))
-
-    def mark(self, text: str) -> None:
-        """Note how far the job has come."""
-        self.operations.append(Operation("mark", name=text))
 
     def _add(self, what: str, **fields: Any) -> None:
         self.operations.append(Operation(what, **fields))
@@ -205,11 +201,22 @@ def _wrap_copy(recording: Recording, call: Call) -> Call:
     return copied
 
 
+def _wrap_allocate(recording: Recording, call: Call) -> Call:
+    def allocated(handle: int, offset: int, count: int) -> None:
+        call(handle, offset, count)
+        status = os.fstat(handle)
+        if (number := recording.numbers.get(status.st_ino)) is not None:
+            recording.changed("cut", number, status.st_size)
+
+    return allocated
+
+
 def _wrap_sync(recording: Recording, call: Call) -> Call:
     def synced(handle: int) -> None:
         call(handle)
         if (number := recording.numbers.get(os.fstat(handle).st_ino)) is not None:
-            recording.changed("sync", number)
+            where = os.path.relpath(os.readlink(f"/proc/self/fd/{handle}"), recording.root)
+            recording.operations.append(Operation("sync", node=number, name=where))
 
     return synced
 
@@ -274,6 +281,7 @@ _WRAPPED: dict[str, Callable[[Recording, Call], Call]] = {
     "open": _wrap_open,
     **dict.fromkeys(("write", "pwrite"), _wrap_write),
     "sendfile": _wrap_copy,
+    "posix_fallocate": _wrap_allocate,
     **dict.fromkeys(("fsync", "fdatasync"), _wrap_sync),
     **dict.fromkeys(("mkdir", "symlink"), _wrap_made),
     "link": _wrap_link,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgekit.device import Facts
 from edgekit.errors import DeviceError, InputError
+from edgekit.ondevice.wheels import folder_name
 
 __all__ = ["FOLDER", "ROWS", "Lock", "Pin", "Row", "choose_runtime", "pip_platform", "read_lock"]
 
@@ -114,6 +115,15 @@ class Lock:
     def path(self) -> Path:
         """The requirement file."""
         return FOLDER / f"{self.name}.txt"
+
+    @property
+    def folder(self) -> str:
+        """What the runtime is called on a board: another wheel is another folder."""
+        return folder_name(self.name, [pin.sha256 for pin in self.pins])
+
+    def is_in(self, facts: Facts) -> bool:
+        """Tell whether a board has the runtime, and it runs; the edgekit before this one named its folder by the lock alone."""
+        return any(runtime.lock in (self.folder, self.name) and runtime.error is None for runtime in facts.runtimes)
 
 
 def read_lock(row: Row, tag: str) -> Lock:

@@ -115,7 +115,7 @@ def test_what_is_no_job_is_refused_in_words(each_agent: Agent, line: bytes) -> N
         ("deploy.watch", {"app": "x", "deployment": "0" * 15}),
         ("store.rollback", {"app": "/etc"}),
         ("store.status", {"app": ".."}),
-        ("runtime.install", {"lock": "current", "wheels": []}),
+        ("runtime.install", {"lock": "good", "wheels": "none"}),
         ("runtime.install", {"lock": "../x", "wheels": []}),
         ("probe.accuracy", {"app": "x", "samples": "/etc/passwd"}),
         ("probe.latency", {"app": "x", "min_count": 0}),

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from edgekit.ondevice import disk
+from edgekit.ondevice.wheels import folder_name
+
 from .conftest import Agent
 
 RUNTIME = {
@@ -36,19 +39,25 @@ def wheel(agent: Agent, name: str, members: dict[str, str], mode: int = 0) -> di
     return {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
+def folder(lock: str, wheels: list[dict[str, Any]]) -> str:
+    return folder_name(lock, [wheel["sha256"] for wheel in wheels])
+
+
 def test_a_runtime_is_installed_and_chosen(each_agent: Agent) -> None:
     wheels = [
         wheel(each_agent, "tflite_runtime-2.14.0-py3-none-any.whl", RUNTIME),
         wheel(each_agent, "helper-1.0-py3-none-any.whl", LIBRARY),
     ]
     answer = each_agent.ask("runtime.install", lock="tflite-2.14", wheels=wheels)
-    runtime = {"kind": "tflite", "name": "tflite-runtime", "version": "2.14.0", "lock": "tflite-2.14", "error": None}
-    assert answer == {"lock": "tflite-2.14", "installed": True, "runtime": runtime}
+    name = folder("tflite-2.14", wheels)
+    runtime = {"kind": "tflite", "name": "tflite-runtime", "version": "2.14.0", "lock": name, "error": None}
+    assert answer == {"lock": name, "installed": True, "runtime": runtime, "removed": []}
     runtimes = each_agent.root / "runtimes"
-    assert os.readlink(runtimes / "current") == "tflite-2.14"
-    assert sorted(path.name for path in runtimes.iterdir()) == ["current", "tflite-2.14"]
-    assert (runtimes / "tflite-2.14" / "helper_native.py").is_file()
-    assert not list((runtimes / "tflite-2.14").rglob("run"))
+    assert os.readlink(runtimes / "current") == name
+    assert sorted(path.name for path in runtimes.iterdir()) == ["current", name]
+    assert (runtimes / name / "helper_native.py").is_file()
+    assert not list((runtimes / name).rglob("run"))
+    assert not list((each_agent.root / "blobs" / "sha256").iterdir())  # unpacked, they would only take room
     assert each_agent.ask("facts")["runtimes"][0] == runtime
     assert each_agent.ask("runtime.install", lock="tflite-2.14", wheels=wheels)["installed"] is False
 
@@ -59,37 +68,71 @@ def test_each_kind_of_runtime_has_its_own(each_agent: Agent) -> None:
     other = [wheel(each_agent, "onnxruntime-1-py3-none-any.whl", {"onnxruntime/__init__.py": ""})]
     each_agent.ask("runtime.install", lock="two", wheels=other)
     installed = [(entry["kind"], entry["lock"]) for entry in each_agent.ask("facts")["runtimes"] if entry["lock"]]
-    assert installed == [("tflite", "one"), ("onnxruntime", "two")]
+    one, two = folder("one", tflite), folder("two", other)
+    assert installed == [("tflite", one), ("onnxruntime", two)]
     links = {link.name: os.readlink(link) for link in (each_agent.root / "runtimes").iterdir() if link.is_symlink()}
-    assert links == {"current": "one", "current-onnxruntime": "two"}
+    assert links == {"current": one, "current-onnxruntime": two}
+
+
+def pair(agent: Agent, *, helper: str = "1") -> list[dict[str, Any]]:
+    """Push a runtime that imports; ``helper`` makes it another one."""
+    library = {**LIBRARY, "helper-1.0.data/purelib/more.py": helper}
+    return [wheel(agent, "a-1-py3-none-any.whl", RUNTIME), wheel(agent, "b-1-py3-none-any.whl", library)]
 
 
 def test_a_runtime_that_does_not_import_is_removed(agent: Agent) -> None:
-    good = [wheel(agent, "a-1-py3-none-any.whl", RUNTIME), wheel(agent, "b-1-py3-none-any.whl", LIBRARY)]
+    good = pair(agent)
     agent.ask("runtime.install", lock="good", wheels=good)
-    refused = agent.refuse("runtime.install", lock="bad", wheels=good[:1])
+    refused = agent.refuse("runtime.install", lock="bad", wheels=pair(agent)[:1])
     assert (refused["kind"], "helper_library" in refused["message"]) == ("runtime-failed", True)
     crash = [wheel(agent, "a-1-py3-none-any.whl", {**RUNTIME, "tflite_runtime/interpreter.py": "import os; os.abort()"})]
     assert "signal 6" in agent.refuse("runtime.install", lock="bad", wheels=crash)["message"]
-    assert agent.refuse("runtime.install", lock="bad", wheels=good[1:])["kind"] == "runtime-failed"
-    assert sorted(path.name for path in (agent.root / "runtimes").iterdir()) == ["current", "good"]
-    assert os.readlink(agent.root / "runtimes" / "current") == "good"
+    assert agent.refuse("runtime.install", lock="bad", wheels=pair(agent)[1:])["kind"] == "runtime-failed"
+    name = folder("good", good)
+    assert sorted(path.name for path in (agent.root / "runtimes").iterdir()) == ["current", name]
+    assert os.readlink(agent.root / "runtimes" / "current") == name
 
 
-def test_what_stands_there_goes_only_for_one_that_works(agent: Agent) -> None:
-    good = [wheel(agent, "a-1-py3-none-any.whl", RUNTIME), wheel(agent, "b-1-py3-none-any.whl", LIBRARY)]
-    agent.ask("runtime.install", lock="good", wheels=good)
-    folder = agent.root / "runtimes" / "good"
-    (folder / "helper_native.py").rename(folder / "hidden")
-    for bad in (good[:1], [{**good[0], "sha256": "0" * 64}]):
-        agent.refuse("runtime.install", lock="good", wheels=bad)
-        assert (folder / "hidden").is_file()
-    (folder / "hidden").rename(folder / "helper_native.py")
+def test_a_damaged_one_is_mended(agent: Agent) -> None:
+    good = pair(agent)
+    runtime = agent.root / "runtimes" / agent.ask("runtime.install", lock="good", wheels=good)["lock"]
+    (runtime / "helper_native.py").rename(runtime / "hidden")
+    agent.refuse("runtime.install", lock="good", wheels=good)  # its wheels did not come again
+    assert (runtime / "hidden").is_file()
+    handle = disk.hold(str(runtime))
+    refused = agent.refuse("runtime.install", lock="good", wheels=pair(agent))
+    assert (refused["kind"], "a program is running with it" in refused["message"]) == ("state", True)
+    assert (runtime / "hidden").is_file()
+    os.close(handle)
+    assert agent.ask("runtime.install", lock="good", wheels=pair(agent))["installed"]
     assert agent.ask("facts")["runtimes"][0]["error"] is None
-    (folder / "helper_native.py").unlink()
-    assert agent.ask("runtime.install", lock="good", wheels=good)["installed"]
-    assert agent.ask("facts")["runtimes"][0]["lock"] == "good"
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["current", "good"]
+    assert sorted(path.name for path in runtime.parent.iterdir()) == ["current", runtime.name]
+
+
+def test_what_nobody_uses_is_removed(each_agent: Agent) -> None:
+    """A changed lock is another folder; one that a running program holds stays until it has ended."""
+    runtimes = each_agent.root / "runtimes"
+    first = each_agent.ask("runtime.install", lock="good", wheels=pair(each_agent))["lock"]
+    (runtimes / "old-lock").mkdir()  # as the edgekit before this one named them
+    (runtimes / "half.tmp").mkdir()
+    handle = disk.hold(str(runtimes / first))
+    answer = each_agent.ask("runtime.install", lock="good", wheels=pair(each_agent, helper="2"))
+    second = answer["lock"]
+    assert (answer["removed"], first == second) == (["old-lock"], False)
+    assert sorted(path.name for path in runtimes.iterdir()) == sorted(["current", first, second])
+    os.close(handle)
+    assert each_agent.ask("runtime.install", lock="good", wheels=pair(each_agent, helper="2"))["removed"] == [first]
+    assert sorted(path.name for path in runtimes.iterdir()) == ["current", second]
+
+
+def test_what_the_edgekit_before_installed_is_used_until_then(each_agent: Agent) -> None:
+    runtimes = each_agent.root / "runtimes"
+    name = each_agent.ask("runtime.install", lock="good", wheels=pair(each_agent))["lock"]
+    (runtimes / name).rename(runtimes / "tflite-2.14")
+    (runtimes / "current").unlink()
+    (runtimes / "current").symlink_to("tflite-2.14")
+    found = each_agent.ask("facts")["runtimes"][0]
+    assert (found["lock"], found["error"]) == ("tflite-2.14", None)
 
 
 @pytest.mark.parametrize("members", [["a", "a/b"], ["a/b", "a"], ["x" * 300], ["a/" * 2500 + "b"]], ids=["through", "over", "name", "path"])

@@ -1,0 +1,10 @@
+"""All surfaces by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.board import BOARDS
+from tests.fuzz.kept import KEPT
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.surface import Surface
+
+SURFACES: dict[str, Surface] = {**PARSERS, **KEPT, **BOARDS}

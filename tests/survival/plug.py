@@ -1,0 +1,132 @@
+"""Boards that are whole machines: the plug is pulled in the middle of a deployment, the machine started again."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.device import Address, Device
+from edgekit.pipeline.provision import set_up
+from tests.integration.conftest import Lab, make_lab
+from tests.survival.image import Image, make_image
+from tests.survival.machine import Machine
+from tests.survival.material import Sample
+from tests.survival.strike import Strike, Tally, boundaries, inside_child, run_case
+
+__all__ = ["MachineBoard", "plugged", "run_plug"]
+
+DEADLINE_S = {"arm64": 60.0, "uml": 10.0}
+"""How long a release has to prove itself: an emulated machine needs its time."""
+
+
+@dataclass
+class MachineBoard:
+    """See `tests.survival.strike.Board`.
+
+    Attributes
+    ----------
+    host_dies
+        The host loses its power with the board; else it may come again and go on.
+    recovers
+        The machine's start-up runs ``~/.edgekit/boot``.
+    """
+
+    machine: Machine
+    device: Device
+    deadline_s: float
+    host_dies: bool = True
+    recovers: bool = False
+
+    def strike(self, host_pid: int) -> None:
+        """Pull the plug; where the host lives on, the machine starts at once."""
+        self.machine.cut()
+        if self.host_dies:
+            os.kill(host_pid, signal.SIGKILL)
+        else:
+            self.machine.start(recover=self.recovers)
+
+    def recover(self) -> None:
+        """Start the machine that is off."""
+        if self.machine.process is None:
+            self.machine.start(recover=self.recovers)
+
+
+@contextmanager
+def plugged(kind: str, folder: Path) -> Iterator[MachineBoard]:
+    """Run one machine that has its runtime; the image and the runtime are made once and kept."""
+    image = make_image(kind)
+    lab = make_lab(folder)
+    lab.configure(f"Host *\n  IdentityFile {image.key}\n")
+    machine = Machine(image, folder / "machine", _provisioned(image, lab))
+    try:
+        machine.start()
+        yield MachineBoard(machine, _device(machine, lab), DEADLINE_S[kind])
+    finally:
+        machine.cut()
+
+
+def _device(machine: Machine, lab: Lab) -> Device:
+    where = machine.host if machine.port == 22 else f"[{machine.host}]:{machine.port}"
+    kind, key, *_ = machine.image.host_key.split()
+    with lab.known_hosts.open("a") as file:
+        file.write(f"{where} {kind} {key}\n")
+    return Device(name="board", address=Address(host=machine.host, user="root", port=machine.port), root="~/.edgekit")
+
+
+def _provisioned(image: Image, lab: Lab) -> Path:
+    """Return the disk of a machine that was set up as any board is, and switched off."""
+    disk = image.folder / "provisioned"
+    if not disk.exists():
+        machine = Machine(image, lab.folder / "provisioning")
+        try:
+            machine.start()
+            device = _device(machine, lab)
+            inside_child(lambda: set_up(device).machine)
+            words = ["ssh", "-F", str(lab.config), "-p", str(machine.port), f"root@{machine.host}", "sync"]
+            subprocess.run(words, timeout=120, check=True)
+            machine.cut()
+            shutil.copy(machine.disk, disk.with_suffix(".new"))
+            disk.with_suffix(".new").rename(disk)
+        finally:
+            machine.cut()
+    return disk
+
+
+def run_plug(
+    samples: list[Sample],
+    board: MachineBoard,
+    *,
+    count: int,
+    seed: int,
+    every_boundary: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+) -> Tally:
+    """Pull the plug at every boundary of one good bundle's deployment, if asked for, then at so many random moments over all bundles."""
+    draw, tally = random.Random(seed), Tally()
+    usual = {}
+    for sample in samples[::2]:
+        usual[sample.kind] = boundaries(sample, board)
+        told(f"{sample.kind}: {len(usual[sample.kind].boundaries)} boundaries, {usual[sample.kind].seconds:.1f} s")
+    moments = []
+    if every_boundary:
+        whole = next(sample for sample in samples if sample.kind == "hooks")
+        moments += [(whole, Strike(boundary=number)) for number in range(len(usual["hooks"].boundaries))]
+    for _ in range(count):
+        sample = draw.choice(samples)
+        moments.append((sample, Strike(after_s=draw.uniform(0, usual[sample.kind].seconds))))
+    for number, (sample, strike) in enumerate(moments):
+        board.host_dies, board.recovers = draw.random() < 0.7, draw.random() < 0.5
+        following = draw.choice([one for one in samples if one.good and one.digest != sample.digest])
+        how, wrong = run_case(sample, following, board, strike)
+        where = f"{sample.kind} at {strike} ({how.boundaries[-1:]}), host dies: {board.host_dies}, boot: {board.recovers}"
+        tally.add(f"{board.machine.image.kind}, {'boundary' if strike.boundary is not None else 'random'}", how, wrong, where)
+        if wrong or number % 10 == 9:
+            told(f"{number + 1} of {len(moments)}: {tally.cases}, {len(tally.violations)} violations {wrong}")
+    return tally
