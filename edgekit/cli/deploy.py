@@ -13,6 +13,7 @@ from edgekit.bundle import bundle_files, open_bundle
 from edgekit.cli.output import Answer, Page, json_option, megabytes, progress_bars, say
 from edgekit.cli.rollout import plan_of, roll_out, rollout_options
 from edgekit.cli.root import Command
+from edgekit.cli.service import print_served, service_options
 from edgekit.cli.words import (
     app_option,
     choose_signers,
@@ -41,6 +42,7 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
+@service_options
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @rollout_options
 @signers_option
@@ -52,6 +54,7 @@ def deploy(
     bundle: Path | None,
     stand_in: bool,
     keep: int | None,
+    service_port: int | None,
     dry_run: bool,
     allowed_signers: Path | None,
     project: Path | None,
@@ -71,6 +74,8 @@ def deploy(
     Only what the device lacks is sent. The golden samples run there before one atomic rename makes
     the release current. There it proves itself: golden samples again, then the latency ceiling and the
     hooks of the bundle. If it does not in time, or you are gone, the device goes back by itself.
+
+    With --service the device serves the model over HTTP to programs there, from this release on.
     """
     plan = plan_of(fleet)
     if fleet["to"] and (device or dry_run):
@@ -83,7 +88,7 @@ def deploy(
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
     if fleet["to"]:
-        options = {"terms": terms, "stand_in": stand_in, "allowed_signers": signers}
+        options = {"terms": terms, "stand_in": stand_in, "service_port": service_port, "allowed_signers": signers}
         with open_bundle(path) as opened:
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
@@ -94,6 +99,7 @@ def deploy(
             terms=terms,
             folder=folder,
             stand_in=stand_in,
+            service_port=service_port,
             dry_run=dry_run,
             allowed_signers=signers,
             progress=progress,
@@ -134,11 +140,18 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
         return
     golden = f"golden check {done.golden['count']} samples, largest difference {done.golden['max_diff']:g} steps"
     page.line(("deployed", "green"), f" {done.app} {done.release[:12]} to {done.device}: sent {share}; {golden}")
+    if done.serial is not None:
+        page.line(f"signed by {done.signer or 'a key that the device does not know'}, serial {done.serial}")
     if done.engine:
         how = "was there" if done.engine.cached else f"was built there in {done.engine.seconds:.0f} s by {done.engine.builder}"
         page.line(f"its engine {done.engine.engine[:12]} {how}")
+    if done.latency_p99_ms is not None:
+        page.line(f"99 of 100 runs take up to {done.latency_p99_ms:.3g} ms")
+    if done.pruned:
+        page.line(f"removed {len(done.pruned)} older releases")
     if done.previous and done.previous != done.release:
         page.line(f"previous release {done.previous[:12]}; go back with: edgekit rollback")
+    print_served(page, done.service)
     if done.stand_in:
         page.line(("this device is not the board the bundle was built for: every figure from it is marked simulated", "yellow"))
 
@@ -149,7 +162,7 @@ def _print(page: Page, done: Deployed, dry_run: bool) -> None:
 @root_option
 @json_option
 def status(device: str | None, project: Path | None, root: str | None) -> Answer:
-    """Show the applications on DEVICE, the release each one runs, and whether it is whole."""
+    """Show the applications on DEVICE, the release each one runs, whether it is whole, and how its deployment stands."""
     declared, _ = open_project(project)
     data: dict[str, Any] = msgspec.to_builtins(releases.status(resolve_device(declared, device, root)))
     return Answer(data, lambda page: _print_status(page, data))
@@ -164,14 +177,26 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
             (app["current"] or "none")[:12],
             (app["previous"] or "none")[:12],
             app["state"] if app["whole"] or not app["current"] else f"{app['state']}, DAMAGED",
+            _signed(app),
             str(app["since"] or ""),
             megabytes(app["bytes"]),
         )
         for app in answer["apps"]
     ]
     if rows:
-        page.table(("application", "current", "previous", "state", "since", "size"), rows)
+        page.table(("application", "current", "previous", "state", "signed", "since", "size"), rows)
+    for app in answer["apps"]:
+        refused = app["untrusted"] and f"the device would not take its release again: {app['untrusted']}"
+        for text in (app["why"] and f"{app['state']} by {app['by']}: {app['why']}", app["next"], refused):
+            if text:
+                page.line((f"{app['name']}: {text}", "yellow"))
     page.line(f"{megabytes(answer['free_bytes'])} free")
+
+
+def _signed(app: dict[str, Any]) -> str:
+    if app["serial"] is None:
+        return "no"
+    return f"by {app['signer'] or 'nobody known there'}, {app['serial']}"
 
 
 @click.command(cls=Command)
@@ -181,7 +206,10 @@ def _print_status(page: Page, answer: dict[str, Any]) -> None:
 @root_option
 @json_option
 def rollback(device: str | None, app: str | None, project: Path | None, root: str | None) -> Answer:
-    """Make the previous release on DEVICE current again, once it has been found whole."""
+    """Make the previous release on DEVICE current again, once it has been found whole.
+
+    A deployment that is not proven yet is taken back at once.
+    """
     declared, _ = open_project(project)
     board = resolve_device(declared, device, root)
     name = app or declared.model.name
@@ -191,7 +219,5 @@ def rollback(device: str | None, app: str | None, project: Path | None, root: st
             raise UsageError("which application?", fix=f"name it with --app; there are: {', '.join(names) or 'none'}")
         name = names[0]
     answer = releases.rollback(board, name)
-    return Answer(
-        {"app": name, **msgspec.to_builtins(answer)},
-        lambda page: page.line(f"{name}: current is {answer.release[:12]} again"),
-    )
+    now = f"current is {answer.release[:12]} again" if answer.release else "nothing is current, as before"
+    return Answer({"app": name, **msgspec.to_builtins(answer)}, lambda page: page.line(f"{name}: {now}"))

@@ -69,7 +69,7 @@ def plan_of(given: dict[str, Any]) -> Plan:
     named = {"canary": "canary", "batch": "batch", "max_failures": "max_failures", "pause": "pause_s", "parallel": "parallel"}
     if not given["to"]:
         for word in (*named, "resume", "scheduler"):
-            if given[word] not in (None, False):
+            if given[word] is not None and given[word] is not False:
                 flag = f"--{word.replace('_', '-')}"
                 raise errors.UsageError(f"{flag} is for a roll-out", fix="edgekit deploy --to GROUP")
     return Plan(**{key: given[word] for word, key in named.items() if given[word] is not None})

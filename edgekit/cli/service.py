@@ -1,8 +1,11 @@
-"""``edgekit device service``."""
+"""``edgekit device service``, and what ``edgekit deploy --service`` adds to its command."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -11,9 +14,35 @@ from edgekit.cli.output import Answer, Page, json_option
 from edgekit.cli.root import Command
 from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
 from edgekit.errors import UsageError
-from edgekit.pipeline.service import Services, linger, remove_service, services
+from edgekit.pipeline.service import PORT, Served, Services, linger, remove_service, services
 
-__all__ = ["service"]
+__all__ = ["print_served", "service", "service_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def service_options(function: F) -> F:
+    """Add ``--service`` and ``--port``, which come as ``service_port``: None without the former."""
+
+    @functools.wraps(function)
+    def chosen(*args: Any, service: bool, port: int | None, **words: Any) -> Any:
+        if port and not service:
+            raise UsageError("--port is the service's", fix="edgekit deploy --service --port N")
+        return function(*args, service_port=(port or PORT) if service else None, **words)
+
+    where = f"Where it listens, on 127.0.0.1 of the device [default: {PORT}]."
+    what = "Serve the model over HTTP there, as a user service of systemd."
+    with_port = click.option("--port", type=click.IntRange(1, 65535), metavar="N", help=where)(chosen)
+    return cast(F, click.option("--service", is_flag=True, help=what)(with_port))
+
+
+def print_served(page: Page, served: Served | None) -> None:
+    """Say where a deployment's service answers."""
+    if served is None:
+        return
+    page.line(f"its service answers on 127.0.0.1:{served.port} there: POST /predict, GET /health, GET /metrics")
+    if served.linger:
+        page.line((f"that ends with the last login there, unless: {served.linger}", "yellow"))
 
 
 @click.command(cls=Command)

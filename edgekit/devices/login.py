@@ -140,12 +140,17 @@ def _proxy(words: str, stack: ExitStack) -> socket.socket:
 
 
 def _prefer(transport: paramiko.Transport, known: list[KnownKey]) -> None:
-    """Ask for the kinds of key that we know first, or a second key of the board's would look like a change."""
+    """Ask for the kinds of key that we know first, or a second key of the board's would look like a change.
+
+    And for ciphers that authenticate by themselves: paramiko puts them last, though its own HMAC makes it slower (measured over loopback:
+    37 to 47 MB/s with aes128-ctr, 50 MB/s with aes128-gcm).
+    """
     kinds = {entry.key.get_name() for entry in known}
     if "ssh-rsa" in kinds:
         kinds |= {"rsa-sha2-512", "rsa-sha2-256"}  # RFC 8332: other signatures, same key
     options = transport.get_security_options()
     options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in kinds))
+    options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
 
 
 def _log_in(transport: paramiko.Transport, route: Route) -> None:

@@ -22,6 +22,9 @@ _PIECE_BYTES = (1 << 15) - 64
 # Packing pays where it saves a twentieth; after a chunk where it does not, so many go as they are.
 _PAYS_BELOW, _SKIP = 0.95, 7
 _HEAD_BYTES, _REPEATS_BELOW = 4096, 0.9
+# A link that takes bytes about as quickly as they are packed gains nothing by it: then packing ends. What sockets and channels hold (some
+# megabytes) goes out at once and must not decide.
+_PACKING_SHARE_MAX, _JUDGED_BYTES = 0.5, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Stream:
     rate_bytes_s
         At most so many bytes go out per second; None: as fast as they are asked for.
     pack
-        Compress what gets smaller by it.
+        Compress what gets smaller by it, unless the link is quicker than that.
 
     Attributes
     ----------
@@ -96,27 +99,33 @@ class Stream:
         self._free_s = 0.0
 
     def __iter__(self) -> Iterator[bytes]:
-        waiting = bytearray()
-        for frame in self._frames():
-            waiting += frame
-            while len(waiting) >= self._piece_bytes:
-                yield self._piece(waiting)
-        if waiting:
-            yield self._piece(waiting)
+        packer, frames, judged = _Packer() if self._pack else None, bytearray(), 0
+        packing_s = sending_s = 0.0
+        for data in self._chunks():
+            start_s = time.monotonic()
+            frames += packer.frame(data) if packer else struct.pack(">I", len(data)) + data
+            packed_s = time.monotonic()
+            while len(frames) >= self._piece_bytes:
+                yield self._piece(frames)
+            packing_s, sending_s = packing_s + packed_s - start_s, sending_s + time.monotonic() - packed_s
+            if self.sent - judged >= _JUDGED_BYTES:
+                if packing_s > _PACKING_SHARE_MAX * sending_s:
+                    packer = None
+                judged, packing_s, sending_s = self.sent, 0.0, 0.0
+        if frames:
+            yield self._piece(frames)
 
-    def _frames(self) -> Iterator[bytes]:
-        packer = _Packer() if self._pack else None
+    def _chunks(self) -> Iterator[bytes]:
         for gap in self._gaps:
             with gap.path.open("rb") as file:
                 for at, count in gap.pieces():
                     file.seek(at)
-                    data = file.read(count)
-                    yield packer.frame(data) if packer else struct.pack(">I", len(data)) + data
+                    yield file.read(count)
 
-    def _piece(self, waiting: bytearray) -> bytes:
+    def _piece(self, frames: bytearray) -> bytes:
         """Cut the next piece off; it waits until those before it have had their time."""
-        piece = bytes(waiting[: self._piece_bytes])
-        del waiting[: self._piece_bytes]
+        piece = bytes(frames[: self._piece_bytes])
+        del frames[: self._piece_bytes]
         if self._rate:
             now = time.monotonic()
             time.sleep(max(0.0, self._free_s - now))

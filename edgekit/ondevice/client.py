@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Union
 
 from . import inputs, onnx, preprocess, runner, tflite
 from .disk import hold
-from .releases import read_link
+from .releases import read_link, standing, watched
 from .samples import ALONE
 from .store import release_path
 from .tensorrt import release as _release
@@ -62,10 +62,7 @@ class Model:
         self.refused: str | None = None
         self._root, self._threads = os.path.realpath(os.path.expanduser(root)), threads
         self._lock, self._retry_s, self._closed = threading.Lock(), 0.0, False
-        release = self._current()
-        if release is None:
-            raise AgentError("state", "%s has no current release in %s" % (self.app, self._root), "deploy it")
-        self._opened = self._open(release)
+        self._opened = self._open(self._wanted())
 
     @property
     def release(self) -> str:
@@ -118,21 +115,31 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _current(self) -> str | None:
-        return read_link(self._root, self.app, "current")
+    def _wanted(self) -> str:
+        """Return the release to open: the current one, or the one before where nobody is left to prove that.
+
+        So it is after the power failed under a deployment: the next job puts the board in order, a program of the user's may be earlier.
+        """
+        now = standing(self._root, self.app)
+        forsaken = now.state == "activated" and not watched(self._root, self.app)
+        release = now.entry["previous"] if forsaken else now.current
+        if release is None:
+            why = "its only release was not proven" if forsaken else "it has no current release"
+            raise AgentError("state", "%s in %s cannot be opened: %s" % (self.app, self._root, why), "deploy it")
+        return str(release)
 
     def _follow(self) -> None:
         if self._closed:
             raise AgentError("state", "%s was closed by this program" % self.app, "load it again")
-        wanted = self._current()
-        if wanted == self._opened.release:
+        if read_link(self._root, self.app, "current") == self._opened.release:
             self.refused = None
             return
         if time.monotonic() < self._retry_s:
             return
         try:
-            if wanted is None:
-                raise AgentError("state", "%s has no current release" % self.app)
+            wanted = self._wanted()
+            if wanted == self._opened.release:
+                raise AgentError("state", "the current release was not proven, and nobody looks after it")
             opened = self._open(wanted)
         except (AgentError, OSError) as error:
             self.refused, self._retry_s = str(error), time.monotonic() + RETRY_S

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import journal, trust
+from . import boot, journal, trust
 from .clock import boot_id, boottime_s
 from .disk import locked
+from .library import offer
 from .prune import prune
 from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .runner import find_release
 from .store import MANIFEST, read_manifest, release_path, whole
 from .watch import start
+from .wheels import sweep
 from .wire import AgentError, Progress, integer, number
 
 __all__ = ["activate", "commit"]
@@ -53,7 +55,9 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
         if now.current and whole(root, app, now.current, digests=False) is None:
             previous = now.current  # a damaged release is nothing to go back to: then what was previous stays
         previous = None if previous == release else previous
+        offer(root)
         journal.reserve(root, app)
+        boot.keep(root)
         deadline = boottime_s() + seconds
         start(root, app, deployment, deadline)
         more = {"deployment": deployment, "deadline": deadline, "boot": boot_id(), "earlier": now.previous, "before": now.state}
@@ -70,9 +74,10 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         mine = [entry for entry in journal.entries(root, app) if entry["deployment"] == deployment and entry["event"] in journal.STATES]
         if now.state == "proven" and now.entry["deployment"] == deployment and now.current == release:
             trust.committed(root, app, release)
-            journal.note(root, app, "committed", release, now.previous, deployment=deployment, by="host")
+            journal.note(root, app, "committed", release, now.previous, deployment=deployment, by="host", proof=now.entry.get("proof"))
         elif not any(entry["event"] == "committed" for entry in mine):
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
         pruned = prune(root, app, keep)
+        sweep(root)
     return {"app": app, "release": release, "pruned": pruned}

@@ -13,12 +13,14 @@ import os
 import re
 import tempfile
 import time
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from .disk import fsync_path, make_folder
 from .wire import DIGEST, AgentError, strict_json
 
-__all__ = ["STATES", "STEPS", "entries", "note", "reserve"]
+__all__ = ["STATES", "STEPS", "entries", "note", "reserve", "spending"]
+
+T = TypeVar("T")
 
 STEPS = ("received", "verified", "staged", "finished")
 STATES = ("switching", "activated", "proven", "committed", "rolled-back", "inconsistent")
@@ -45,12 +47,7 @@ def note(root: str, app: str, event: str, release: str | None, previous: str | N
     line = json.dumps(entry, allow_nan=False).encode("ascii")
     if len(line) > LINE_MAX_BYTES or _entry(line) is None:
         raise AgentError("bug", "this is no entry of a journal: %.300r" % entry)
-    try:
-        size = _append(folder, line)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _give_up_reserve(folder):
-            raise
-        size = _append(folder, line)
+    size = spending(folder, lambda: _append(folder, line))
     if size > COMPACT_BYTES:
         with contextlib.suppress(OSError):  # the long file serves as well
             _compact(root, app, folder)
@@ -96,6 +93,16 @@ def reserve(root: str, app: str) -> None:
         if os.fstat(file.fileno()).st_size < RESERVE_BYTES:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             os.fsync(file.fileno())
+
+
+def spending(folder: str, write: Callable[[], T]) -> T:
+    """Write, and where the disk is full once more with the app's reserve given up."""
+    try:
+        return write()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _give_up_reserve(folder):
+            raise
+        return write()
 
 
 def _give_up_reserve(folder: str) -> bool:

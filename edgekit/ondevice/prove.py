@@ -1,8 +1,8 @@
 """Whether a release is well where it is to stay: job `deploy.prove`.
 
-Golden samples, latency ceiling, restart hook, check hook, in this order. The first two run in agents of their own: a runtime that aborts,
-or never answers, is a proof that failed. What fails is taken back at once. The root is not held meanwhile; the last word, ``proven``, is
-written only if nobody has taken the release back.
+Golden samples, latency ceiling, restart hook, the service where there is one, check hook, in this order. The first two run in agents of
+their own: a runtime that aborts, or never answers, is a proof that failed. What fails is taken back at once. The root is not held
+meanwhile; the last word, ``proven``, is written only if nobody has taken the release back.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .clock import boottime_s
 from .disk import locked
 from .recover import FIX, go_back, settle_app, undone
 from .releases import Standing, complete, named, standing
+from .service import await_release
 from .wire import LONG_EVENT_BYTES, MAX_EVENT_BYTES, AgentError, Progress, decode_event, encode_job, integer
 
 __all__ = ["prove"]
@@ -32,10 +33,11 @@ LATENCY = {"min_time_s": 2.0, "min_count": 130, "warmup_cap_s": 5.0}
 def prove(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Prove the deployment, or take it back: an error of the kind ``undone``, or ``inconsistent`` where that failed."""
     (app, release, deployment), threads = named(job), integer(job, "threads", 1, 256, 1)
-    settle_app(root, app, progress)
     now = standing(root, app)
     if now.state in ("proven", "committed") and now.entry["deployment"] == deployment:
         return {"app": app, "release": release, "proof": now.entry.get("proof", {})}
+    settle_app(root, app, progress)
+    now = standing(root, app)
     ours = now.state == "activated" and now.entry["deployment"] == deployment
     if not ours:
         _refuse(app, release, deployment, now)
@@ -93,13 +95,21 @@ def _examine(
         return {"golden": golden}, error.message
     # What was current and well before needs no restart: nothing has changed under it.
     restart = health.restart if now.state not in ("committed", "proven", "rolled-back") else None
-    for stage, hook in (("restart", restart), ("check", health.check)):
-        if hook is not None:
-            left = end - boottime_s()
-            wrong = hooks.run(root, app, release, hook, stage, left, progress) if left > 0 else "no time was left for the hook %s" % stage
-            if wrong:
-                return proof, wrong
-    return proof, None
+    wrong = restart and _hook(root, app, release, restart, "restart", end, progress)
+    try:
+        served = None if wrong else await_release(root, app, release, end - boottime_s(), progress)
+    except AgentError as error:
+        return proof, error.message
+    if served:
+        proof["service_port"] = served
+    if health.check and not wrong:
+        wrong = _hook(root, app, release, health.check, "check", end, progress)
+    return proof, wrong
+
+
+def _hook(root: str, app: str, release: str, hook: hooks.Hook, stage: str, end: float, progress: Progress) -> str | None:
+    left = end - boottime_s()
+    return hooks.run(root, app, release, hook, stage, left, progress) if left > 0 else "no time was left for the hook %s" % stage
 
 
 def _latency(root: str, fields: dict[str, Any], end: float, progress: Progress) -> float:

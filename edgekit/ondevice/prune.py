@@ -1,11 +1,20 @@
-"""What nobody needs any more: releases beyond those to keep, the blobs that were theirs alone. Used by `deploy.commit`."""
+"""What nobody needs any more: releases beyond those to keep, their blobs, parts that nobody goes on with, agents that nobody runs.
+
+Used by `deploy.commit`. The caller holds the root `locked`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import re
 import shutil
+import sys
+import time
 
-from . import journal
+from . import boot, journal
+from .chunks import forget
 from .disk import blob_path, fsync_path, held
 from .releases import read_link
 from .store import MANIFEST, read_manifest, release_path
@@ -14,10 +23,13 @@ from .wire import DIGEST, NAME, AgentError
 __all__ = ["prune"]
 
 GOING = ".prune-"
+# A transfer that has not gone on for so long, by the card's own times, begins anew.
+STALE_S = 7 * 86400.0
+AGENT = re.compile(r"agent-[0-9a-f]{12}\.pyz")
 
 
 def prune(root: str, app: str, keep: int) -> list[str]:
-    """Remove an app's releases beyond the ``keep`` last ones that were heard of; the caller holds the root `locked`.
+    """Remove an app's releases beyond the ``keep`` last ones that were heard of, and what is left over; return the releases.
 
     Never the current one, the previous one, or one that is in use.
     """
@@ -39,6 +51,8 @@ def prune(root: str, app: str, keep: int) -> list[str]:
         needed = _needed(root)
         for name in left:
             _remove(root, os.path.join(folder, name), needed)
+    _remove_parts(os.path.join(root, "incoming"))
+    _remove_agents(root)
     return gone
 
 
@@ -64,7 +78,28 @@ def _blobs(folder: str, release: str) -> set[str]:
 def _remove(root: str, folder: str, needed: set[str]) -> None:
     """Remove what a power cut lets us find again first: the blobs, then the folder that names them."""
     for digest in _blobs(folder, os.path.basename(folder)[len(GOING) :]) - needed:
-        for path in (blob_path(root, digest), os.path.join(root, "chunks", digest)):
-            if os.path.lexists(path):
-                os.unlink(path)
+        forget(root, digest)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(blob_path(root, digest))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_parts(folder: str) -> None:
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        with contextlib.suppress(FileNotFoundError):  # a transfer has just finished it
+            if name.endswith(".part") and os.lstat(os.path.join(folder, name)).st_mtime < time.time() - STALE_S:
+                os.unlink(os.path.join(folder, name))
+
+
+def _remove_agents(root: str) -> None:
+    """Remove the agents of other edgekits that no process runs, the boot script does not start and no unit names."""
+    folder = os.path.join(root, "agent")
+    found = {name for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if AGENT.fullmatch(name)}
+    named = [os.path.join(root, boot.SCRIPT), *glob.glob(os.path.join(glob.escape(boot.units_folder()), "edgekit-*"))]
+    for path in [*named, *glob.glob("/proc/[0-9]*/cmdline")]:
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            text = file.read(1 << 16)
+            found -= {name for name in found if name.encode("ascii") in text}
+    for name in found - {os.path.basename(sys.argv[0])}:
+        if os.lstat(os.path.join(folder, name)).st_mtime < time.time() - STALE_S:  # another host may be about to start it
+            os.unlink(os.path.join(folder, name))

@@ -12,7 +12,7 @@ from typing import Any
 from . import hooks, journal, trust
 from .disk import claim, locked
 from .journal import app_path
-from .releases import SETTLED, WATCH, Standing, complete, standing, switch
+from .releases import SETTLED, WATCH, Standing, complete, set_previous, standing, switch
 from .store import whole
 from .wire import NAME, AgentError, Progress, matching
 
@@ -52,6 +52,7 @@ def _finish(root: str, app: str, progress: Progress) -> Standing:
             wrong = wrong or "that release was not proven before either"
         with locked(root):
             if standing(root, app).state == "going-back":  # nobody else has finished it meanwhile
+                set_previous(root, app, now.entry)
                 if wrong:
                     why = "%s; and after going back %s" % (now.entry.get("why", ""), wrong)
                     more = {key: now.entry.get(key) for key in ("deployment", "by", "left")}
@@ -91,7 +92,7 @@ def settle_app(root: str, app: str, progress: Progress) -> Standing:
         with locked(root):
             now = standing(root, app)
             if now.state == "proven":
-                more = {"deployment": now.entry["deployment"], "by": "settle"}
+                more = {"deployment": now.entry["deployment"], "by": "settle", "proof": now.entry.get("proof")}
                 trust.committed(root, app, str(now.current))
                 journal.note(root, app, "committed", now.current, now.previous, **more)
         return standing(root, app)

@@ -13,12 +13,13 @@ import re
 from typing import Any, NamedTuple
 
 from . import journal, trust
+from .clock import boottime_s
 from .disk import claim, free_bytes, fsync_path, switch_link
 from .journal import app_path
 from .store import MANIFEST, read_manifest, release_path, whole
 from .wire import DIGEST, NAME, AgentError, Progress, matching
 
-__all__ = ["SETTLED", "WATCH", "Standing", "complete", "named", "read_link", "standing", "status", "switch", "watched"]
+__all__ = ["SETTLED", "WATCH", "Standing", "complete", "named", "read_link", "set_previous", "standing", "status", "switch", "watched"]
 
 LINK = re.compile(r"releases/([0-9a-f]{64})")
 WATCH = ".watch"  # locked by whoever looks after an app's unproven deployment
@@ -83,10 +84,15 @@ def complete(root: str, app: str) -> None:
     entry = standing(root, app).entry
     if entry.get("event") == "switching":
         with contextlib.suppress(OSError, AgentError):  # the release runs; a full disk, say, leaves the rest to the next job
-            if entry["previous"] or entry["deployment"]:
-                _link(root, app, "previous", entry["previous"])
+            set_previous(root, app, entry)
             kept = {key: value for key, value in entry.items() if key not in ("time", "event", "release", "previous", "becomes")}
             journal.note(root, app, entry["becomes"], entry["release"], entry["previous"], **kept)
+
+
+def set_previous(root: str, app: str, entry: dict[str, Any]) -> None:
+    """Let ``previous`` be what a switch's entry says; the edgekit before this one left it where it said nothing."""
+    if entry["previous"] or entry["deployment"]:
+        _link(root, app, "previous", entry["previous"])
 
 
 def _link(root: str, app: str, name: str, release: str | None) -> None:
@@ -116,6 +122,21 @@ def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
     return {"apps": [_describe(root, name) for name in names if wanted in (None, name)], "free_bytes": free_bytes(root)}
 
 
+def _next(root: str, app: str, now: Standing) -> str | None:
+    """Say what becomes of a state that is not to stay; what settling makes of it is `recover.settle_app`'s to know."""
+    if now.state == "inconsistent":
+        return "edgekit rollback tries again to go back; edgekit deploy brings a release that works"
+    if now.state in SETTLED:
+        return None
+    if now.state == "proven":
+        return "the next command commits it"
+    back = "%.12s" % now.entry["previous"] if now.state == "activated" and now.entry["previous"] else "what ran before"
+    if watched(root, app):
+        left = max(0.0, now.entry.get("deadline", 0.0) - boottime_s())
+        return "goes back to %s unless it is proven, within %d s" % (back, left) if now.state == "activated" else "is going back"
+    return "nobody watches it: the next deployment, rollback or start of the board goes back to %s" % back
+
+
 def _describe(root: str, app: str) -> dict[str, Any]:
     now, folder = standing(root, app), os.path.dirname(release_path(root, app, ""))
     sound = now.current is not None and whole(root, app, now.current, digests=True) is None
@@ -132,6 +153,6 @@ def _describe(root: str, app: str) -> dict[str, Any]:
         "since": now.entry.get("time") or None,
         "why": now.entry.get("why"),
         "by": now.entry.get("by"),
-        "watched": now.state not in SETTLED and watched(root, app),
+        "next": _next(root, app, now),
         **trust.describe(root, app, now.current),
     }

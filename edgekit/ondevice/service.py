@@ -108,17 +108,20 @@ def install(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     return {"app": app, "port": port, "unit": path, "was_there": before is not None}
 
 
-def await_release(root: str, app: str, release: str, progress: Progress) -> dict[str, Any] | None:
-    """Wait until an app's service names a release as the one that answers; None where it has no service. `AgentError` when it does not."""
+def await_release(root: str, app: str, release: str, seconds: float, progress: Progress) -> int | None:
+    """Wait until an app's service names a release as the one that answers, and return its port; `AgentError` when it does not in time.
+
+    None where the app has no service.
+    """
     port = _port_of(root, app)
     if port is None:
         return None
-    started, said = time.monotonic(), None
-    while time.monotonic() - started < HEALTHY_S:
+    started, said, seconds = time.monotonic(), None, min(seconds, HEALTHY_S)
+    while time.monotonic() - started < seconds:
         said = _ask(port)
         if said and said.get("status") == "ok" and said.get("app") == app and said.get("release") == release:
-            return {"port": port, "release": release}
-        progress("service", int(time.monotonic() - started), int(HEALTHY_S))
+            return port
+        progress("service", int(time.monotonic() - started), int(seconds) + 1)
         time.sleep(POLL_S)
     why = said.get("error") or "it answers with release %.12s" % said.get("release") if said else "nothing of ours answers"
     raise AgentError("state", "the service on port %d does not take up %.12s: %.300s" % (port, release, why))

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, Tuple
 
+from . import journal
 from .disk import locked, make_folder, write_file
 from .wire import DIGEST, NAME, AgentError, Progress, integer, matching, strict_json
 
@@ -204,7 +205,7 @@ def check(root: str, app: str, release: str, pair: Pair | None) -> dict[str, Any
 
 
 def _serial(root: str, app: str) -> tuple[int, str] | None:
-    path = os.path.join(root, "apps", app, "serial")
+    path = journal.app_path(root, app, "serial")
     found = _small_json(path, "remove that file on the device")
     if found is None:
         return None
@@ -245,7 +246,8 @@ def committed(root: str, app: str, release: str) -> None:
     found = describe(root, app, release)
     if found["signer"] is not None:
         line = json.dumps({"serial": found["serial"], "release": release}).encode("ascii")
-        write_file(os.path.join(root, "apps", app, "serial"), line)
+        path = journal.app_path(root, app, "serial")
+        journal.spending(os.path.dirname(path), lambda: write_file(path, line))
 
 
 def describe(root: str, app: str, release: str | None) -> dict[str, Any]:

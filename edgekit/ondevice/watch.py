@@ -99,6 +99,8 @@ def watch(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         os.ftruncate(guard, 0)
         os.write(guard, deployment.encode())
         while _undecided(root, app, deployment):
+            if standing(root, app).state == "going-back":  # by somebody else, who may be gone: then it is for us to finish
+                deadline = min(deadline, boottime_s() + AGAIN_S)
             if boottime_s() < deadline:
                 time.sleep(min(PERIOD_S, max(POLL_S, deadline - boottime_s())))
                 continue

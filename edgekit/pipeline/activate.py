@@ -18,10 +18,12 @@ from edgekit.errors import DeployError, DeviceError, InconsistentError, LinkErro
 from edgekit.pipeline import Progress
 from edgekit.pipeline.engine import TENSORRT
 
-__all__ = ["STEP_TIMEOUT_S", "Deployment", "Golden", "Proof", "activate", "check_golden", "commit", "prove", "settle", "take_back"]
+__all__ = [
+    "HOOK_MAX_S", "STEP_TIMEOUT_S", "Deployment", "Golden", "Proof", "activate", "check_golden", "commit", "prove", "settle", "take_back",
+]  # fmt: skip
 
 STEP_TIMEOUT_S = 300.0
-_HOOK_MAX_S = 3600.0
+HOOK_MAX_S = 3600.0
 """See `edgekit.health.Hook`: what a release that the board goes back to may take to restart is its own to say."""
 
 T = TypeVar("T")
@@ -35,10 +37,13 @@ class Deployment:
     ----------
     deadline_s
         Unproven that long after the switch, the board goes back by itself.
+    service_port
+        Where the model is to be served; None leaves that as it is.
     """
 
     bundle: Bundle
     deadline_s: float
+    service_port: int | None = None
     name: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
@@ -57,10 +62,19 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What the release showed once it was current; ``latency_p99_ms`` where the bundle has a ceiling for it."""
+    """What the release showed once it was current.
+
+    Attributes
+    ----------
+    latency_p99_ms
+        Where the bundle has a ceiling for it.
+    service_port
+        Where the application's service answers with it, if it has one.
+    """
 
     golden: Golden
     latency_p99_ms: float | None = None
+    service_port: int | None = None
 
 
 class _Proved(msgspec.Struct, frozen=True):
@@ -78,7 +92,7 @@ class _Committed(msgspec.Struct, frozen=True):
 def settle(session: AgentSession, app: str) -> None:
     """Let the board put in order what an earlier deployment of the application left behind."""
     with suppress(InconsistentError):  # it is written down, and a new deployment is what mends it
-        session.job("deploy.settle", timeout_s=STEP_TIMEOUT_S + _HOOK_MAX_S, app=app)
+        session.job("deploy.settle", timeout_s=STEP_TIMEOUT_S + HOOK_MAX_S, app=app)
 
 
 def check_golden(session: AgentSession, deployment: Deployment) -> Golden:
@@ -134,7 +148,7 @@ def prove(session: AgentSession, deployment: Deployment, progress: Progress) -> 
     InconsistentError
         It did not, and the board could not go back.
     """
-    timeout_s, threads = deployment.deadline_s + _HOOK_MAX_S + STEP_TIMEOUT_S, deployment.bundle.manifest.threads
+    timeout_s, threads = deployment.deadline_s + HOOK_MAX_S + STEP_TIMEOUT_S, deployment.bundle.manifest.threads
     data = session.job("deploy.prove", timeout_s=timeout_s, progress=progress, **deployment.fields, threads=threads)
     return _read(session, "deploy.prove", data, _Proved).proof
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 
 from edgekit._version import __version__
@@ -53,6 +54,14 @@ def _there(digest: str, data: bytes, signers: bytes | None, device: Device, opti
             return one_board(bundle, device, options, doubt=doubt, progress=silent)
 
 
+def _sent(data: bytes) -> bytes:
+    return data
+
+
+def _at(site: str | None) -> dict[str, Any]:
+    return {"resources": {resource(site): 1} if site else None, "pure": False}
+
+
 def _release() -> str:
     return __version__
 
@@ -60,12 +69,15 @@ def _release() -> str:
 class Cluster:
     """See `edgekit.pipeline.crew.Crew`."""
 
-    def __init__(self, client: Any, digest: str, data: bytes, options: Options) -> None:
+    def __init__(self, client: Any, digest: str, data: bytes, options: Options, sites: Collection[str | None]) -> None:
         self._client, self._digest = client, digest
         signers = options.get("allowed_signers")  # a file of this host
         self._signers = signers.read_bytes() if signers else None
         self._options = {**options, "allowed_signers": None}
-        self._data = client.scatter(data, broadcast=True)
+        # A task of its own at each site: the scheduler can make it again when a worker that has it dies (what is scattered it cannot, and
+        # its memory manager keeps one copy of it), and sites need not reach each other.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": f"{len(data) + (1 << 20)} B"}):
+            self._data = {site: client.submit(_sent, data, **_at(site), key=f"bundle-{site}-{time.time_ns()}") for site in sites}
         self._waiting: dict[Future[Outcome], tuple[str | None, Any]] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -75,9 +87,8 @@ class Cluster:
     def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
         """See `edgekit.pipeline.crew.Crew.start`; how far a board is stays with its worker."""
         future: Future[Outcome] = Future()
-        wanted = {resource(device.site): 1} if device.site else None
-        arguments = (self._digest, self._data, self._signers, device, self._options, doubt)
-        task = self._client.submit(_there, *arguments, key=f"{device.name}-{time.time_ns()}", resources=wanted, pure=False)
+        arguments = (self._digest, self._data[device.site], self._signers, device, self._options, doubt)
+        task = self._client.submit(_there, *arguments, **_at(device.site), key=f"{device.name}-{time.time_ns()}")
         with self._lock:
             self._waiting[future] = (device.site, task)
         task.add_done_callback(lambda done: self._take(future, device, done))
@@ -157,7 +168,7 @@ def gather(bundle: Bundle, devices: Sequence[Device], options: Options, schedule
                 raise InputError(
                     f"the worker {worker} runs edgekit {release}, this is {__version__}", fix="install the same release everywhere"
                 )
-        cluster = Cluster(client, bundle.digest, bundle.archive.read_bytes(), options)
+        cluster = Cluster(client, bundle.digest, bundle.archive.read_bytes(), options, {device.site for device in devices})
         try:
             yield cluster
         finally:

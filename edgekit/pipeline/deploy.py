@@ -23,13 +23,14 @@ from edgekit.devices.session import AgentSession
 from edgekit.devices.transfer import Lacking, ask, check_room, send
 from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, activate, check_golden, commit, prove, settle, take_back
+from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, Proof, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
 from edgekit.pipeline.enginecache import EngineCache
 from edgekit.pipeline.fit import misfits, stands_in
 from edgekit.pipeline.hooks import check_hooks
 from edgekit.pipeline.link import persist
 from edgekit.pipeline.releases import ask_status
+from edgekit.pipeline.service import Look, Served, drop_service, install_service, look_for_service
 from edgekit.pipeline.trust import Admitted, admit, signature_fields, signer
 from edgekit.project import DeploySection
 
@@ -71,6 +72,7 @@ class Deployed:
     bytes_sent: int
     golden: dict[str, Any]
     latency_p99_ms: float | None
+    service: Served | None
     pruned: tuple[str, ...]
     stand_in: bool
     facts: Facts
@@ -86,6 +88,7 @@ def deploy(
     terms: DeploySection | None = None,
     folder: Path | None = None,
     stand_in: bool = False,
+    service_port: int | None = None,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
     progress: Progress = silent,
@@ -100,6 +103,8 @@ def deploy(
         The project's, where hooks find their programs.
     stand_in
         Accept a board of another machine type; everything measured there is marked.
+    service_port
+        Let the model be served there over HTTP, see `edgekit.pipeline.service`; one that is served already goes on without.
     dry_run
         Stop after the checks: nothing is sent.
     allowed_signers
@@ -124,7 +129,8 @@ def deploy(
     signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
     if signed is None or signed.name is None:
         check_hooks(bundle, terms, folder)
-    course = _Course(Deployment(bundle, terms.deadline_s), device, terms.keep, stand_in=stand_in, dry_run=dry_run)
+    deployment = Deployment(bundle, terms.deadline_s, service_port)
+    course = _Course(deployment, device, terms.keep, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
     except LinkError as error:
@@ -151,6 +157,7 @@ class _Course:
         facts = self._once("facts", session.facts)
         plan = self._once("plan", lambda: self._fit(facts))
         admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+        look = self._once("look", lambda: self._look(session))
         room = self._once("room", lambda: self._room(session))
         if not self._dry_run:
             with leased(session, reason=self._reason):
@@ -165,6 +172,7 @@ class _Course:
             bytes_sent=self._done.get("deliver", room.bytes_to_send),
             golden=msgspec.structs.asdict(proof.golden) if proof else {},
             latency_p99_ms=proof.latency_p99_ms if proof else None,
+            service=Served.of(proof.service_port if proof else None, look),
             pruned=self._done.get("commit", ()),
             stand_in=stands_in(bundle.manifest.requires, facts),
             facts=facts,
@@ -189,9 +197,20 @@ class _Course:
             f"{deployment.deadline_s:g} s after the switch"
         )
         self._once("activate", lambda: activate(session, deployment))
-        self._once("prove", lambda: prove(session, deployment, progress))
+        self._once("prove", lambda: self._prove(session, progress))
         self.stands = f"{release} runs, and has proved itself"
         self._once("commit", lambda: commit(session, deployment, self._keep))
+
+    def _prove(self, session: AgentSession, progress: Progress) -> Proof:
+        """Prove the release, by its service too; a service that came with a release that is taken back goes with it."""
+        app, port = self._deployment.bundle.manifest.name, self._deployment.service_port
+        was_there = port is None or self._once("service", lambda: install_service(session, app, port))
+        try:
+            return prove(session, self._deployment, progress)
+        except DeployError:
+            if not was_there:
+                drop_service(session, app)
+            raise
 
     def abandon(self) -> str:
         """Let the board go back at once, when the user wants no more of it; say how things stand."""
@@ -218,6 +237,10 @@ class _Course:
             text, fix = found[0]
             raise DeployError(f"{device.address}: {text}; nothing of the release was sent", fix=fix and fix.replace("DEVICE", device.name))
         return plan_for(manifest, facts, device)
+
+    def _look(self, session: AgentSession) -> Look | None:
+        port = self._deployment.service_port
+        return None if port is None else look_for_service(session, self._deployment.bundle.manifest.name, port)
 
     def _room(self, session: AgentSession) -> Lacking:
         lacking = ask(session, _blobs(self._deployment.bundle))

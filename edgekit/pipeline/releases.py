@@ -8,6 +8,7 @@ from edgekit.device import Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeviceError
+from edgekit.pipeline.activate import HOOK_MAX_S
 
 __all__ = ["App", "RolledBack", "Status", "ask_status", "rollback", "status"]
 
@@ -25,8 +26,8 @@ class App(msgspec.Struct, frozen=True):
         Size of the current release.
     state, since, why, by
         How the last deployment stands (docs/deployment.md lists the states), since when, and for what reason by whom.
-    watched
-        Somebody on the board looks after a deployment that is not decided yet.
+    next
+        What becomes of a state that is not to stay, in words.
     signer, key, serial, untrusted
         Who signed the current release, with which key, and its number; and why the board would not take it again.
     """
@@ -42,7 +43,7 @@ class App(msgspec.Struct, frozen=True):
     since: str | None
     why: str | None
     by: str | None
-    watched: bool
+    next: str | None
     signer: str | None
     key: str | None
     serial: int | None
@@ -72,22 +73,26 @@ def status(device: Device) -> Status:
 
 
 class RolledBack(msgspec.Struct, frozen=True):
-    """Digests of the release that is current again, and of the one left."""
+    """Digests of the release that is current again (None: nothing is, as before the first one), and of the one to go back to from it."""
 
-    release: str
+    release: str | None
     previous: str | None
 
 
 def rollback(device: Device, app: str) -> RolledBack:
-    """Make the previous release current again, once it has been found whole.
+    """Make the previous release current again, once it has been found whole, and restart the application by its hook.
+
+    An unproven deployment is taken back at once, wherever it comes from.
 
     Raises
     ------
     DeployError
         There is no previous release, or it is damaged; nothing changed.
+    InconsistentError
+        It is current again, and its application could not be restarted.
     """
     with connect(device) as connection, AgentSession(connection, device) as session:
-        data = session.job("store.rollback", timeout_s=_TIMEOUT_S, app=app)
+        data = session.job("store.rollback", timeout_s=_TIMEOUT_S + HOOK_MAX_S, app=app)
         try:
             return msgspec.convert(data, RolledBack)
         except msgspec.ValidationError as error:

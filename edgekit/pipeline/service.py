@@ -15,7 +15,19 @@ from edgekit.devices.session import AgentSession
 from edgekit.devices.shell import command
 from edgekit.errors import DeployError, DeviceError
 
-__all__ = ["PORT", "Look", "Service", "Services", "install_service", "linger", "look_for_service", "remove_service", "services"]
+__all__ = [
+    "PORT",
+    "Look",
+    "Served",
+    "Service",
+    "Services",
+    "drop_service",
+    "install_service",
+    "linger",
+    "look_for_service",
+    "remove_service",
+    "services",
+]
 
 PORT = 8080
 _TIMEOUT_S = 300.0
@@ -67,6 +79,18 @@ class Services(msgspec.Struct, frozen=True):
     services: tuple[Service, ...]
     linger: bool
     user: str
+
+
+class Served(msgspec.Struct, frozen=True):
+    """Where a board serves a model; ``linger`` holds what its user lacks for that to outlast the login, None when nothing."""
+
+    port: Port
+    linger: str | None = None
+
+    @classmethod
+    def of(cls, port: int | None, look: Look | None) -> Served | None:
+        """Say where the service answers that proved a release, or None; ``look`` is known where one was asked for."""
+        return None if port is None else cls(port, linger(look.user) if look and not look.linger else None)
 
 
 class _Installed(msgspec.Struct, frozen=True):
@@ -138,7 +162,12 @@ def remove_service(device: Device, app: str) -> bool:
         systemd refuses.
     """
     with connect(device) as connection, AgentSession(connection, device) as session:
-        return _ask(session, "service.remove", _Removed, app=app).removed
+        return drop_service(session, app)
+
+
+def drop_service(session: AgentSession, app: str) -> bool:
+    """Do the same over an open session."""
+    return _ask(session, "service.remove", _Removed, app=app).removed
 
 
 def linger(user: str) -> str:

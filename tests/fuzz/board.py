@@ -8,18 +8,22 @@ import io
 import json
 import os
 import shutil
-import sys
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from edgekit.bundle import encode_manifest
 from edgekit.manifest import MANIFEST
-from edgekit.ondevice import agent, trust, wire
+from edgekit.ondevice import agent, deploy, hooks, prove, service, trust, wire
+from edgekit.ondevice.chunks import Chunk, pack
+from edgekit.ondevice.stdin import Stdin
+from edgekit.ondevice.transfer import PACKED
 from edgekit.ondevice.wire import AgentError
 from tests.fuzz.mutation import TOKENS, broken_bytes, broken_json, broken_value
 from tests.fuzz.parsers import ARMOURED, LINE
@@ -34,10 +38,23 @@ BLOB = hashlib.sha256(FILES["model.tflite"]).hexdigest()
 STATEMENT = trust.statement("meter", RELEASE, 7)
 PAIR = {"statement": base64.b64encode(STATEMENT).decode(), "signature": base64.b64encode(ARMOURED).decode()}
 NAMED = {"app": "meter", "release": RELEASE}
+# A blob in three chunks, of which two must come, one of them packed, and one is in another blob.
+MODEL = FILES["model.tflite"]
+CUT = (b"first chunk", b"second chunk " * 20, MODEL[:64])
+NEW = b"".join(CUT)
+COMING = hashlib.sha256(NEW).hexdigest()
+CHUNKS = base64.b64encode(pack(Chunk(hashlib.sha256(data).digest()[:16], len(data)) for data in CUT)).decode()
+PACKED_FRAME = zlib.compress(CUT[1])
+STREAM = struct.pack(">I", len(CUT[0])) + CUT[0] + struct.pack(">I", len(PACKED_FRAME) | PACKED) + PACKED_FRAME
+KNOWN = pack(Chunk(hashlib.sha256(data).digest()[:16], len(data)) for data in (MODEL[:64], MODEL[64:]))
 
 # What each job is sent by an honest host.
 JOBS: dict[str, dict[str, Any]] = {
+    "deploy.activate": {**NAMED, "deployment": "0" * 16, "deadline_s": 60.0},
     "deploy.admit": {**NAMED, **PAIR},
+    "deploy.commit": {**NAMED, "deployment": "0" * 16, "keep": 2},
+    "deploy.prove": {**NAMED, "deployment": "0" * 16, "threads": 1},
+    "deploy.settle": {"app": "meter"},
     "golden": {**NAMED, "threads": 1},
     "lease.release": {"token": "0" * 32, "force": True, "owner": "anna"},
     "lease.show": {},
@@ -45,16 +62,20 @@ JOBS: dict[str, dict[str, Any]] = {
     "probe.accuracy": {**NAMED, "threads": 1, "samples": BLOB},
     "probe.latency": {**NAMED, "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
-    "store.activate": NAMED,
-    "store.missing": {"blobs": {BLOB: 920, "0" * 64: 5}},
-    "store.receive": {"sha256": BLOB, "bytes": 920},
+    "service.install": {"app": "meter", "port": 8080},
+    "service.look": {"app": "meter", "port": 8080},
+    "service.remove": {"app": "meter"},
+    "service.show": {"app": "meter"},
     "store.rollback": {"app": "meter"},
     "store.stage": {**NAMED, "files": LISTED, **PAIR},
     "store.status": {"app": "meter"},
+    "transfer.offer": {"blobs": [{"sha256": COMING, "bytes": len(NEW), "chunks": CHUNKS}]},
+    "transfer.take": {"blobs": [{"sha256": COMING, "bytes": len(NEW), "chunks": CHUNKS, "start": 0, "needed": "Aw=="}]},
     "trust.set": {"allowed_signers": LINE.decode(), "require_signature": False},
     "trust.show": {},
 }
 ELSEWHERE = {
+    "deploy.watch": "a process of its own, which waits: tests/unit/ondevice/test_deploy.py",
     "facts": "it takes no fields, and asks many programs",
     "infer": "the host's own: it writes where it is told",
     "engine.build": "needs a GPU: tests/unit/ondevice/tensorrt",
@@ -65,33 +86,40 @@ ELSEWHERE = {
 }
 
 # What lies on the disk, by path below the root.
-JOURNAL = "".join(
-    "\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "event": event, "release": release, "previous": None, "becomes": "activated"})
-    for event, release in (("switching", OLDER), ("activated", OLDER), ("switching", RELEASE), ("activated", RELEASE))
-).encode()
+STEPS: tuple[dict[str, Any], ...] = (
+    {"event": "committed", "release": OLDER, "previous": None, "deployment": "f" * 16, "by": "host"},
+    {"event": "staged", "release": RELEASE, "previous": None, "deployment": "0" * 16},
+    {
+        "event": "switching",
+        "release": RELEASE,
+        "previous": OLDER,
+        "deployment": "0" * 16,
+        "becomes": "activated",
+        "deadline": 9e9,
+        "boot": "x",
+    },
+    {"event": "activated", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "deadline": 9e9, "boot": "x"},
+    {"event": "proven", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "by": "host", "proof": {}},
+    {"event": "committed", "release": RELEASE, "previous": OLDER, "deployment": "0" * 16, "by": "host"},
+)
+JOURNALS = [
+    b"".join(b"\n" + json.dumps({"time": "2026-01-01T00:00:00Z", **step}).encode() for step in STEPS[:count]) for count in range(1, 7)
+]
 LEASE = {"token": "0" * 32, "owner": "anna", "reason": "a test", "boot": "x", "ttl_s": 1, "uptime_s": 1, "wall_s": 1.5, "renews": False}
 DISK: dict[str, bytes] = {
     "lease.json": json.dumps(LEASE).encode(),
     "lease.log": b"\n" + json.dumps({"time": "2026-01-01T00:00:00Z", "owner": "anna", "reason": "a test", "by": "bert"}).encode(),
-    "apps/meter/journal": JOURNAL,
+    "apps/meter/journal": JOURNALS[-1],
     f"apps/meter/releases/{RELEASE}/{MANIFEST}": HEAD,
     f"apps/meter/releases/{RELEASE}/{trust.SIGNED}": STATEMENT + ARMOURED,
     "apps/meter/serial": json.dumps({"serial": 5, "release": OLDER}).encode(),
+    f"chunks/{BLOB}": KNOWN,
+    f"incoming/{COMING}.part": CUT[0] + CUT[1][:7],
     "trust/policy.json": b'{"require_signature": false}',
     "trust/allowed_signers": LINE,
 }
 LINKS = ("apps/meter/current", "apps/meter/previous")
-READERS = (
-    "store.status",
-    "store.activate",
-    "store.rollback",
-    "store.stage",
-    "deploy.admit",
-    "trust.show",
-    "trust.set",
-    "lease.show",
-    "lease.take",
-)
+READERS = sorted({*JOBS} - {"golden", "probe.accuracy", "probe.latency", "runtime.install"})
 
 
 _furnished: dict[Path, list[tuple[object, ...]]] = {}
@@ -132,31 +160,44 @@ def furnish(root: Path) -> None:
 
 
 @contextmanager
-def _stdin(data: bytes) -> Iterator[None]:
-    before = sys.stdin
-    sys.stdin = SimpleNamespace(buffer=io.BytesIO(data))
-    try:
+def unmanned(folder: Path) -> Iterator[None]:
+    """No program runs, and no manager of systemd: what a release's own commands do is theirs, and the watchdog has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setattr(deploy, "start", lambda *_: None)
+        patch.setattr(hooks, "run", lambda *_: None)
+        patch.setattr(prove, "_examine", lambda *_: ({}, "no program can be run"))
+        patch.setattr(service, "_run", lambda _: (1, "no manager"))
         yield
-    finally:
-        sys.stdin = before
 
 
-def send(root: Path, line: bytes) -> None:
+def send(root: Path, line: bytes, payload: bytes = STREAM) -> None:
     """Run a job as the agent's own boundary does, in this process; what it answers must be an answer."""
-    with _stdin(line):
-        data = agent._run(io.BytesIO())
+    with memory_file(line + payload) as handle, unmanned(root.parent):
+        data = agent._run(io.BytesIO(), Stdin(handle))
     wire.decode_event(wire.encode_event({"event": "result", "data": data}))
 
 
-def run_jobs(case: list[tuple[str, Any]], folder: Path) -> None:
-    root = folder / "root"
+@contextmanager
+def memory_file(data: bytes) -> Iterator[int]:
+    handle = os.memfd_create("stdin")
+    try:
+        os.write(handle, data)
+        os.lseek(handle, 0, os.SEEK_SET)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def run_jobs(case: tuple[list[tuple[str, Any]], bytes], folder: Path) -> None:
+    (sent, payload), root = case, folder / "root"
     furnish(root)
-    for number, (name, fields) in enumerate(case):
+    for number, (name, fields) in enumerate(sent):
         job = {"schema": wire.JOB_SCHEMA, "job": name, "root": str(root), **(fields if isinstance(fields, dict) else {"app": fields})}
         try:
-            send(root, json.dumps({**job, "root": str(root)}).encode() + b"\n")
+            send(root, json.dumps({**job, "root": str(root)}).encode() + b"\n", payload)
         except REFUSALS:
-            if number == len(case) - 1:
+            if number == len(sent) - 1:
                 raise
 
 
@@ -184,7 +225,9 @@ def run_jobs_on(root: Path, names: list[str]) -> None:
 
 def jobs() -> st.SearchStrategy[Any]:
     one = st.sampled_from(sorted(JOBS)).flatmap(lambda name: broken_value(JOBS[name]).map(lambda fields: (name, fields)))
-    return st.lists(one, min_size=1, max_size=3)
+    taking = (broken_value(JOBS["transfer.take"]) | st.just(JOBS["transfer.take"])).map(lambda fields: [("transfer.take", fields)])
+    several = st.lists(one, min_size=1, max_size=3)
+    return st.tuples(several, st.just(STREAM)) | st.tuples(several, st.just(STREAM)) | st.tuples(taking, broken_bytes(STREAM))
 
 
 @st.composite
@@ -196,7 +239,7 @@ def disks(draw: st.DrawFn) -> tuple[str, bytes, list[str]]:
     elif DISK[path].startswith(b"{") and "signed" not in path:
         data = draw(broken_json(json.loads(DISK[path])))
     else:
-        data = draw(broken_bytes(DISK[path]))
+        data = draw(broken_bytes(draw(st.sampled_from(JOURNALS)) if path.endswith("journal") else DISK[path]))
     return path, data, draw(st.lists(st.sampled_from(READERS), min_size=1, max_size=3))
 
 

@@ -61,11 +61,12 @@ class _Guard:
 
     def _write(self, event: str, path: Any, folder: int | None) -> None:
         assert self.inside is not None
-        text = os.fsdecode(path) if not isinstance(path, int) else f"/proc/self/fd/{path}"
-        if folder is not None and folder >= 0 and not os.path.isabs(text):
-            text = os.path.join(f"/proc/self/fd/{folder}", text)
-        parent, name = os.path.split(os.path.abspath(text))
-        real = os.path.join(os.path.realpath(parent), name)
+        if isinstance(path, int):
+            real = os.path.realpath(f"/proc/self/fd/{path}")
+        else:
+            below = f"/proc/self/fd/{folder}" if folder is not None and folder >= 0 else ""
+            parent, name = os.path.split(os.path.abspath(os.path.join(below, os.fsdecode(path))))
+            real = os.path.join(os.path.realpath(parent), name)
         if not f"{real}/".startswith(f"{self.inside}/") and real != os.devnull:
             self.breaches.append(f"{event} {real}")
             raise PermissionError(f"{event} {real} is not in the sandbox")

@@ -83,8 +83,16 @@ APP = {
     "whole": True,
     "releases": ["0" * 64],
     "bytes": 5,
-    "activated_at": "2026-01-01T00:00:00Z",
     "target": "rpi4",
+    "state": "committed",
+    "since": "2026-01-01T00:00:00Z",
+    "why": None,
+    "by": "host",
+    "watched": False,
+    "signer": "anna",
+    "key": "SHA256:x",
+    "serial": 7,
+    "untrusted": None,
 }
 ANSWERS: dict[str, tuple[Any, Callable[[AgentSession], object]]] = {
     "facts": (msgspec.to_builtins(FACTS), AgentSession.facts),

@@ -28,6 +28,7 @@ class Sshd:
     port: int
     folder: Path
     process: subprocess.Popen[bytes]
+    host: str = "127.0.0.1"
 
     @property
     def host_key(self) -> Path:
@@ -49,8 +50,8 @@ class Lab:
     servers: list[Sshd] = field(default_factory=list)
     relays: list[Relay] = field(default_factory=list)
 
-    def serve(self, *, known: bool = True, options: str | None = None, within: Sequence[str] = ()) -> Sshd:
-        """Start a server; ``known`` puts its host key into known_hosts, ``within`` is a command that runs it."""
+    def serve(self, *, known: bool = True, options: str | None = None, within: Sequence[str] = (), host: str = "127.0.0.1") -> Sshd:
+        """Start a server; ``known`` puts its host key into known_hosts, ``within`` is a command that runs it, ``host`` its address."""
         folder = self.folder / f"sshd{len(self.servers)}"
         (folder / "home").mkdir(parents=True)
         if options is None:
@@ -59,7 +60,7 @@ class Lab:
         port = free_port()
         config = folder / "sshd_config"
         config.write_text(
-            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_ed25519\nPidFile none\nStrictModes no\nUsePAM no\n"
+            f"Port {port}\nListenAddress {host}\nHostKey {folder}/host_ed25519\nPidFile none\nStrictModes no\nUsePAM no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n"
             f"PermitRootLogin yes\nSetEnv HOME={folder}/home\n{options}\n"
         )
@@ -67,7 +68,7 @@ class Lab:
         with (folder / "log").open("wb") as log:
             words = [*within, str(_sshd()), "-D", "-e", "-f", str(config)]
             process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        server = Sshd(port=port, folder=folder, process=process)
+        server = Sshd(port=port, folder=folder, process=process, host=host)
         self.servers.append(server)
         wait_for_banner(server)
         if known:
@@ -77,11 +78,11 @@ class Lab:
     def trust(self, server: Sshd, port: int) -> None:
         kind, key, *_ = Path(f"{server.host_key}.pub").read_text().split()
         with self.known_hosts.open("a") as file:
-            file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
+            file.write(f"[{server.host}]:{port} {kind} {key}\n")
 
-    def device(self, port: int, *, python: str | None = None, root: Path | None = None) -> Device:
+    def device(self, port: int, *, python: str | None = None, root: Path | None = None, host: str = "127.0.0.1") -> Device:
         """Describe the device behind a port; its root is a folder of its own."""
-        address = Address(host="127.0.0.1", user=getpass.getuser(), port=port)
+        address = Address(host=host, user=getpass.getuser(), port=port)
         return Device(name="board", address=address, python=python, root=str(root or self.folder / f"root{port}"))
 
     def relay(self, server: Sshd) -> Relay:
@@ -187,7 +188,7 @@ def wait_for_banner(server: Sshd) -> None:
     while time.monotonic() < end_s:
         if server.process.poll() is not None:
             break
-        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1) as sock:
+        with suppress(OSError), socket.create_connection((server.host, server.port), timeout=1) as sock:
             if sock.recv(4) == b"SSH-":
                 return
         time.sleep(0.02)

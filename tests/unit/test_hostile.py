@@ -33,9 +33,18 @@ def test_no_job_is_left_out() -> None:
 
 def test_an_honest_job_is_done(tmp_path: Path) -> None:
     """The hostile jobs are near ones that work: else they would all be refused at the door."""
-    for name in ("store.status", "store.missing", "store.stage", "store.activate", "store.rollback", "trust.set", "trust.show"):
+    for name in (
+        "deploy.activate",
+        "deploy.settle",
+        "lease.show",
+        "store.rollback",
+        "store.stage",
+        "store.status",
+        "transfer.offer",
+        "transfer.take",
+    ):
         fields = {key: value for key, value in board.JOBS[name].items() if key not in ("statement", "signature")}
-        board.run_jobs([(name, fields)], tmp_path)
+        board.run_jobs(([(name, fields)], board.STREAM), tmp_path)
 
 
 BREACHES: dict[str, Callable[[Path], object]] = {
@@ -48,6 +57,7 @@ BREACHES: dict[str, Callable[[Path], object]] = {
     "through a link": lambda beside: (beside.parent / "inside" / "out" / beside.name).write_bytes(b""),
     "unlink": lambda beside: (beside.parent / "kept").unlink(),
     "chmod": lambda beside: (beside.parent / "kept").chmod(0o777),
+    "descriptor's mode": lambda beside: os.fchmod(os.open(beside.parent / "kept", os.O_RDONLY), 0o777),
     "below a descriptor": lambda beside: os.mkdir(beside.name, dir_fd=os.open(beside.parent, os.O_RDONLY | os.O_CLOEXEC)),
     "program": lambda beside: subprocess.run(["true"]),
     "signal": lambda beside: os.kill(os.getpid(), 0),

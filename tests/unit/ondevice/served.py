@@ -71,11 +71,12 @@ def install(agent: Agent, lock: str = "litert-2.3.0", members: dict[str, str] = 
     return name
 
 
-def deploy(agent: Agent, number: int, app: str = "meter") -> str:
-    """Make a release current whose answers tell its number."""
+def deploy(agent: Agent, number: int, app: str = "meter", current: bool = True) -> str:
+    """Stage a release whose answers tell its number, and make it current."""
     files = {"model.tflite": b"\0\0\0\0TFL3" + bytes([number]), "a.npz": b"", "b.npz": b"", "c.npz": b""}
     release = agent.deploy(app, files, artifact="model.tflite", preprocess={"layout": "nhwc"}, golden=GOLDEN, threads=1)
-    agent.make_current(app, release)
+    if current:
+        agent.make_current(app, release)
     return release
 
 

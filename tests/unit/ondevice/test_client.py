@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
-from edgekit.ondevice import client, disk, wire
+from edgekit.ondevice import client, disk, releases, wire
 
 from .conftest import Agent
 from .served import RUNTIME, deploy, environment, install, python
@@ -118,6 +120,34 @@ def test_what_is_not_there_is_told(tmp_path: Path, name: str, kind: str) -> None
     with pytest.raises(wire.AgentError) as refused:
         client.load(name, str(tmp_path))
     assert refused.value.kind == kind
+
+
+def test_one_that_nobody_proves_is_not_opened(agent: Agent, program: Callable[[], Program]) -> None:
+    """It is followed while somebody looks after it; a program that starts after a power cut, before the board is in order, gets the old."""
+    install(agent)
+    first, root = deploy(agent, 1), str(agent.root)
+    ask = program()
+    second = deploy(agent, 2, current=False)
+    agent.ask("deploy.activate", app="meter", release=second, deployment="0" * 16, deadline_s=600)
+    assert ask()[0] == second
+    assert program()()[0] == second
+    watchdog = [pid for pid in Path("/proc").glob("[0-9]*") if is_watchdog(pid, root)]
+    assert len(watchdog) == 1
+    os.kill(int(watchdog[0].name), signal.SIGKILL)
+    while releases.watched(root, "meter"):
+        pass
+    assert program()()[0] == first
+    assert ask()[0] == second  # it runs, and the one before is not better for being opened again
+    agent.ask("deploy.settle")
+    assert ask()[0] == first
+
+
+def is_watchdog(process: Path, root: str) -> bool:
+    """Tell whether a process has the watch of this root open."""
+    try:
+        return any(str(handle.readlink()) == root + "/apps/meter/.watch" for handle in (process / "fd").iterdir())
+    except OSError:
+        return False
 
 
 def test_the_runtime_in_use_stays(agent: Agent, program: Callable[[], Program]) -> None:

@@ -49,7 +49,7 @@ def port() -> int:
 
 
 def wait(agent: Agent, release: str) -> object:
-    return service.await_release(str(agent.root), "meter", release, lambda stage, done, total: None)
+    return service.await_release(str(agent.root), "meter", release, 60.0, lambda stage, done, total: None)
 
 
 def test_a_service_is_installed_followed_and_removed(agent: Agent, units: Path, port: int) -> None:
@@ -61,14 +61,14 @@ def test_a_service_is_installed_followed_and_removed(agent: Agent, units: Path, 
     answer = agent.ask("service.install", app="meter", port=port)
     unit = units / "edgekit-meter.service"
     assert answer == {"app": "meter", "port": port, "unit": str(unit), "was_there": False}
-    assert wait(agent, first) == {"port": port, "release": first}
+    assert wait(agent, first) == port
     assert os.path.realpath(agent.root / "lib") == agent.command[1]
     assert agent.ask("service.look", app="meter", port=port)["port_taken"] is False  # by itself
     assert agent.ask("service.look", app="other", port=port)["port_taken"] is True
     pid = (units / "edgekit-meter.service.pid").read_text()
     second = deploy(agent, 2)
     assert agent.ask("service.install", app="meter", port=port)["was_there"]
-    assert wait(agent, second) == {"port": port, "release": second}
+    assert wait(agent, second) == port
     assert (units / "edgekit-meter.service.pid").read_text() == pid  # it was not restarted for that
     (shown,) = agent.ask("service.show")["services"]
     assert (shown["app"], shown["port"], shown["healthy"], shown["release"]) == ("meter", port, True, second)
@@ -97,7 +97,7 @@ def test_another_port_moves_it(agent: Agent, units: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         other = listener.getsockname()[1]
     agent.ask("service.install", app="meter", port=other)
-    assert wait(agent, release) == {"port": other, "release": release}
+    assert wait(agent, release) == other
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/health")
 

@@ -47,7 +47,7 @@ def test_a_release_arrives(each_agent: Agent) -> None:
         "state": "committed",
         "why": None,
         "by": "test",
-        "watched": False,
+        "next": None,
         "signer": None,
         "key": None,
         "serial": None,

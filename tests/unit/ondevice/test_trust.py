@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import shutil
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice import trust
+from edgekit.ondevice import disk, journal, trust
 from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent, bundle, entries
@@ -146,6 +147,23 @@ def test_only_a_known_signers_serial_counts(agent: Agent, signers: Signers) -> N
     stage(agent, CONTENTS, **signers.fields("meter", release, trust.SERIAL_MAX, "eve"))
     trust.committed(str(agent.root), "meter", release)
     assert not (agent.root / "apps" / "meter" / "serial").exists()
+
+
+def test_a_full_disk_does_not_keep_a_serial_from_being_written(agent: Agent, signers: Signers, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, release = str(agent.root), bundle(CONTENTS)[0]
+    agent.ask("trust.set", allowed_signers=signers.allowed)
+    stage(agent, CONTENTS, **signers.fields("meter", release, 7))
+    journal.reserve(root, "meter")
+    reserve = agent.root / "apps" / "meter" / journal.RESERVE
+
+    def write(path: str, data: bytes) -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "full")
+        disk.write_file(path, data)
+
+    monkeypatch.setattr(trust, "write_file", write)
+    trust.committed(root, "meter", release)
+    assert json.loads((agent.root / "apps" / "meter" / "serial").read_bytes())["serial"] == 7
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"require_signature": 1}', '{"require_signature": true, "x": 1}', "x" * 5000])
