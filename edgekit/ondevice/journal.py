@@ -55,7 +55,8 @@ def note(root: str, app: str, event: str, release: str | None, previous: str | N
 
 def _append(folder: str, line: bytes) -> int:
     with open(os.open(os.path.join(folder, JOURNAL), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as file:
-        file.write(b"\n" + line)  # begins a line of its own, whatever a power cut left of the one before
+        # A line of its own, whatever a power cut left of the one before, or leaves of the one after: it may be zeros.
+        file.write(b"\n" + line + b"\n")
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
@@ -71,7 +72,7 @@ def _compact(root: str, app: str, folder: str) -> None:
         with open(handle, "wb") as file:
             for entry in found:
                 if id(entry) in kept:
-                    file.write(b"\n" + json.dumps(entry).encode("ascii"))
+                    file.write(json.dumps(entry).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, os.path.join(folder, JOURNAL))
