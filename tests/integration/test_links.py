@@ -37,12 +37,7 @@ def board(lab: Lab, conditions: Conditions) -> Iterator[tuple[Link, Device]]:
     """A board behind a bad link."""
     with linked(conditions) as link:
         server = lab.serve(within=link.within, host=link.address)
-        try:
-            yield link, lab.device(server.port, host=link.address)
-        finally:
-            server.process.terminate()
-            server.process.wait(10)
-            lab.servers.remove(server)
+        yield link, lab.device(server.port, host=link.address)
 
 
 def material(folder: Path, size_bytes: int) -> tuple[Path, str]:
@@ -122,6 +117,30 @@ def test_a_link_that_drops_for_ever_ends_in_its_time(lab: Lab, tmp_path: Path) -
         with pytest.raises(DeviceError, match="no answer within 2 s"):
             insistent(device, {sha256: path})
         assert time.monotonic() - start_s < 10
+
+
+def test_a_link_that_is_reset_is_made_again(lab: Lab, tmp_path: Path) -> None:
+    path, sha256 = material(tmp_path, 2 << 20)
+    seen: list[str] = []
+    with board(lab, Conditions(delay_s=0.01, rate_bytes_s=2e6)) as (link, device):
+
+        def work(session: AgentSession, progress: Callable[[str, int, int], None]) -> Sent:
+            def told(stage: str, done: int, total: int) -> None:
+                if done > total // 2 and not link.conditions.reset and not seen:
+                    link.reset()
+                progress(stage, done, total)
+
+            return send(session, {sha256: path}, progress=told)
+
+        def heard(stage: str, done: int, total: int) -> None:
+            if stage.startswith("connect again"):
+                seen.append(stage)
+                link.heal()
+
+        persist(device, work, progress=heard, fix="", waits_s=(0.1, 0.5))
+        assert len(seen) == 1
+        assert "reset" in seen[0] or "broke" in seen[0]
+        assert whole(device, sha256)
 
 
 def test_a_resumed_transfer_sends_little_twice(lab: Lab, tmp_path: Path) -> None:
