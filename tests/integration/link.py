@@ -1,7 +1,7 @@
 """A bad link in user space: two TUNs, a process between them that delays, drops and meters packets, a network namespace at its end.
 
 A kernel without netem is enough. Nothing stays behind: the devices live as long as the process that holds them, the namespace as long as
-the process that sleeps in it. Needs root and ``/dev/net/tun``. Used by the link tests and by ``bench/transfer.py``.
+the process that waits in it. Needs root and ``/dev/net/tun``. Used by the link tests and by ``bench/transfer.py``.
 
 Run as a program it is the process between: ``link.py NEAR FAR CONDITIONS`` with the conditions as JSON, then commands on stdin: more
 conditions, which replace those before. Its stdout says ``ready`` and, at the end, how many bytes passed each way.
@@ -206,7 +206,8 @@ def linked(conditions: Conditions) -> Iterator[Link]:
     here, there = (f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{(number & 255) + end}" for end in (1, 2))
     near, far = f"ekn{os.getpid()}", f"ekf{os.getpid()}"
     with ExitStack() as stack:
-        room = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
+        # It lives until its stdin ends, however we end.
+        room = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stack.callback(_finish, room)
         assert room.stdout is not None
         stack.callback(room.stdout.close)
