@@ -90,24 +90,20 @@ def deploy(
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
+    options: dict[str, Any] = {
+        "terms": terms,
+        "folder": folder,
+        "stand_in": stand_in,
+        "service_port": service_port,
+        "allowed_signers": signers,
+        "rate_bytes_s": rate,
+    }
     if fleet["to"]:
-        options = {"terms": terms, "stand_in": stand_in, "service_port": service_port, "allowed_signers": signers, "rate_bytes_s": rate}
         with open_bundle(path) as opened:
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(
-            opened,
-            board,
-            terms=terms,
-            folder=folder,
-            stand_in=stand_in,
-            service_port=service_port,
-            dry_run=dry_run,
-            allowed_signers=signers,
-            rate_bytes_s=rate,
-            progress=progress,
-        )
+        done = pipeline.deploy(opened, board, **options, dry_run=dry_run, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 

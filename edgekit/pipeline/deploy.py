@@ -159,7 +159,7 @@ class _Course:
     def run(self, session: AgentSession, progress: Progress) -> Deployed:
         """Do what is not done yet, under a lease: one that a lost link left behind is taken up again."""
         bundle = self._deployment.bundle
-        facts = self._once("facts", session.facts)
+        facts = self._once("facts", lambda: session.facts(bundle.manifest.requires.runtime))
         plan = self._once("plan", lambda: self._fit(facts))
         admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
         look = self._once("look", lambda: self._look(session))
