@@ -164,6 +164,7 @@ def unmanned(folder: Path) -> Iterator[None]:
     """No program runs, and no manager of systemd: what a release's own commands do is theirs, and the watchdog has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder / "home"))
+        patch.delenv("XDG_CONFIG_HOME", raising=False)
         patch.setattr(deploy, "start", lambda *_: None)
         patch.setattr(hooks, "run", lambda *_: None)
         patch.setattr(prove, "_examine", lambda *_: ({}, "no program can be run"))
