@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Callable, TypeVar
 
-from .disk import fsync_path, make_folder
+from .disk import fsync_path, make_folder, regular_bytes
 from .wire import DIGEST, AgentError, strict_json
 
 __all__ = ["STATES", "STEPS", "entries", "note", "reserve", "spending"]
@@ -55,7 +55,8 @@ def note(root: str, app: str, event: str, release: str | None, previous: str | N
 
 def _append(folder: str, line: bytes) -> int:
     with open(os.open(os.path.join(folder, JOURNAL), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as file:
-        file.write(b"\n" + line)  # begins a line of its own, whatever a power cut left of the one before
+        # A line of its own, whatever a power cut left of the one before, or leaves of the one after: it may be zeros.
+        file.write(b"\n" + line + b"\n")
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
@@ -71,7 +72,7 @@ def _compact(root: str, app: str, folder: str) -> None:
         with open(handle, "wb") as file:
             for entry in found:
                 if id(entry) in kept:
-                    file.write(b"\n" + json.dumps(entry).encode("ascii"))
+                    file.write(json.dumps(entry).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, os.path.join(folder, JOURNAL))
@@ -114,12 +115,13 @@ def _give_up_reserve(folder: str) -> bool:
 
 def entries(root: str, app: str) -> list[dict[str, Any]]:
     """Return the events, the oldest first; a line that is torn, or not as `note` writes them, is passed over."""
-    try:
-        with open(os.open(app_path(root, app, JOURNAL), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - READ_MAX_BYTES))
-            lines = file.read(READ_MAX_BYTES).split(b"\n")
-    except FileNotFoundError:
+    path = app_path(root, app, JOURNAL)
+    size = regular_bytes(path)
+    if size is None:
         return []
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        file.seek(max(0, size - READ_MAX_BYTES))
+        lines = file.read(READ_MAX_BYTES).split(b"\n")
     return [entry for entry in map(_entry, lines) if entry is not None]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgekit.device import Device
 from edgekit.devices import connect
+from edgekit.devices.lease import release
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeployError
 from edgekit.pipeline.releases import App, ask_status, rollback
@@ -125,6 +126,12 @@ def _settle(device: Device) -> None:
         session.job("deploy.settle", timeout_s=60)
 
 
+def _free(device: Device) -> None:
+    """End the lease of the host that was cut off; its own next command would go on under it."""
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        release(session, force=True)
+
+
 def violation(case: Case, place: int, root: Path, following: Sample) -> str | None:
     """Return what is wrong with a state that a cut left after so many operations, or with what recovery makes of it; None when all is well."""
     over = place >= len(case.recording.operations)
@@ -149,6 +156,7 @@ def violation(case: Case, place: int, root: Path, following: Sample) -> str | No
             return f"after settling it is {told and told.state}"
         if found["current"] == case.target != case.before and place <= case.proven_from:
             return "after settling the target is current without proof"
+        _free(device)
         put(following, device)
         found, told = look(str(root))[case.app], _status(device, case.app)
         if found != {**found, "current": following.digest, "wrong": None} or told is None or told.state != "committed":

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +21,8 @@ from edgekit import devices
 from edgekit.device import Address, Device
 from edgekit.devices import Completed
 from edgekit.devices.local import LocalConnection
-from edgekit.ondevice import agent, prove, watch
+from edgekit.ondevice import agent, disk, prove, watch
+from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.wire import AgentError, encode_event, encode_job
 
 __all__ = ["InsideConnection", "inside"]
@@ -33,14 +34,21 @@ class InsideConnection(LocalConnection):
     facts: bytes = b""
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, on_line: Callable[[bytes], None] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | Iterable[bytes] = b"",
+        hold: bool = False,
+        timeout_s: float,
+        on_line: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """See `edgekit.devices.Connection.run`."""
         words = [os.path.expanduser(word) for word in argv]
+        data = stdin if isinstance(stdin, bytes) else b"".join(stdin)
         if words[1] == "-c":
-            return _script(words[2], words[3:])
-        job = json.loads(stdin.partition(b"\n")[0])["job"]
-        rc, answer = (0, self.facts) if job == "facts" and self.facts else _agent(stdin)
+            return _script(words[2], words[3:], data)
+        job = json.loads(data.partition(b"\n")[0])["job"]
+        rc, answer = (0, self.facts) if job == "facts" and self.facts else _agent(data)
         if job == "facts":
             InsideConnection.facts = answer
         for line in answer.splitlines():
@@ -49,9 +57,13 @@ class InsideConnection(LocalConnection):
         return Completed(rc=rc, stdout=b"", stderr=b"")
 
 
-def _script(text: str, words: list[str]) -> Completed:
+def _script(text: str, words: list[str], data: bytes) -> Completed:
     out = io.StringIO()
-    with mock.patch.object(sys, "argv", ["-c", *words]), contextlib.redirect_stdout(out):
+    with (
+        mock.patch.object(sys, "argv", ["-c", *words]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data))),
+        contextlib.redirect_stdout(out),
+    ):
         try:
             exec(compile(text, "script", "exec"), {"__name__": "__main__"})
         except SystemExit as error:
@@ -59,12 +71,29 @@ def _script(text: str, words: list[str]) -> Completed:
     return Completed(rc=0, stdout=out.getvalue().encode(), stderr=b"")
 
 
-def _agent(stdin: bytes) -> tuple[int, bytes]:
+class _Given(Stdin):
+    """What the host sends, all there from the start; that it ends says nothing of the host."""
+
+    def __init__(self, data: bytes) -> None:
+        handle = os.memfd_create("stdin")
+        with open(handle, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(handle, 0, os.SEEK_SET)
+        super().__init__(handle)
+
+    def tether(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def _agent(data: bytes) -> tuple[int, bytes]:
     """Do what `edgekit.ondevice.agent.main` does, without taking the descriptors and signals of its process."""
     wire = io.BytesIO()
-    with mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))):
+    with contextlib.closing(_Given(data)) as stdin:
         try:
-            wire.write(encode_event({"event": "result", "data": agent._run(wire)}))
+            wire.write(encode_event({"event": "result", "data": agent._run(wire, stdin)}))
         except AgentError as error:
             wire.write(encode_event({"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix}))
             return 1, wire.getvalue()
@@ -94,6 +123,7 @@ def inside(root: Path) -> Iterator[Device]:
         mock.patch.object(prove, "_child", _child),
         mock.patch.object(watch, "_by_systemd", lambda *_: False),
         mock.patch.object(watch, "_by_itself", _watchdog),
+        mock.patch.object(disk, "CLAIM_PAUSE_S", 0.0005),
         mock.patch.object(watch, "PERIOD_S", 0.001),
         mock.patch.object(watch, "POLL_S", 0.001),
         mock.patch.object(watch.os, "chdir", lambda _: None),

@@ -26,7 +26,7 @@ _WELL, _ILL = "#!/bin/sh\ntest -s model.tflite\n", "#!/bin/sh\nexit 1\n"
 
 @dataclass(frozen=True)
 class Sample:
-    """A bundle on disk; ``good`` when a board should take it."""
+    """A bundle in its project's folder; ``good`` when a board should take it."""
 
     kind: str
     path: Path
@@ -58,13 +58,14 @@ def make(built: Path, kind: str, number: int, folder: Path) -> Sample:
     if kind == "wrong-golden":
         for path in (manifest.golden.outputs, manifest.golden.builtin_outputs):
             files[path] = files[manifest.golden.samples]
+    place = folder / f"{kind}-{number}"
+    place.mkdir()
     health = Health()
     if kind in ("hooks", "bad-health"):
         files["hooks/check.sh"] = (_WELL if kind == "hooks" else _ILL).encode()
-        health = Health(restart=Hook(("true",)), check=Hook(("./check.sh",), timeout_s=10))
+        (place / "check.sh").write_bytes(files["hooks/check.sh"])
+        health = Health(restart=Hook(("true",)), check=Hook(("./check.sh",)))
     changed = msgspec.structs.replace(manifest, files=list_files(files), health=health)
-    place = folder / f"{kind}-{number}"
-    place.mkdir()
     path = write_bundle(changed, files, place)
     with open_bundle(path) as bundle:
         return Sample(kind, path, bundle.digest, manifest.name)
@@ -86,4 +87,4 @@ def put(sample: Sample, device: Device, *, deadline_s: float = 600.0, keep: int 
     with open_bundle(sample.path) as bundle:
         restart, check = bundle.manifest.health.restart, bundle.manifest.health.check
         terms = DeploySection(restart=restart and restart.command, health=check and check.command, deadline_s=deadline_s, keep=keep)
-        deploy(bundle, device, terms=terms, stand_in=True, progress=progress)
+        deploy(bundle, device, terms=terms, folder=sample.path.parent, stand_in=True, progress=progress)

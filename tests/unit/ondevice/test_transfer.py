@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice import wire
+from edgekit.ondevice import journal, wire
 from edgekit.ondevice.chunks import CHUNKS_MAX, RECORD
 from edgekit.ondevice.transfer import PACKED
 
@@ -68,6 +68,14 @@ def test_a_blob_arrives(each_agent: Agent) -> None:
     assert blob(each_agent).stat().st_mode & 0o777 == 0o444
     assert each_agent.ask("transfer.offer", blobs=[entry])["missing"] == []
     assert list((each_agent.root / "incoming").iterdir()) == []
+
+
+def test_the_journal_tells_of_a_release_s_bytes(each_agent: Agent) -> None:
+    more = {"app": "meter", "release": "a" * 64, "deployment": "0123456789abcdef"}
+    job = {"blobs": [{**listed(b"x"), "needed": bits(0)}], **more}
+    assert each_agent.send(wire.encode_job("transfer.take", str(each_agent.root), job) + frame(b"x"))[0] == 0
+    noted = [(entry["event"], entry["release"], entry["deployment"]) for entry in journal.entries(str(each_agent.root), "meter")]
+    assert noted == [("received", "a" * 64, "0123456789abcdef"), ("verified", "a" * 64, "0123456789abcdef")]
 
 
 def test_only_what_is_nowhere_is_asked_for(each_agent: Agent) -> None:
