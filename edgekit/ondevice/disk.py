@@ -125,10 +125,10 @@ def claim(path: str) -> int | None:
 
 
 @contextlib.contextmanager
-def locked(root: str) -> Iterator[None]:
+def locked(root: str, tries: int = LOCK_TRIES) -> Iterator[None]:
     """Hold the root for a job that changes it, or refuse after a while; the kernel lets go when the process ends, however it ends."""
     with open(os.open(os.path.join(make_folder(root), "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb") as handle:
-        for _ in range(LOCK_TRIES):
+        for _ in range(tries):
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break

@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Callable, TypeVar
 
-from .disk import fsync_path, make_folder, regular_bytes
+from .disk import fsync_path, make_folder, regular_bytes, write_file
 from .wire import DIGEST, AgentError, strict_json
 
 __all__ = ["STATES", "STEPS", "entries", "note", "reserve", "spending"]
@@ -89,10 +89,8 @@ def _of(found: list[dict[str, Any]], kind: tuple[str, ...]) -> list[dict[str, An
 def reserve(root: str, app: str) -> None:
     """Set room for a few lines aside, before a switch that may have to be undone on a full disk."""
     path = app_path(root, app, RESERVE)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb") as file:
-        if os.fstat(file.fileno()).st_size < RESERVE_BYTES:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            os.fsync(file.fileno())
+    if regular_bytes(path) != RESERVE_BYTES:
+        write_file(path, bytes(RESERVE_BYTES))
 
 
 def spending(folder: str, write: Callable[[], T]) -> T:

@@ -122,7 +122,9 @@ def _undecided(root: str, app: str, deployment: str) -> bool:
     now = standing(root, app)
     if now.entry.get("deployment") == deployment:
         return now.state in ("activated", "going-back")
-    with contextlib.suppress(AgentError), locked(root):  # whoever started us holds it until the switch is done, however it ends
+    # Whoever started us holds it until the switch is done, however it ends. We do not stand in line: the next deployment's start may hold
+    # it, and waits for us to see that ours is decided.
+    with contextlib.suppress(AgentError), locked(root, tries=1):
         now = standing(root, app)
         return now.entry.get("deployment") == deployment and now.state in ("activated", "going-back")
     return True

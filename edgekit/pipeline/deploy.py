@@ -9,6 +9,7 @@ done again, so that a lost link is made anew and the deployment goes on where it
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.devices.transfer import Lacking, ask, check_room, send
-from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
+from edgekit.errors import BuildError, DeadlineError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, Proof, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
@@ -136,8 +137,8 @@ def deploy(
     course = _Course(deployment, device, terms.keep, rate_bytes_s, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
-    except LinkError as error:
-        raise LinkError(f"{error.message}; {course.stands}", fix=error.fix) from error
+    except (LinkError, DeadlineError) as error:
+        raise type(error)(f"{error.message}; {course.stands}", fix=error.fix or "edgekit status says what runs") from error
     except BaseException as stop:
         if not isinstance(stop, Exception):
             stop.args = (course.abandon(),)
@@ -161,11 +162,11 @@ class _Course:
         bundle = self._deployment.bundle
         facts = self._once("facts", lambda: session.facts(bundle.manifest.requires.runtime))
         plan = self._once("plan", lambda: self._fit(facts))
-        admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
-        look = self._once("look", lambda: self._look(session))
-        room = self._once("room", lambda: self._room(session))
-        if not self._dry_run:
-            with leased(session, reason=self._reason):
+        with nullcontext() if self._dry_run else leased(session, reason=self._reason):
+            admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+            look = self._once("look", lambda: self._look(session))
+            room = self._once("room", lambda: self._room(session))
+            if not self._dry_run:
                 self._change(session, plan, progress)
         before, proof = self._done.get("before"), self._done.get("prove")
         return Deployed(

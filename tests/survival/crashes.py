@@ -6,8 +6,7 @@ import itertools
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.device import Device
@@ -22,7 +21,7 @@ from tests.survival.look import look
 from tests.survival.material import Sample, put
 from tests.survival.recording import Recording, record, scan
 
-__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "recorded", "violation"]
+__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "recorded", "violation", "violation_without"]
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def explore(case: Case, samples: dict[str, Sample], scratch: Path, count: int | 
             build(tree, folder)
             wrong = _judged(case, place, folder / "root", next(following))
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         outcome.states[case.scenario.name] += 1
         if wrong:
             outcome.violations.append(f"{case.scenario.name}, cut after operation {place}: {wrong}")
@@ -198,3 +197,22 @@ def _judged(case: Case, place: int, root: Path, following: Sample) -> str | None
         return violation(case, place, root, following)
     except Exception as error:  # noqa: BLE001  # whatever recovery dies of is what is looked for
         return f"{type(error).__name__}: {error}"
+
+
+def violation_without(case: Case, left_out: str, samples: dict[str, Sample], scratch: Path, count: int) -> str | None:
+    """Leave out the syncs of the paths that end so; return what then goes wrong in one of so many states that could not be before."""
+    kept = [op for op in case.recording.operations if not (op.what == "sync" and op.name.endswith(left_out))]
+    poorer = replace(case, recording=Recording(case.recording.root, case.recording.before, kept))
+    usual = {digest(tree) for _, tree in crash_states(case.recording)}
+    worse = [(place, tree) for place, tree in crash_states(poorer.recording) if digest(tree) not in usual]
+    for number, (place, tree) in enumerate(random.Random(0).sample(worse, min(count, len(worse)))):
+        folder = scratch / f"without{number}"
+        folder.mkdir()
+        try:
+            build(tree, folder)
+            wrong = _judged(poorer, place, folder / "root", samples["plain-3"])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if wrong:
+            return f"cut after operation {place}: {wrong}"
+    return None

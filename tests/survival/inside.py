@@ -7,6 +7,7 @@ The order of a deployment, the protocol, the jobs and the watchdog are the real 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -26,6 +27,9 @@ from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.wire import AgentError, encode_event, encode_job
 
 __all__ = ["InsideConnection", "inside"]
+
+_WATCHDOGS: list[threading.Thread] = []
+_WATCHDOG_END_S = 2.0
 
 
 class InsideConnection(LocalConnection):
@@ -66,7 +70,7 @@ def _script(text: str, words: list[str], data: bytes) -> Completed:
     ):
         try:
             exec(compile(text, "script", "exec"), {"__name__": "__main__"})
-        except SystemExit as error:
+        except (SystemExit, OSError) as error:
             return Completed(rc=1, stdout=out.getvalue().encode(), stderr=str(error).encode())
     return Completed(rc=0, stdout=out.getvalue().encode(), stderr=b"")
 
@@ -97,6 +101,10 @@ def _agent(data: bytes) -> tuple[int, bytes]:
         except AgentError as error:
             wire.write(encode_event({"event": "error", "kind": error.kind, "message": error.message, "fix": error.fix}))
             return 1, wire.getvalue()
+        except OSError as error:
+            kind = "no-space" if error.errno == errno.ENOSPC else "state"
+            wire.write(encode_event({"event": "error", "kind": kind, "message": str(error), "fix": None}))
+            return 1, wire.getvalue()
     return 0, wire.getvalue()
 
 
@@ -112,7 +120,9 @@ def _child(name: str, root: str, fields: dict[str, Any], *_: Any) -> dict[str, A
 def _watchdog(request: str, log: str) -> None:
     Path(log).touch()
     job = json.loads(Path(request).read_bytes())
-    threading.Thread(target=watch.watch, args=(job, job["root"], lambda *_: None), daemon=True).start()
+    thread = threading.Thread(target=watch.watch, args=(job, job["root"], lambda *_: None), daemon=True)
+    thread.start()
+    _WATCHDOGS.append(thread)
 
 
 @contextlib.contextmanager
@@ -129,3 +139,5 @@ def inside(root: Path) -> Iterator[Device]:
         mock.patch.object(watch.os, "chdir", lambda _: None),
     ):
         yield Device(name="local", address=Address.parse("local"), root=str(root))
+        while _WATCHDOGS:  # they end when their deployment is decided
+            _WATCHDOGS.pop().join(_WATCHDOG_END_S)

@@ -25,6 +25,9 @@ __all__ = ["MachineBoard", "plugged", "run_plug"]
 DEADLINE_S = {"arm64": 60.0, "uml": 10.0}
 """How long a release has to prove itself: an emulated machine needs its time."""
 
+DEPLOYED_AFTER = 0.25
+"""In so many cases a whole deployment follows; in the others settling, with which each begins."""
+
 
 @dataclass
 class MachineBoard:
@@ -110,23 +113,20 @@ def run_plug(
 ) -> Tally:
     """Pull the plug at every boundary of one good bundle's deployment, if asked for, then at so many random moments over all bundles."""
     draw, tally = random.Random(seed), Tally()
-    usual = {}
-    for sample in samples[::2]:
-        usual[sample.kind] = boundaries(sample, board)
-        told(f"{sample.kind}: {len(usual[sample.kind].boundaries)} boundaries, {usual[sample.kind].seconds:.1f} s")
+    hooked = [sample for sample in samples if sample.kind == "hooks"]
+    usual = boundaries(hooked[0], board)
+    told(f"a deployment has {len(usual.boundaries)} boundaries and takes {usual.seconds:.1f} s")
     moments = []
-    if every_boundary:
-        whole = next(sample for sample in samples if sample.kind == "hooks")
-        moments += [(whole, Strike(boundary=number)) for number in range(len(usual["hooks"].boundaries))]
-    for _ in range(count):
-        sample = draw.choice(samples)
-        moments.append((sample, Strike(after_s=draw.uniform(0, usual[sample.kind].seconds))))
+    if every_boundary:  # the twins take turns, so that the switch goes from one release to another
+        moments += [(hooked[(number + 1) % 2], Strike(boundary=number)) for number in range(len(usual.boundaries))]
+    moments += [(draw.choice(samples), Strike(after_s=draw.uniform(0, usual.seconds))) for _ in range(count)]
     for number, (sample, strike) in enumerate(moments):
         board.host_dies, board.recovers = draw.random() < 0.7, draw.random() < 0.5
-        following = draw.choice([one for one in samples if one.good and one.digest != sample.digest])
+        other = [one for one in samples if one.good and one.digest != sample.digest]
+        following = draw.choice(other) if draw.random() < DEPLOYED_AFTER else None
         how, wrong = run_case(sample, following, board, strike)
         where = f"{sample.kind} at {strike} ({how.boundaries[-1:]}), host dies: {board.host_dies}, boot: {board.recovers}"
         tally.add(f"{board.machine.image.kind}, {'boundary' if strike.boundary is not None else 'random'}", how, wrong, where)
-        if wrong or number % 10 == 9:
-            told(f"{number + 1} of {len(moments)}: {tally.cases}, {len(tally.violations)} violations {wrong}")
+        if wrong or number % 5 == 4:
+            told(f"{number + 1} of {len(moments)}: {tally.cases}, {tally.ends}, {len(tally.violations)} violations {wrong}")
     return tally

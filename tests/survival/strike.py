@@ -92,7 +92,7 @@ def struck(sample: Sample, board: Board, strike: Strike | None) -> Told:
             if kind == "strike":
                 board.strike(process.pid or 0)
                 near.send(None)
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass  # the host is dead
     finally:
         if process.is_alive() and code is None:
@@ -165,14 +165,16 @@ class _Seen:
     whole: bool
 
 
-def _see(board: Board, app: str) -> _Seen:
-    with connect(board.device) as connection:
-        source = Path(look.__file__).read_text()
+def _see(board: Board, app: str, *, settle: bool = False) -> _Seen:
+    source = Path(look.__file__).read_text()
+    with connect(board.device) as connection, AgentSession(connection, board.device) as session:
+        if settle:
+            session.job("deploy.settle", timeout_s=600, app=app)
         done = connection.run([board.device.python or "python3", "-c", source, board.device.root], timeout_s=120)
+        told = next(iter(releases.ask_status(session, app).apps), None)
     if done.rc:
         raise RuntimeError(done.stderr.decode(errors="replace"))
     found = json.loads(done.stdout).get(app, {"current": None, "wrong": None})
-    told = next((one for one in releases.status(board.device).apps if one.name == app), None)
     state, current, whole = (told.state, told.current, told.whole) if told else ("none", None, False)
     return _Seen(found["current"], found["wrong"], state, current, whole)
 
@@ -222,28 +224,37 @@ def judge(before: str | None, sample: Sample, told: Told, seen: _Seen, settled: 
     return wrong
 
 
-def run_case(sample: Sample, following: Sample, board: Board, strike: Strike) -> tuple[Told, list[str]]:
-    """Strike one deployment; return how it ended and what was wrong then, and with what the next commands made of it."""
+def run_case(sample: Sample, following: Sample | None, board: Board, strike: Strike) -> tuple[Told, list[str]]:
+    """Strike one deployment; return how it ended and what was wrong then, and with what the next commands made of it.
+
+    Parameters
+    ----------
+    following
+        What the next command deploys; None where that is ``deploy.settle`` alone, with which every deployment begins.
+    """
     before = inside_child(lambda: _see(board, sample.app)).current
     told = struck(sample, board, strike)
-    board.recover()
     wrong: list[str] = []
     try:
+        board.recover()
         seen = inside_child(lambda: _see(board, sample.app))
         wrong += judge(before, sample, told, seen, settled=False)
-        after = struck(following, board, None)
+        after = struck(following, board, None) if following else None
         end_s = time.monotonic() + board.deadline_s + _DECIDING_S
-        while after.code == BusyError.exit_code and time.monotonic() < end_s:  # an unproven release has the time it was given
-            time.sleep(0.5)
-            seen = inside_child(lambda: _see(board, sample.app))
-            wrong += judge(before, sample, told, seen, settled=False)
+        busy = after is not None and after.code == BusyError.exit_code
+        while (busy or after is None) and time.monotonic() < end_s:  # an unproven release has the time it was given
+            seen = inside_child(lambda: _see(board, sample.app, settle=True))
+            wrong += judge(before, sample, told, seen, settled=seen.state not in _UNDECIDED)
             if seen.state not in _UNDECIDED:
-                wrong += judge(before, sample, told, seen, settled=True)
-                after = struck(following, board, None)
-        if after.code != 0:
-            wrong.append(f"the next deployment ended in {after.code}: {after.text}")
-        seen = inside_child(lambda: _see(board, sample.app))
-        wrong += judge(seen.current, following, after, seen, settled=True)
+                after = struck(following, board, None) if following else Told(0, "settled", (), 0.0)
+                busy = False
+            else:
+                time.sleep(0.5)
+        if after is None or after.code != 0:
+            wrong.append(f"the next command ended in {after}")
+        if following:
+            seen = inside_child(lambda: _see(board, sample.app))
+            wrong += judge(seen.current, following, Told(0, "", (), 0.0), seen, settled=True)
     except RuntimeError as error:
         wrong.append(f"the next command failed: {error}")
     return told, wrong

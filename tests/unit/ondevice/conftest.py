@@ -82,7 +82,7 @@ class Agent:
         release, files = bundle(contents, **manifest)
         for data in files.values():
             path = disk.blob_path(str(self.root), hashlib.sha256(data).hexdigest())
-            disk.make_folder(os.path.dirname(path))
+            disk.make_folder(str(Path(path).parent))
             disk.write_file(path, data)
         store.stage({"app": app, "release": release, "files": entries(files)}, str(self.root), lambda stage, done, total: None)
         return release

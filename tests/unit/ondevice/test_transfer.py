@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice import journal, wire
+from edgekit.ondevice import journal, stdin, wire
 from edgekit.ondevice.chunks import CHUNKS_MAX, RECORD
 from edgekit.ondevice.transfer import PACKED
+from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent, frame, listed
 
@@ -221,6 +222,20 @@ def test_whoever_comes_second_goes_on_beside(agent: Agent) -> None:
         assert first.wait(20) == 0
     assert list((agent.root / "incoming").iterdir()) == []
     assert blob(agent).read_bytes() == DATA
+
+
+def test_a_host_that_falls_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdin, "SILENT_S", 0.2)
+    reading, writing = os.pipe()
+    os.write(writing, b"the job\nand the fir")
+    source = stdin.Stdin(reading)
+    assert source.line(100) == b"the job\n"
+    assert source.read(3) + source.read(100) == b"and the fir"
+    with pytest.raises(AgentError, match="the host has sent nothing for"):
+        source.read(100)
+    os.close(writing)
+    assert source.read(100) == b""
+    os.close(reading)
 
 
 def test_a_list_without_its_blob_goes(agent: Agent) -> None:

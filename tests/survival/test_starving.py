@@ -1,0 +1,46 @@
+"""A full disk, and one that turned read-only, at operations all along a deployment: the old release runs, and afterwards it goes on."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import EdgekitError
+from edgekit.pipeline.releases import status
+from tests.survival.inside import inside
+from tests.survival.look import look
+from tests.survival.material import Sample, put
+from tests.survival.starving import starve
+
+# All of them take a minute; the places move by a prime, so that each run's cases fall on every kind of step.
+_EVERY = 7
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=errno.errorcode.get)
+def test_a_disk_that_gives_no_more(number: int, samples: dict[str, Sample], memory: Path) -> None:
+    old, new = samples["hooks"], samples["plain"]
+    with inside(memory / "measured") as device:
+        put(old, device)
+        with starve(memory / "measured", number, 1 << 30) as undisturbed:
+            put(new, device)
+    assert undisturbed.count > 3 * _EVERY
+    for after in range(0, undisturbed.count, _EVERY):
+        root = memory / f"root{after}"
+        with inside(root) as device:
+            put(old, device)
+            code = 0
+            with starve(root, number, after):
+                try:
+                    put(new, device)
+                except EdgekitError as error:
+                    code = error.exit_code
+            found = look(str(root))[old.app]
+            assert found["wrong"] is None, (after, found)
+            assert code in (0, 5, 6, 7), (after, code)
+            if code:
+                assert found["current"] == old.digest or code == 7, (after, code, found)
+            put(new, device)
+            (app,) = status(device).apps
+            assert (app.current, app.state, app.whole) == (new.digest, "committed", True), after
