@@ -56,16 +56,17 @@ def test_a_jetson(
     assert f"jetson   {row}" in [" ".join(line.split(" ", 1)) for line in run(monkeypatch, "device", "facts", "board")[0].splitlines()]
 
 
+WHEELS = (WheelFile("a-1.whl", 3_000_000), WheelFile("b-1.whl", 1_000_000))
+
+
 @pytest.mark.parametrize(
     ("planned", "line"),
     [
         (None, "its runtime comes with its system, and is there"),
-        (Provision("litert-1-0123456789ab", True, (), 0, 0, 1 << 30), "litert-1-0123456789ab is there and runs; nothing would be sent"),
+        (Provision("litert-1", True, (), 0, 0, 1 << 30), "litert-1 is there and runs; nothing would be sent"),
         (
-            Provision(
-                "litert-1-0123456789ab", False, (WheelFile("a-1.whl", 3_000_000), WheelFile("b-1.whl", 1_000_000)), 2_000_000, 2**25, 2**30
-            ),
-            "would send 2.0 MB of 4.0 MB; needs 33.6 MB of room, 1.07 GB are free; nothing was changed",
+            Provision("litert-1", False, WHEELS, 2_000_000, 1 << 25, 1 << 30),
+            "would send 2 MB of 4 MB; needs 33.6 MB of room, 1.07 GB are free; nothing was changed",
         ),
     ],
 )
