@@ -134,6 +134,7 @@ def inside(root: Path) -> Iterator[Device]:
         mock.patch.object(watch, "_by_systemd", lambda *_: False),
         mock.patch.object(watch, "_by_itself", _watchdog),
         mock.patch.object(disk, "CLAIM_PAUSE_S", 0.0005),
+        mock.patch.object(watch, "START_TIMEOUT_S", 1.0),
         mock.patch.object(watch, "PERIOD_S", 0.001),
         mock.patch.object(watch, "POLL_S", 0.001),
         mock.patch.object(watch.os, "chdir", lambda _: None),
