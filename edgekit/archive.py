@@ -29,9 +29,8 @@ def _header(path: str, size: int) -> bytes:
         prefix, _, name = name.partition(b"/")
     if not 0 < len(name) <= _NAME_BYTES or len(prefix) > _PREFIX_BYTES or not 0 <= size <= _SIZE_MAX:
         raise ValueError(path)
-    zero = b"0000000\0"
-    before = name.ljust(_NAME_BYTES, b"\0") + b"0000644\0" + zero + zero + b"%011o\0" % size + b"%011o\0" % 0
-    after = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + zero + zero + prefix.ljust(_PREFIX_BYTES, b"\0") + bytes(12)
+    before = name.ljust(_NAME_BYTES, b"\0") + b"0000644\0" + 2 * b"0000000\0" + b"%011o\0" % size + b"%011o\0" % 0
+    after = b"0" + bytes(100) + b"ustar\x0000" + bytes(80) + prefix.ljust(_PREFIX_BYTES, b"\0") + bytes(12)  # no device, no names
     total = sum(before) + sum(after) + 8 * ord(" ")  # the sum counts its own field as blanks
     return before + b"%06o\0 " % total + after
 

@@ -22,6 +22,7 @@ from edgekit.digest import atomic_file, sha256_bytes, sha256_file, write_atomic
 from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST, MANIFEST_BYTES_MAX, FileEntry, Manifest
 from edgekit.ondevice.trust import SIGNATURE_MAX_BYTES, STATEMENT_MAX_BYTES
+from edgekit.ondevice.wire import AgentError, strict_json
 from edgekit.parse import from_json
 from edgekit.signature import SIGNATURE, STATEMENT, Signed, read_signed
 
@@ -175,7 +176,7 @@ def _bundle_in(folder: Path, where: str, archive: Path | None) -> Bundle:
     data = _small_file(folder / MANIFEST, MANIFEST_BYTES_MAX, where)
     if _small_file(folder / SEAL, len(seal(b"")), where) != seal(data):
         raise InputError(f"{where}: {MANIFEST} is damaged: its digest is not the one in {SEAL}", fix=_FIX)
-    manifest = _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
+    manifest = _read_manifest(data, where)
     for entry in manifest.files:
         file = folder / entry.path
         if file.is_symlink() or not file.is_file():
@@ -200,6 +201,15 @@ def _small_file(file: Path, max_bytes: int, where: str) -> bytes:
     return data
 
 
+def _read_manifest(data: bytes, where: str) -> Manifest:
+    """Read a manifest as a board does (no doubled keys, no NaN, bounded depth), then as the noun."""
+    try:
+        strict_json(data, "it", MANIFEST_BYTES_MAX)
+    except AgentError as error:
+        raise InputError(f"{where}:{MANIFEST}: {error.message}") from error
+    return _check(from_json(data, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
+
+
 def _check(manifest: Manifest, where: str) -> Manifest:
     paths = [entry.path for entry in manifest.files]
     own = {MANIFEST, SEAL, STATEMENT, SIGNATURE}
@@ -222,7 +232,7 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with path.open("rb") as file:
             head = _small_member(file, MANIFEST, MANIFEST_BYTES_MAX, where)
-            manifest = _check(from_json(head, Manifest, f"{where}:{MANIFEST}", max_bytes=MANIFEST_BYTES_MAX), where)
+            manifest = _read_manifest(head, where)
             (folder / MANIFEST).write_bytes(head)
             (folder / SEAL).write_bytes(_small_member(file, SEAL, len(seal(b"")), where))
             name, size = read_header(file, where)

@@ -16,6 +16,7 @@ from edgekit.cli.root import Command
 from edgekit.cli.service import print_served, service_options
 from edgekit.cli.words import (
     app_option,
+    bytes_per_second,
     choose_signers,
     device_argument,
     open_project,
@@ -42,6 +43,7 @@ __all__ = ["deploy", "rollback", "status"]
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="The bundle [default: the newest in build that fits].")
 @click.option("--stand-in", is_flag=True, help="Accept a machine of another kind; all its figures are marked simulated.")
 @click.option("--keep", type=click.IntRange(2, 1000), metavar="N", help="Releases to keep on the device [default: the project's, else 3].")
+@click.option("--rate", type=bytes_per_second, metavar="RATE", help="Send at most so many bytes per second: 500k, 2M.")
 @service_options
 @click.option("--dry-run", is_flag=True, help="Check the device and say what would be sent.")
 @rollout_options
@@ -54,6 +56,7 @@ def deploy(
     bundle: Path | None,
     stand_in: bool,
     keep: int | None,
+    rate: int | None,
     service_port: int | None,
     dry_run: bool,
     allowed_signers: Path | None,
@@ -87,23 +90,20 @@ def deploy(
     if bundle is None:
         say(lambda page: page.line(f"the newest bundle that fits is {path}"))
     signers = choose_signers(declared, folder, allowed_signers)
+    options: dict[str, Any] = {
+        "terms": terms,
+        "folder": folder,
+        "stand_in": stand_in,
+        "service_port": service_port,
+        "allowed_signers": signers,
+        "rate_bytes_s": rate,
+    }
     if fleet["to"]:
-        options = {"terms": terms, "stand_in": stand_in, "service_port": service_port, "allowed_signers": signers}
         with open_bundle(path) as opened:
             return roll_out(opened, boards, options, plan, fleet, again=_again(path))
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
-        done = pipeline.deploy(
-            opened,
-            board,
-            terms=terms,
-            folder=folder,
-            stand_in=stand_in,
-            service_port=service_port,
-            dry_run=dry_run,
-            allowed_signers=signers,
-            progress=progress,
-        )
+        done = pipeline.deploy(opened, board, **options, dry_run=dry_run, progress=progress)
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 

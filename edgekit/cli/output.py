@@ -12,16 +12,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TextIO, TypeVar
 
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from edgekit.cli.root import Call
+from edgekit.ondevice.wire import SENT_STAGE
 from edgekit.printable import printable
 
 __all__ = ["Answer", "Page", "json_option", "megabytes", "progress_bars", "render", "say"]
@@ -135,11 +137,24 @@ def megabytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+class _HowFar(ProgressColumn):
+    """Steps as ``3/7``; what is sent as bytes, with how quickly they arrive and the time left."""
+
+    def render(self, task: Task) -> Text:
+        if task.description != SENT_STAGE:
+            return Text(f"{task.completed:.0f}/{task.total or 0:.0f}")
+        words = f"{megabytes(task.completed)} of {megabytes(task.total or 0)}"
+        if task.finished or not task.speed:
+            return Text(words)
+        left = timedelta(seconds=round(task.time_remaining or 0))
+        return Text(f"{words}, {megabytes(task.speed)}/s, {left} left")
+
+
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Show the pipeline's progress as bars, one per stage, on a stderr that is a terminal; else nothing."""
     listening = sys.stderr is not None and sys.stderr.isatty()
-    columns = (TextColumn("{task.description:<24}", markup=False), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<24}", markup=False), BarColumn(bar_width=30), _HowFar(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not listening) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -124,9 +124,8 @@ class _Table:
         with self._lock:
             rows, title = dict(self._rows), self._title
         counts = ", ".join(f"{sum(state == wanted for state, _ in rows.values())} {wanted}" for wanted in (DONE, FAILED, RUNNING, WAITING))
-        table = Table(
-            Column("board"), Column("state"), Column("", overflow="ellipsis", no_wrap=True), box=None, title=f"{printable(title)}  {counts}"
-        )
+        columns = (Column("board"), Column("state"), Column("", overflow="ellipsis", no_wrap=True, ratio=1))
+        table = Table(*columns, box=None, expand=True, title=f"{printable(title)}  {counts}")
         # What goes on comes first: a terminal shows the top of a table that is longer than itself.
         for name, (state, text) in sorted(rows.items(), key=lambda row: (RUNNING, FAILED, WAITING, DONE).index(row[1][0])):
             table.add_row(Text(printable(name)), Text(state, _STYLES[state]), Text(printable(text)))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "app_option",
+    "bytes_per_second",
     "choose_model",
     "choose_signers",
     "choose_target",
@@ -46,6 +47,18 @@ def duration(text: str) -> float:
     if not found or seconds > _UNITS_S["d"] * 7:
         raise click.BadParameter(f"{text!r} is not a time as 30s, 5m, 2h or 1d, up to 7d")
     return seconds
+
+
+_UNITS_BYTES = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+def bytes_per_second(text: str) -> int:
+    """Read bytes per second, ``500k``, ``2M``, decimal as the progress shows them: the ``type`` of an option."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([kMG]?)", text.strip())
+    bytes_s = int(float(found[1]) * _UNITS_BYTES[found[2]]) if found else 0
+    if bytes_s < 1000:
+        raise click.BadParameter(f"{text!r} is not a rate as 500k or 2M, in bytes per second, from 1k on")
+    return bytes_s
 
 
 def project_option(function: F) -> F:

@@ -157,15 +157,20 @@ class AgentSession:
             raise self._crash(name, done.rc, done.stderr)
         return results[0]
 
-    def facts(self) -> Facts:
+    def facts(self, runtime: str | None = None) -> Facts:
         """Ask the device what it is.
+
+        Parameters
+        ----------
+        runtime
+            The one kind of runtime that matters; None asks for all, which are imported one after the other.
 
         Raises
         ------
         DeviceError
             It does not say, or not in the form expected.
         """
-        data = self.job("facts", timeout_s=_FACTS_TIMEOUT_S)
+        data = self.job("facts", timeout_s=_FACTS_TIMEOUT_S, runtime=runtime)
         try:
             return msgspec.convert(data, Facts)
         except msgspec.ValidationError as error:

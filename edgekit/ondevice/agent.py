@@ -53,23 +53,9 @@ JOBS = {
     "service.remove": "service:remove",
 }
 # What neither changes nor measures the board, and what the board starts itself; every other job runs under `lease.guarded`.
-UNGUARDED = frozenset(
-    {
-        "facts",
-        "store.status",
-        "lease.release",
-        "lease.show",
-        "lease.take",
-        "engine.check",
-        "engine.work",
-        "deploy.settle",
-        "deploy.watch",
-        "trust.show",
-        "serve",
-        "service.look",
-        "service.show",
-    }
-)
+_ASKING = {"facts", "store.status", "trust.show", "deploy.admit", "transfer.offer", "engine.check", "service.look", "service.show"}
+_OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
+UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.release"})
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,6 +6,7 @@ script: a line ``@reboot ROOT/boot`` of crontab(5), or ``/etc/rc.local``. Withou
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -50,6 +51,11 @@ def keep(root: str) -> None:
     if _read(script) != text:
         write_file(script, text)
         os.chmod(script, 0o700)
+    with contextlib.suppress(OSError):  # a home that cannot be written to: then somebody else runs the script
+        _keep_unit(root, script)
+
+
+def _keep_unit(root: str, script: str) -> None:
     name = "edgekit-boot-%s.service" % hashlib.sha256(root.encode("utf-8")).hexdigest()[:8]
     # A percent sign is a specifier to systemd, a quoted word keeps its blanks (systemd.service(5), COMMAND LINES).
     unit = (UNIT % ('"%s"' % script.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%"))).encode("utf-8")

@@ -66,13 +66,14 @@ def keep(root: str, digest: str, chunks: List[Chunk]) -> None:
     """Keep a blob's list, for blobs to come; that of a single chunk would say nothing new."""
     if len(chunks) > 1:
         path = list_path(root, digest)
-        temporary = "%s.%d.new" % (path, os.getpid())
+        temporary = os.path.join(make_folder(os.path.join(root, "incoming")), "%s.%d.list.part" % (digest, os.getpid()))
         make_folder(os.path.dirname(path))
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
             file.write(pack(chunks))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with contextlib.suppress(FileNotFoundError):  # somebody else has just brought the same blob, and swept up
+            os.replace(temporary, path)
         fsync_path(os.path.dirname(path))
 
 

@@ -12,18 +12,25 @@ from typing import Any
 from . import gpu
 from .disk import free_bytes
 from .jetson import jetson
-from .runtimes import LINKS, programs, runtime_folder, runtimes_in, version_of
+from .runtimes import LINKS, RUNTIMES, programs, runtime_folder, runtimes_in, version_of
 from .sensor import read_text, sensors
-from .wire import Progress
+from .wire import AgentError, Progress
 
 # Main ID Register: Arm's parts that boards in the field have (Arm, Cortex-A technical reference manuals; Linux, cputype.h).
 CORTEX = {0xC07: "A7", 0xD03: "A53", 0xD04: "A35", 0xD05: "A55", 0xD07: "A57", 0xD08: "A72", 0xD0B: "A76", 0xD42: "A78AE"}
 
 
-def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
-    """Return everything about the board that deciding, building for it and judging its measurements needs."""
+def facts(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
+    """Return everything about the board that deciding, building for it and judging its measurements needs.
+
+    With ``runtime``, of the runtimes only those of that kind, and of a GPU only where they need one: each is asked in a process of its own.
+    """
+    only = job.get("runtime")
+    if only not in (None, *(kind for kind, _, _ in RUNTIMES)):
+        raise AgentError("usage", "runtime must be a kind of runtime, not %.100r" % only)
     folders = [folder for folder in (runtime_folder(root, kind) for kind in LINKS) if folder]
-    found, gpu_error = gpu.ask()
+    engines = only in (None, "tensorrt")
+    found, gpu_error = gpu.ask() if engines else (None, None)
     glibc = re.search(r"\d+\.\d+", "".join(platform.libc_ver()) if platform.libc_ver()[0] == "glibc" else "")
     return {
         **hardware("/"),
@@ -33,7 +40,8 @@ def facts(_job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
         "disk_free_bytes": free_bytes(root),
-        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder)] + programs(),
+        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder, only)]
+        + (programs() if engines else []),
         "numpy": version_of("numpy", folders + sys.path),
         "gpu": found,
         "gpu_error": gpu_error,

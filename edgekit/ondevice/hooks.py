@@ -76,6 +76,7 @@ def run(root: str, app: str, release: str, hook: Hook, stage: str, seconds: floa
     if lock is None:
         return "%s (%s) found another hook of the application still at work after %g s" % (stage, shown, seconds)
     try:
+        _end_orphan(lock)
         with open(app_path(root, app, LOG), "ab") as log:
             start = log.seek(0, os.SEEK_END)
             try:
@@ -84,7 +85,9 @@ def run(root: str, app: str, release: str, hook: Hook, stage: str, seconds: floa
                 )
             except OSError as error:
                 return "%s (%s) cannot be run: %s" % (stage, shown, error)
+            _write(lock, b"%d %s" % (process.pid, _started(process.pid)))
             code = _wait(process, end, seconds, stage, progress)
+            _write(lock, b"")
             if code is None:
                 return "%s (%s) did not end within %g s%s" % (stage, shown, seconds, _tail(log.name, start))
             how = "was killed by signal %d" % -code if code < 0 else "ended with status %d" % code
@@ -99,6 +102,28 @@ def _wait_for_lock(path: str, end: float) -> int | None:
         if lock is not None or time.monotonic() >= end:
             return lock
         time.sleep(POLL_S)
+
+
+def _write(lock: int, text: bytes) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, text, 0)
+
+
+def _started(pid: int) -> bytes:
+    """Return when a process was started, in ticks since boot (proc(5), starttime), so that its number tells nobody else; b"" for none."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _end_orphan(lock: int) -> None:
+    """End a hook whose agent was killed: it must not undo what the next one does."""
+    pid, _, started = os.pread(lock, 64, 0).partition(b" ")
+    if pid.isdigit() and started and _started(int(pid)) == started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(pid), signal.SIGKILL)
 
 
 def _wait(process: subprocess.Popen[bytes], end: float, seconds: float, stage: str, progress: Progress) -> int | None:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Callable, TypeVar
 
-from .disk import fsync_path, make_folder
+from .disk import fsync_path, make_folder, regular_bytes, write_file
 from .wire import DIGEST, AgentError, strict_json
 
 __all__ = ["STATES", "STEPS", "entries", "note", "reserve", "spending"]
@@ -89,10 +89,8 @@ def _of(found: list[dict[str, Any]], kind: tuple[str, ...]) -> list[dict[str, An
 def reserve(root: str, app: str) -> None:
     """Set room for a few lines aside, before a switch that may have to be undone on a full disk."""
     path = app_path(root, app, RESERVE)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb") as file:
-        if os.fstat(file.fileno()).st_size < RESERVE_BYTES:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            os.fsync(file.fileno())
+    if regular_bytes(path) != RESERVE_BYTES:
+        write_file(path, bytes(RESERVE_BYTES))
 
 
 def spending(folder: str, write: Callable[[], T]) -> T:
@@ -115,12 +113,13 @@ def _give_up_reserve(folder: str) -> bool:
 
 def entries(root: str, app: str) -> list[dict[str, Any]]:
     """Return the events, the oldest first; a line that is torn, or not as `note` writes them, is passed over."""
-    try:
-        with open(os.open(app_path(root, app, JOURNAL), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - READ_MAX_BYTES))
-            lines = file.read(READ_MAX_BYTES).split(b"\n")
-    except FileNotFoundError:
+    path = app_path(root, app, JOURNAL)
+    size = regular_bytes(path)
+    if size is None:
         return []
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        file.seek(max(0, size - READ_MAX_BYTES))
+        lines = file.read(READ_MAX_BYTES).split(b"\n")
     return [entry for entry in map(_entry, lines) if entry is not None]
 
 

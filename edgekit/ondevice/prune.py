@@ -16,6 +16,7 @@ import time
 from . import boot, journal
 from .chunks import forget
 from .disk import blob_path, fsync_path, held
+from .library import LIBRARY
 from .releases import read_link
 from .store import MANIFEST, read_manifest, release_path
 from .wire import DIGEST, NAME, AgentError
@@ -92,7 +93,7 @@ def _remove_parts(folder: str) -> None:
 
 
 def _remove_agents(root: str) -> None:
-    """Remove the agents of other edgekits that no process runs, the boot script does not start and no unit names."""
+    """Remove the agents of other edgekits that no process runs, the boot script does not start, and neither a unit nor ``lib`` names."""
     folder = os.path.join(root, "agent")
     found = {name for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if AGENT.fullmatch(name)}
     named = [os.path.join(root, boot.SCRIPT), *glob.glob(os.path.join(glob.escape(boot.units_folder()), "edgekit-*"))]
@@ -100,6 +101,7 @@ def _remove_agents(root: str) -> None:
         with contextlib.suppress(OSError), open(path, "rb") as file:
             text = file.read(1 << 16)
             found -= {name for name in found if name.encode("ascii") in text}
-    for name in found - {os.path.basename(sys.argv[0])}:
+    library = os.path.realpath(os.path.join(root, LIBRARY))
+    for name in found - {os.path.basename(sys.argv[0]), os.path.basename(library)}:
         if os.lstat(os.path.join(folder, name)).st_mtime < time.time() - STALE_S:  # another host may be about to start it
             os.unlink(os.path.join(folder, name))

@@ -8,13 +8,14 @@ job finishes one that was broken off after that.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from typing import Any, NamedTuple
 
 from . import journal, trust
 from .clock import boottime_s
-from .disk import claim, free_bytes, fsync_path, switch_link
+from .disk import free_bytes, fsync_path, switch_link
 from .journal import app_path
 from .store import MANIFEST, read_manifest, release_path, whole
 from .wire import DIGEST, NAME, AgentError, Progress, matching
@@ -105,13 +106,18 @@ def _link(root: str, app: str, name: str, release: str | None) -> None:
 
 
 def watched(root: str, app: str) -> bool:
-    """Tell whether somebody looks after the app's deployment."""
-    if not os.path.exists(app_path(root, app, WATCH)):
+    """Tell whether somebody looks after the app's deployment; a disk that cannot be written to does not keep us from it."""
+    try:
+        handle = os.open(app_path(root, app, WATCH), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    handle = claim(app_path(root, app, WATCH))
-    if handle is not None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
         os.close(handle)
-    return handle is None
+    return False
 
 
 def status(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:

@@ -19,7 +19,8 @@ import sys
 import time
 from typing import Any
 
-from .disk import fsync_path, make_folder
+from .boot import units_folder
+from .disk import fsync_path, make_folder, write_file
 from .library import LIBRARY, agent_file, offer
 from .serve import HOST
 from .wire import JOB_SCHEMA, NAME, AgentError, Progress, encode_job, integer, matching, strict_json
@@ -96,10 +97,11 @@ def install(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     named = {"app": app, "host": HOST, "port": port, "python": sys.executable, "library": library}
     text = TEXT % {**named, "job": base64.b64encode(line + b"\n").decode("ascii")}
     if text != before:
-        _write(path, text)
+        make_folder(units_folder())
+        write_file(path, text.encode("ascii"))
         _must("daemon-reload")
     _must("enable", UNIT % app)
-    wants = os.path.join(os.path.dirname(path), "default.target.wants")
+    wants = os.path.join(units_folder(), "default.target.wants")
     if os.path.isdir(wants):
         fsync_path(wants)
     running = _ask(port) if text == before else None
@@ -131,7 +133,7 @@ def show(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
     """Describe the services of one app, or of all."""
     wanted = None if job.get("app") is None else matching(job["app"], NAME, "app")
     pattern = re.compile(re.escape(UNIT).replace("%s", "(%s)") % NAME.pattern)
-    folder = os.path.dirname(_unit("x"))
+    folder = units_folder()
     found = [pattern.fullmatch(name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
     services = []
     for app in [match.group(1) for match in found if match]:
@@ -150,14 +152,13 @@ def remove(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
     if removed:
         _must("disable", "--now", UNIT % app)
         os.unlink(_unit(app))
-        fsync_path(os.path.dirname(_unit(app)))
+        fsync_path(units_folder())
         _must("daemon-reload")
     return {"app": app, "removed": removed}
 
 
 def _unit(app: str) -> str:
-    """Return the unit's file: where systemd.unit(5) has a user put units, whatever the login's own variables say."""
-    return os.path.join(os.path.expanduser("~/.config/systemd/user"), UNIT % app)
+    return os.path.join(units_folder(), UNIT % app)
 
 
 def _read(path: str) -> str | None:
@@ -166,17 +167,6 @@ def _read(path: str) -> str | None:
             return file.read(UNIT_BYTES_MAX).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
-
-
-def _write(path: str, text: str) -> None:
-    folder = make_folder(os.path.dirname(path))
-    temporary = path + ".new"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(text.encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    fsync_path(folder)
 
 
 def _port_of(root: str, app: str) -> int | None:

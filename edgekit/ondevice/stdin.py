@@ -41,7 +41,7 @@ class Stdin:
         while True:
             end = data.find(b"\n", looked) + 1
             looked = len(data)
-            block = b"" if end or looked > limit_bytes else os.read(self._handle, BLOCK_BYTES)
+            block = b"" if end or looked > limit_bytes else self._come()
             if not block:
                 end = end or looked
                 self._ahead = bytes(data[end:])
@@ -50,10 +50,7 @@ class Stdin:
 
     def read(self, limit_bytes: int) -> bytes:
         """Return the next bytes, some at least, or nothing at the end."""
-        if not self._ahead:
-            if not select.select([self._handle], [], [], SILENT_S)[0]:
-                raise AgentError("stopped", "the host has sent nothing for %d s" % SILENT_S)
-            self._ahead = os.read(self._handle, BLOCK_BYTES)
+        self._ahead = self._ahead or self._come()
         block, self._ahead = self._ahead[:limit_bytes], self._ahead[limit_bytes:]
         return block
 
@@ -64,6 +61,11 @@ class Stdin:
     def release(self) -> None:
         """From now on the host may go: the job is over."""
         self._over.set()
+
+    def _come(self) -> bytes:
+        if not select.select([self._handle], [], [], SILENT_S)[0]:
+            raise AgentError("stopped", "the host has sent nothing for %d s" % SILENT_S)
+        return os.read(self._handle, BLOCK_BYTES)
 
     def _wait(self) -> None:
         while os.read(self._handle, BLOCK_BYTES):

@@ -106,17 +106,11 @@ def stage(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
                 check_blob(root, digest, size, path)
             if {MANIFEST: files[MANIFEST], **read_manifest(blob_path(root, release))[1]} != files:
                 raise AgentError("mismatch", "the manifest lists other files than the job")
-            _tell(job, root, "verified")
             _assemble(root, release_path(root, app, release), files)
         trust.keep(release_path(root, app, release), signed)
-        _tell(job, root, "staged")
+        if job.get("deployment") is not None:
+            journal.note(root, app, "staged", release, deployment=matching(job["deployment"], journal.DEPLOYMENT, "deployment"))
     return {"app": app, "release": release, "staged": staged}
-
-
-def _tell(job: dict[str, Any], root: str, event: str) -> None:
-    if job.get("deployment") is not None:
-        deployment = matching(job["deployment"], journal.DEPLOYMENT, "deployment")
-        journal.note(root, job["app"], event, job["release"], deployment=deployment)
 
 
 def _assemble(root: str, final: str, files: Files) -> None:

@@ -16,10 +16,11 @@ import zlib
 from typing import Any, BinaryIO, Iterator, List
 
 from .chunks import MARK_BYTES, Chunk, Place, find, forget, keep
-from .disk import blob_path, free_bytes, fsync_path, make_folder, regular_bytes, sha256_file
+from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
+from .journal import note
 from .parts import BLOCK_BYTES, Blob, blobs_of, blocks, can_link, opened, sound
 from .stdin import Stdin
-from .wire import AgentError, Progress
+from .wire import DIGEST, NAME, SENT_STAGE, AgentError, Progress, matching
 
 __all__ = ["PACKED", "offer", "take"]
 
@@ -68,7 +69,16 @@ def take(job: dict[str, Any], root: str, progress: Progress, stdin: Stdin) -> di
     for blob in blobs:
         taking.blob(blob)
     taking.tell(0)
+    if job.get("app") is not None:
+        _note(job, root)
     return {"received_bytes": taking.done}
+
+
+def _note(job: dict[str, Any], root: str) -> None:
+    app, release = matching(job["app"], NAME, "app"), matching(job.get("release"), DIGEST, "release")
+    with locked(root):
+        for event in ("received", "verified"):
+            note(root, app, event, release, deployment=job.get("deployment"))
 
 
 class _Taking:
@@ -84,7 +94,7 @@ class _Taking:
         self.done += count
         if not count or time.monotonic() - self.told >= TELL_S:
             self.told = time.monotonic()
-            self.progress("send", self.done, self.total)
+            self.progress(SENT_STAGE, self.done, self.total)
 
     def blob(self, blob: Blob) -> None:
         with opened(self.root, blob) as (part, file):

@@ -9,9 +9,11 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "AgentError", "decode_event", "encode_job"]
+__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "SENT_STAGE", "AgentError", "decode_event", "encode_job", "strict_json"]
 
 Progress = Callable[[str, int, int], None]
+# The one stage of progress that is counted in bytes.
+SENT_STAGE = "send"
 
 JOB_SCHEMA = "edgekit.job/1"
 MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20

@@ -18,13 +18,16 @@ from typing import Any
 
 import dask
 import distributed
+import msgspec
 
 from edgekit._version import __version__
 from edgekit.bundle import Bundle, open_bundle
 from edgekit.device import Device
 from edgekit.errors import DeviceError, InputError, UsageError
+from edgekit.health import HOOKS
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.crew import Options, one_board
+from edgekit.pipeline.hooks import declare
 from edgekit.pipeline.outcome import Outcome
 
 __all__ = ["Cluster", "gather", "resource"]
@@ -40,14 +43,30 @@ def resource(site: str) -> str:
     return f"site:{site}"
 
 
-def _there(digest: str, data: bytes, signers: bytes | None, device: Device, options: Options, doubt: bool) -> Outcome:
+class _Files(msgspec.Struct, frozen=True):
+    """What a deployment reads on the host besides the bundle: whose signatures count, and the programs of this project's own hooks."""
+
+    signers: bytes | None
+    programs: dict[str, bytes]
+
+
+def _files(options: Options) -> _Files:
+    signers = options["allowed_signers"]
+    programs = declare(options["terms"], options["folder"]).files
+    return _Files(signers.read_bytes() if signers else None, {path.removeprefix(f"{HOOKS}/"): data for path, data in programs.items()})
+
+
+def _there(digest: str, data: bytes, files: _Files, device: Device, options: Options, doubt: bool) -> Outcome:
     """Do one board's work on a worker; the bundle is checked as one that came from anywhere."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as folder:
-        path, allowed = Path(folder) / "sent.edge", Path(folder) / "allowed_signers"
+    with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as scratch:
+        path, allowed, folder = Path(scratch) / "sent.edge", Path(scratch) / "allowed_signers", Path(scratch) / "project"
         path.write_bytes(data)
-        if signers is not None:
-            allowed.write_bytes(signers)
-            options = {**options, "allowed_signers": allowed}
+        folder.mkdir()
+        for name, program in files.programs.items():
+            (folder / name).write_bytes(program)
+        if files.signers is not None:
+            allowed.write_bytes(files.signers)
+        options = {**options, "folder": folder, "allowed_signers": allowed if files.signers is not None else None}
         with open_bundle(path) as bundle:
             if bundle.digest != digest:
                 raise InputError(f"the bundle that came to this worker is {bundle.digest[:12]}, not {digest[:12]}")
@@ -71,9 +90,8 @@ class Cluster:
 
     def __init__(self, client: Any, digest: str, data: bytes, options: Options, sites: Collection[str | None]) -> None:
         self._client, self._digest = client, digest
-        signers = options.get("allowed_signers")  # a file of this host
-        self._signers = signers.read_bytes() if signers else None
-        self._options = {**options, "allowed_signers": None}
+        self._files = _files(options)
+        self._options = {**options, "folder": None, "allowed_signers": None}  # paths of this host mean nothing elsewhere
         # A task of its own at each site: the scheduler can make it again when a worker that has it dies (what is scattered it cannot, and
         # its memory manager keeps one copy of it), and sites need not reach each other.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": f"{len(data) + (1 << 20)} B"}):
@@ -87,7 +105,7 @@ class Cluster:
     def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
         """See `edgekit.pipeline.crew.Crew.start`; how far a board is stays with its worker."""
         future: Future[Outcome] = Future()
-        arguments = (self._digest, self._data[device.site], self._signers, device, self._options, doubt)
+        arguments = (self._digest, self._data[device.site], self._files, device, self._options, doubt)
         task = self._client.submit(_there, *arguments, **_at(device.site), key=f"{device.name}-{time.time_ns()}")
         with self._lock:
             self._waiting[future] = (device.site, task)

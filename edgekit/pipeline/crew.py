@@ -46,7 +46,7 @@ def has_release(bundle: Bundle, device: Device) -> bool:
     """Ask a board whether it runs a bundle's release, whole and proven; changes nothing there."""
     with connect(device) as connection, AgentSession(connection, device) as session:
         apps = ask_status(session, bundle.manifest.name).apps
-    return any(app.current == bundle.digest and app.whole for app in apps)
+    return any(app.current == bundle.digest and app.whole and app.state == "committed" for app in apps)
 
 
 class Threads:

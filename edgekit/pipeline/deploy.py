@@ -9,6 +9,7 @@ done again, so that a lost link is made anew and the deployment goes on where it
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.devices.transfer import Lacking, ask, check_room, send
-from edgekit.errors import BuildError, DeployError, EdgekitError, InputError, LinkError
+from edgekit.errors import BuildError, DeadlineError, DeployError, EdgekitError, InputError, LinkError
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.activate import STEP_TIMEOUT_S, Deployment, Proof, activate, check_golden, commit, prove, settle, take_back
 from edgekit.pipeline.engine import Plan, Told, build_there, fetch_timing, plan_for
@@ -91,6 +92,7 @@ def deploy(
     service_port: int | None = None,
     dry_run: bool = False,
     allowed_signers: Path | None = None,
+    rate_bytes_s: int | None = None,
     progress: Progress = silent,
 ) -> Deployed:
     """Make a bundle the current release on a board.
@@ -109,6 +111,8 @@ def deploy(
         Stop after the checks: nothing is sent.
     allowed_signers
         Whose signatures count on this host; the board has a list of its own.
+    rate_bytes_s
+        What its files may take of the link; None: all of it.
 
     Raises
     ------
@@ -130,11 +134,11 @@ def deploy(
     if signed is None or signed.name is None:
         check_hooks(bundle, terms, folder)
     deployment = Deployment(bundle, terms.deadline_s, service_port)
-    course = _Course(deployment, device, terms.keep, stand_in=stand_in, dry_run=dry_run)
+    course = _Course(deployment, device, terms.keep, rate_bytes_s, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")
-    except LinkError as error:
-        raise LinkError(f"{error.message}; {course.stands}", fix=error.fix) from error
+    except (LinkError, DeadlineError) as error:
+        raise type(error)(f"{error.message}; {course.stands}", fix=error.fix or "edgekit status says what runs") from error
     except BaseException as stop:
         if not isinstance(stop, Exception):
             stop.args = (course.abandon(),)
@@ -144,8 +148,10 @@ def deploy(
 class _Course:
     """The steps of one deployment in their order; over a new link it goes on behind the last one that was done."""
 
-    def __init__(self, deployment: Deployment, device: Device, keep: int, *, stand_in: bool, dry_run: bool) -> None:
-        self._deployment, self._device, self._keep = deployment, device, keep
+    def __init__(
+        self, deployment: Deployment, device: Device, keep: int, rate_bytes_s: int | None, *, stand_in: bool, dry_run: bool
+    ) -> None:
+        self._deployment, self._device, self._keep, self._rate_bytes_s = deployment, device, keep, rate_bytes_s
         self._stand_in, self._dry_run = stand_in, dry_run
         self._done: dict[str, Any] = {}
         self._reason = f"deploy {deployment.bundle.manifest.name} {deployment.bundle.digest[:12]}"
@@ -154,13 +160,13 @@ class _Course:
     def run(self, session: AgentSession, progress: Progress) -> Deployed:
         """Do what is not done yet, under a lease: one that a lost link left behind is taken up again."""
         bundle = self._deployment.bundle
-        facts = self._once("facts", session.facts)
+        facts = self._once("facts", lambda: session.facts(bundle.manifest.requires.runtime))
         plan = self._once("plan", lambda: self._fit(facts))
-        admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
-        look = self._once("look", lambda: self._look(session))
-        room = self._once("room", lambda: self._room(session))
-        if not self._dry_run:
-            with leased(session, reason=self._reason):
+        with nullcontext() if self._dry_run else leased(session, reason=self._reason):
+            admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
+            look = self._once("look", lambda: self._look(session))
+            room = self._once("room", lambda: self._room(session))
+            if not self._dry_run:
                 self._change(session, plan, progress)
         before, proof = self._done.get("before"), self._done.get("prove")
         return Deployed(
@@ -187,7 +193,7 @@ class _Course:
         self._once("settle", lambda: settle(session, app))
         self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
         self.stands = "the current release is unchanged"
-        self._once("deliver", lambda: _deliver(deployment, session, progress))
+        self._once("deliver", lambda: _deliver(deployment, session, self._rate_bytes_s, progress))
         self._once("engine", lambda: _build(session, plan, progress) if plan else None)
         progress("golden check", 0, 1)
         self._once("golden", lambda: check_golden(session, deployment))
@@ -259,7 +265,7 @@ def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
     return told
 
 
-def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) -> int:
+def _deliver(deployment: Deployment, session: AgentSession, rate_bytes_s: int | None, progress: Progress) -> int:
     """Send what is missing and stage the release; return how many bytes went.
 
     Staging checks every stored byte again and deletes a blob that has been damaged since, so that
@@ -269,8 +275,15 @@ def _deliver(deployment: Deployment, session: AgentSession, progress: Progress) 
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
     trust, sent = signature_fields(bundle), 0
     for rounds_left in range(len(files), -1, -1):
-        app, release = bundle.manifest.name, bundle.digest
-        sent += send(session, _blobs(bundle), app=app, release=release, deployment=deployment.name, progress=progress).bytes_sent
+        sent += send(
+            session,
+            _blobs(bundle),
+            app=bundle.manifest.name,
+            release=bundle.digest,
+            deployment=deployment.name,
+            rate_bytes_s=rate_bytes_s,
+            progress=progress,
+        ).bytes_sent
         progress("stage", 0, 1)
         try:
             session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)

@@ -1,6 +1,6 @@
 """Work on a board that outlives a lost link: the same thing again over a new connection, until it is done or the board stays away.
 
-Used where the board goes on by itself while nobody listens: `edgekit.pipeline.engine`.
+Used where work finds what was done before, or the board goes on while nobody listens: ``deploy``, and engines that a board builds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ __all__ = ["WAITS_S", "persist"]
 T = TypeVar("T")
 
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0)
-"""Between attempts in which nothing was heard: three minutes, a reboot's worth. What is heard starts them over."""
+"""Between attempts that brought nothing new: three minutes, a reboot's worth. A stage that gets further than ever starts them over, so
+that a link which comes and goes ends in success, or in an error that long after the last step forward."""
 
 
 def persist(
@@ -46,17 +47,19 @@ def persist(
     Raises
     ------
     LinkError
-        The link was lost and the board could not be reached again, or lost it each time before anything was heard.
+        The link was lost and the board could not be reached again, or lost it each time before anything had got further.
     DeviceError
         It could not be reached in the first place, or what ``work`` raises.
     """
-    heard = False
+    furthest: dict[str, int] = {}
+    advanced = False
     reached = False
     left = list(waits_s)
 
     def listening(stage: str, done: int, total: int) -> None:
-        nonlocal heard
-        heard = True
+        nonlocal advanced
+        if done > furthest.get(stage, -1):
+            furthest[stage], advanced = done, True
         progress(stage, done, total)
 
     while True:
@@ -71,8 +74,8 @@ def persist(
             # Whatever keeps a board that was there from being reached again may pass: it boots, its network comes up.
             if not (isinstance(error, LinkError) or (reached and not connected)):
                 raise
-            if heard:
-                left, heard = list(waits_s), False
+            if advanced:
+                left, advanced = list(waits_s), False
             if not left:
                 raise LinkError(error.message, fix=fix) from error
             progress(f"connect again ({error.message.splitlines()[0]})", len(waits_s) - len(left), len(waits_s))

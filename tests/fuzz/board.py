@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from edgekit.bundle import encode_manifest
 from edgekit.manifest import MANIFEST
-from edgekit.ondevice import agent, deploy, hooks, prove, service, trust, wire
+from edgekit.ondevice import agent, boot, deploy, hooks, prove, service, trust, wire
 from edgekit.ondevice.chunks import Chunk, pack
 from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.transfer import PACKED
@@ -164,10 +164,12 @@ def unmanned(folder: Path) -> Iterator[None]:
     """No program runs, and no manager of systemd: what a release's own commands do is theirs, and the watchdog has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "home" / ".config"))
         patch.setattr(deploy, "start", lambda *_: None)
         patch.setattr(hooks, "run", lambda *_: None)
         patch.setattr(prove, "_examine", lambda *_: ({}, "no program can be run"))
         patch.setattr(service, "_run", lambda _: (1, "no manager"))
+        patch.setattr(boot, "_run", lambda _: 1)
         yield
 
 

@@ -7,113 +7,29 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
 from edgekit.archive import write_archive
 from edgekit.bundle import SEAL, damage, encode_manifest, open_bundle, seal
-from edgekit.device import Address, Device
-from edgekit.devices import Completed
-from edgekit.devices.python import DevicePython, find_python
-from edgekit.devices.session import AgentSession
 from edgekit.digest import sha256_bytes
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST
 from edgekit.ondevice import samples, store, trust, wire
 from edgekit.ondevice.serve import _decoded
 from edgekit.ondevice.server import Refusal
 from edgekit.ondevice.wire import AgentError
-from edgekit.pipeline import releases
 from edgekit.pipeline.trust import read_signers
 from edgekit.signature import SIGNATURE, STATEMENT, read_signed
-from tests.fuzz.mutation import broken_bytes, broken_json, broken_value
+from tests.fuzz.mutation import broken_bytes, broken_json
 from tests.fuzz.surface import Surface
 from tests.unit.bundles import FILES, small_manifest, write_small_bundle
-from tests.unit.test_device import FACTS
 
-BOARD = Device(name="board", address=Address.parse("pi@board"), root="~/.edgekit")
 # A signature is 0 bytes of any message here: the parsers do not verify.
 BLOB = b"SSHSIG\0\0\0\1" + bytes(140)
 ARMOURED = trust.armour(b"-----BEGIN SSH SIGNATURE-----\n" + base64.b64encode(BLOB) + b"\n-----END SSH SIGNATURE-----\n")
-
-
-class HostileBoard:
-    """A connection to a board that says what it likes."""
-
-    def __init__(self, lines: list[bytes], stdout: bytes = b"") -> None:
-        self.lines, self.stdout = lines, stdout
-
-    def run(self, argv: Any, *, on_line: Callable[[bytes], None] | None = None, **_: Any) -> Completed:
-        for line in self.lines:
-            if on_line:
-                on_line(line)
-        return Completed(0, self.stdout, b"")
-
-
-def session_with(lines: list[bytes]) -> AgentSession:
-    session = AgentSession(HostileBoard(lines), BOARD)  # type: ignore[arg-type]
-    session._python, session._agent = DevicePython("python3", (3, 8, 0), True), "agent"
-    return session
-
-
-EVENTS: list[dict[str, Any]] = [
-    {"event": "progress", "stage": "latency", "done": 1, "total": 2},
-    {"event": "result", "data": {"a": [1.5, None], "b": "text"}},
-    {"event": "error", "kind": "state", "message": "no", "fix": None},
-]
-
-
-def run_job(lines: list[bytes], _folder: Path) -> None:
-    session_with(lines).job("store.status", timeout_s=1)
-
-
-def result_line(data: Any) -> bytes:
-    return json.dumps({"event": "result", "data": data}).encode()
-
-
-APP = {
-    "name": "meter",
-    "current": "0" * 64,
-    "previous": None,
-    "whole": True,
-    "releases": ["0" * 64],
-    "bytes": 5,
-    "target": "rpi4",
-    "state": "committed",
-    "since": "2026-01-01T00:00:00Z",
-    "why": None,
-    "by": "host",
-    "watched": False,
-    "signer": "anna",
-    "key": "SHA256:x",
-    "serial": 7,
-    "untrusted": None,
-}
-ANSWERS: dict[str, tuple[Any, Callable[[AgentSession], object]]] = {
-    "facts": (msgspec.to_builtins(FACTS), AgentSession.facts),
-    "status": ({"apps": [APP, APP], "free_bytes": 1}, lambda session: releases.ask_status(session, None)),
-}
-
-
-def convert_answer(case: tuple[str, Any], _folder: Path) -> None:
-    name, data = case
-    ANSWERS[name][1](session_with([result_line(data)]))
-
-
-def answers() -> st.SearchStrategy[Any]:
-    return st.sampled_from(sorted(ANSWERS)).flatmap(lambda name: broken_value(ANSWERS[name][0]).map(lambda data: (name, data)))
-
-
-LOOK = {"version": [3, 11, 2], "agent": None, "wrong": ["apps", "foreign"]}
-
-
-def look(stdout: bytes, _folder: Path) -> None:
-    find_python(HostileBoard([], stdout), BOARD, "agent.pyz", b"")  # type: ignore[arg-type]
 
 
 def manifest(data: bytes, folder: Path) -> None:
@@ -227,9 +143,6 @@ OWN = json.loads(encode_manifest(small_manifest()))
 
 PARSERS: dict[str, Surface] = {
     "job": Surface(10, lambda: broken_json(JOB), lambda line, _: wire.decode_job(line), (AgentError,)),
-    "event": Surface(10, lambda: st.lists(st.sampled_from(EVENTS).flatmap(broken_json), min_size=1, max_size=3), run_job, (EdgekitError,)),
-    "answer": Surface(10, answers, convert_answer, (EdgekitError,)),
-    "look": Surface(4, lambda: broken_json(LOOK), look, (EdgekitError,)),
     "manifest": Surface(14, lambda: broken_json(OWN), manifest, (InputError,)),
     "archive": Surface(14, lambda: archives(sound_archives()), archive, (InputError,)),
     "statement": Surface(

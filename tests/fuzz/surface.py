@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def attack(surface: Surface, cases: int, seed: int) -> Figures:
 
         def one(case: Any) -> None:
             counts["cases"] += 1
-            with watched(inside, surface.programs):
+            with watched(inside, surface.programs), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # numpy tells of headers that Python 2 would have written
                 try:
                     surface.run(case, inside)
                 except surface.refusals:

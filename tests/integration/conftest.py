@@ -145,6 +145,12 @@ class Relay:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def cut(self) -> None:
+        """Hang up on everybody; whoever comes again is served."""
+        for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         with suppress(OSError):  # closed before
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 """A bad link in user space: two TUNs, a process between them that delays, drops and meters packets, a network namespace at its end.
 
 A kernel without netem is enough. Nothing stays behind: the devices live as long as the process that holds them, the namespace as long as
-the process that sleeps in it. Needs root and ``/dev/net/tun``. Used by the link tests and by ``bench/transfer.py``.
+the process that waits in it. Needs root and ``/dev/net/tun``. Used by the link tests and by ``bench/transfer.py``.
 
 Run as a program it is the process between: ``link.py NEAR FAR CONDITIONS`` with the conditions as JSON, then commands on stdin: more
 conditions, which replace those before. Its stdout says ``ready`` and, at the end, how many bytes passed each way.
@@ -14,6 +14,7 @@ import json
 import os
 import random
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -48,6 +49,8 @@ class Conditions:
         The share of packets that vanish; which, is the same in each run.
     cut
         All of them do.
+    reset
+        Something on the way ends every connection: each packet of TCP is answered with a reset.
     flap_s
         For so long all goes well, then for as long nothing comes through, and so on; 0: never.
     """
@@ -57,6 +60,7 @@ class Conditions:
     queue_bytes: int = 512 << 10
     loss: float = 0.0
     cut: bool = False
+    reset: bool = False
     flap_s: float = 0.0
 
 
@@ -76,6 +80,10 @@ class _Way:
                 packet = os.read(self.source, _PACKET_BYTES)
             except BlockingIOError:
                 return
+            if conditions.reset:
+                if packet[9] == socket.IPPROTO_TCP:
+                    os.write(self.source, _reset(packet))
+                continue
             waiting_s = max(0.0, self.free_s - now_s)
             if cut or dice.random() < conditions.loss or waiting_s * conditions.rate_bytes_s > conditions.queue_bytes:
                 continue
@@ -92,6 +100,26 @@ class _Way:
                 except OSError:  # the far end goes down before we do
                     continue
                 self.passed += len(packet)
+
+
+def _reset(packet: bytes) -> bytes:
+    """Return what ends the connection of a packet of TCP over IPv4, as if its other end had said it (RFC 9293, 3.5.2)."""
+    head = (packet[0] & 15) * 4
+    near, far, (source, target, seq, ack) = packet[12:16], packet[16:20], struct.unpack_from(">HHII", packet, head)
+    acknowledges = packet[head + 13] & 0x10
+    words = (ack, 0, 0x5004) if acknowledges else (0, seq + 1 & 0xFFFFFFFF, 0x5014)  # RST, or RST with ACK
+    answer = struct.pack(">HHIIHHHH", target, source, *words, 0, 0, 0)
+    sums = _sum(far + near + struct.pack(">HH", socket.IPPROTO_TCP, len(answer)) + answer)
+    answer = answer[:16] + struct.pack(">H", sums) + answer[18:]
+    ip = struct.pack(">BBHIBBH", 0x45, 0, 20 + len(answer), 0, 64, socket.IPPROTO_TCP, 0) + far + near
+    return ip[:10] + struct.pack(">H", _sum(ip)) + ip[12:] + answer
+
+
+def _sum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071)."""
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def _pump(near: int, far: int, conditions: Conditions) -> list[int]:
@@ -153,7 +181,11 @@ class Link:
 
     def heal(self) -> None:
         """Let packets through again."""
-        self.change(replace(self.conditions, cut=False))
+        self.change(replace(self.conditions, cut=False, reset=False))
+
+    def reset(self) -> None:
+        """End every connection that says a word, until `heal`."""
+        self.change(replace(self.conditions, reset=True))
 
     def end(self) -> None:
         """Stop, and count."""
@@ -174,7 +206,8 @@ def linked(conditions: Conditions) -> Iterator[Link]:
     here, there = (f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{(number & 255) + end}" for end in (1, 2))
     near, far = f"ekn{os.getpid()}", f"ekf{os.getpid()}"
     with ExitStack() as stack:
-        room = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
+        # It lives until its stdin ends, however we end.
+        room = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stack.callback(_finish, room)
         assert room.stdout is not None
         stack.callback(room.stdout.close)

@@ -42,6 +42,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     folder = home / ".config" / "systemd" / "user"
     yield folder
     for pid in folder.glob("*.pid"):
@@ -120,13 +121,13 @@ def test_a_service_and_a_program_follow_the_deployments(
     assert (shown["app"], shown["port"], shown["healthy"], shown["release"]) == ("meter-digits", port, True, release)
     assert "healthy" in edgekit("device", "service", cwd=project).out
     assert edgekit("device", "service", "--remove", cwd=project).code == 0
-    assert not list(units.glob("*.service"))
+    assert not list(units.glob("edgekit-meter-digits.service"))
     assert "no service there" in edgekit("device", "service", cwd=project).out
 
 
 def test_a_first_release_that_is_taken_back_leaves_no_service(project: Path, built: dict[str, Path], units: Path, port: int) -> None:
     deploy(project, built["bad"], "--service", "--port", str(port)).refused(6, "was taken back")
-    assert not list(units.glob("*.service"))
+    assert not list(units.glob("edgekit-meter-digits.service"))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.archive import write_archive
 from edgekit.bundle import SEAL, bundle_files, damage, encode_manifest, open_bundle, seal, write_bundle
 from edgekit.digest import sha256_file
 from edgekit.errors import InputError
 from edgekit.manifest import MANIFEST
+from edgekit.signature import SIGNATURE, STATEMENT
 from tests.unit.bundles import FILES, small_manifest, write_small_bundle
 
 
@@ -88,7 +90,8 @@ def test_a_changed_manifest_is_found_in_a_folder_too(tmp_path: Path) -> None:
 
 def _tar(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    dialect = tarfile.PAX_FORMAT if any(info.pax_headers for info, _ in members) else tarfile.GNU_FORMAT
+    with tarfile.open(fileobj=buffer, mode="w", format=dialect) as tar:
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
@@ -127,7 +130,22 @@ HOSTILE: dict[str, Callable[[], list[tuple[tarfile.TarInfo, bytes]]]] = {
     "manifest not first": lambda: [*_good()[1:], _good()[0]],
     "no manifest": lambda: _good()[2:],
     "empty": list,
+    "not in order": lambda: [*_good()[:3], *reversed(_good()[3:])],
+    "a thousand more": lambda: [*_good(), *(_file(f"more{number}", b"") for number in range(1000))],
+    "GNU long name": lambda: [*_good()[:-1], _file("x" * 150, b"x")],
+    "GNU sparse": lambda: [*_good()[:-1], _link("golden/outputs.npz", b"S", "")],
+    "pax header": lambda: [*_good()[:-1], _extended("golden/outputs.npz", {"size": "9" * 30})],
+    "pax header for all": lambda: [_link("x", b"g", ""), *_good()],
+    "a signature without a statement": lambda: [*_good()[:2], _file(SIGNATURE, b"x"), *_good()[2:]],
+    "a statement without a signature": lambda: [*_good()[:2], _file(STATEMENT, b"x"), *_good()[2:]],
+    "a statement too long": lambda: [*_good()[:2], _file(STATEMENT, b"x" * 2000), _file(SIGNATURE, b"x"), *_good()[2:]],
 }
+
+
+def _extended(name: str, headers: dict[str, str]) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.pax_headers = headers
+    return info, b""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -149,6 +167,41 @@ def test_manifest_paths_are_plain(path: str, tmp_path: Path) -> None:
     (tmp_path / "evil.edge").write_bytes(_tar([_file(MANIFEST, encode_manifest(manifest))]))
     with pytest.raises(InputError), open_bundle(tmp_path / "evil.edge"):
         pass
+
+
+MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
+    "another schema": lambda head: head.replace(b"edgekit.bundle/1", b"edgekit.bundle/2"),
+    "an unknown key": lambda head: head.replace(b'"threads"', b'"thread": 4, "threads"'),
+    "a doubled key": lambda head: head.replace(b'"threads"', b'"threads": 4, "threads"'),
+    "NaN": lambda head: head.replace(b'"preprocess": {', b'"preprocess": {"x": NaN, '),
+    "too deep": lambda head: head.replace(b'"preprocess": {', b'"preprocess": {"x": ' + b"[" * 20 + b"]" * 20 + b", "),
+    "deeper than a stack": lambda head: head.replace(b'"preprocess": {', b'"preprocess": {"x": ' + b"[" * 99999),
+    "no UTF-8": lambda head: head.replace(b"rpi4", b"rpi\xff"),
+    "a long number": lambda head: head.replace(b'"preprocess": {', b'"preprocess": {"x": ' + b"9" * 5000 + b", "),
+    "too long": lambda head: head + b" " * (4 << 20),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_hostile_manifest_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
+    head = MANIFESTS[name](encode_manifest(small_manifest()))
+    assert head != encode_manifest(small_manifest())
+    path = tmp_path / "evil.edge"
+    with path.open("wb") as file:
+        write_archive(file, [(MANIFEST, head), (SEAL, seal(head)), *sorted(FILES.items())])
+    with pytest.raises(InputError, match=r"evil\.edge"), open_bundle(path):
+        pass
+
+
+def test_the_archive_is_what_tar_itself_writes(tmp_path: Path) -> None:
+    """The same members by Python's tarfile, in ustar, give the same bytes: long names, empty files, whole records."""
+    members = [("a", b""), ("b" * 100, b"x" * 512), ("c" * 60 + "/" + "d" * 60, b"y" * 9000)]
+    theirs, ours = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            tar.addfile(_file(name, data)[0], io.BytesIO(data))
+    write_archive(ours, members)
+    assert ours.getvalue() == theirs.getvalue()
 
 
 def test_truncated_tar_is_refused(tmp_path: Path) -> None:

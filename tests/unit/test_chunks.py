@@ -33,7 +33,7 @@ def _random(size: int, seed: int = 1) -> bytes:
 def weights() -> bytes:
     """Six million int8 values as a layer's are: bell-shaped, most of them small."""
     values = np.clip(np.random.default_rng(7).normal(0, 24, 6_000_000).round(), -127, 127)
-    return values.astype(np.int8).tobytes()
+    return bytes(values.astype(np.int8))
 
 
 def test_sizes(tmp_path: Path, weights: bytes) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from edgekit.ondevice.agent import JOBS
-from tests.fuzz import board, guard
+from tests.fuzz import answers, board, guard
 from tests.fuzz.guard import Breach, watched
 from tests.fuzz.surface import attack
 from tests.fuzz.surfaces import SURFACES
 
-CASES_OF_A_SHARE = 20
+CASES_OF_A_SHARE = 15
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -27,7 +27,10 @@ def test_hostile_cases_are_refused_in_words(name: str) -> None:
     assert attack(SURFACES[name], cases, seed=1).cases >= cases
 
 
-def test_no_job_is_left_out() -> None:
+def test_nothing_is_left_out() -> None:
+    parsers = {"job", "event", "answer", "manifest", "archive", "statement", "container", "trials", "disk", "jobs"}
+    assert parsers <= set(SURFACES)
+    assert set(board.DISK) >= {"apps/meter/journal", "lease.json", "trust/policy.json", f"chunks/{board.BLOB}"}
     assert sorted([*board.JOBS, *board.ELSEWHERE]) == sorted(JOBS)
 
 
@@ -45,6 +48,11 @@ def test_an_honest_job_is_done(tmp_path: Path) -> None:
     ):
         fields = {key: value for key, value in board.JOBS[name].items() if key not in ("statement", "signature")}
         board.run_jobs(([(name, fields)], board.STREAM), tmp_path)
+
+
+@pytest.mark.parametrize("name", answers.ANSWERS)
+def test_an_honest_answer_is_taken(name: str, tmp_path: Path) -> None:
+    answers.convert((name, answers.ANSWERS[name][0]), tmp_path)
 
 
 BREACHES: dict[str, Callable[[Path], object]] = {

@@ -86,6 +86,23 @@ def test_other_kinds_of_keys(kind: str, tmp_path: Path) -> None:
     assert [one.key for one in read_signers(allowed)] == [done.key]
 
 
+def test_a_certified_key_signs_for_its_authority(tmp_path: Path) -> None:
+    authority, key = make_key(tmp_path, "authority"), make_key(tmp_path, "key")
+    certify = ["ssh-keygen", "-q", "-s", str(authority), "-I", "anna", "-n", "anna@lab", f"{key}.pub"]
+    subprocess.run(certify, check=True, stderr=subprocess.DEVNULL)
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f'*@lab cert-authority,namespaces="edgekit" {Path(f"{authority}.pub").read_text()}')
+    path = write_small_bundle(tmp_path)
+    sign(path, Path(f"{key}-cert.pub"))
+    with open_bundle(path) as bundle:
+        found = signer(bundle, allowed)
+        assert found
+        assert found.name == "anna@lab"
+    sign(path, key)
+    with open_bundle(path) as bundle, pytest.raises(InputError, match="not among the allowed signers"):
+        signer(bundle, allowed)
+
+
 def test_a_key_of_the_agent_signs_by_its_public_half(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     socket = tmp_path / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE)

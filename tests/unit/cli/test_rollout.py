@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from rich.console import Console
 
+from edgekit.cli.rollout import _Table
 from edgekit.cli.words import complete_to, duration
+from edgekit.device import Address, Device
 from edgekit.inventory import find_devices
+from edgekit.pipeline.rollout import Change
 from edgekit.project import load_project
 from tests.unit.bundles import write_small_bundle
 from tests.unit.cli.commands import run
@@ -84,6 +89,28 @@ def test_without_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     _, code = run(monkeypatch, "deploy", "--to", "gates", "--bundle", bundle, "--scheduler", "tcp://10.0.0.1:8786")
     assert code == 3
     assert "pip install 'edgekit[cluster]'" in capsys.readouterr().err
+
+
+def test_the_table_shows_first_what_goes_on() -> None:
+    devices = [Device(name=f"b{number}", address=Address(f"host{number}")) for number in range(4)]
+    table = _Table(devices)
+    for change in (
+        Change("", "", "phase 2 of 3: 3 boards"),
+        Change("b0", "done", "deployed in 3.2 s"),
+        Change("b2", "running", "begun"),
+        Change("b2", "", "send 40 %"),
+        Change("b3", "failed", "no room\x1b[2J\nmore"),
+    ):
+        table.listen(change)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    title, _, *rows = (" ".join(line.split()) for line in console.file.getvalue().splitlines())
+    assert title == "phase 2 of 3: 3 boards 1 done, 1 failed, 1 running, 1 waiting"
+    assert rows[0] == "b2 running send 40 %"
+    assert rows[1].startswith("b3 failed no room")
+    assert "\x1b" not in rows[1]
+    assert rows[2:] == ["b1 waiting", "b0 done deployed in 3.2 s"]
 
 
 def test_groups_and_devices_are_completed() -> None:

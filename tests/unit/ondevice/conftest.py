@@ -77,6 +77,16 @@ class Agent:
         self.ask("store.stage", app=app, release=release, files=entries(files))
         return release
 
+    def place(self, app: str, contents: dict[str, bytes], **manifest: Any) -> str:
+        """Stage a release as `deploy` does, quickly: nothing travels, and no other process does it."""
+        release, files = bundle(contents, **manifest)
+        for data in files.values():
+            path = disk.blob_path(str(self.root), hashlib.sha256(data).hexdigest())
+            disk.make_folder(str(Path(path).parent))
+            disk.write_file(path, data)
+        store.stage({"app": app, "release": release, "files": entries(files)}, str(self.root), lambda stage, done, total: None)
+        return release
+
     def make_current(self, app: str, release: str) -> None:
         """Activate a release and settle that it stays, as if it had proved itself."""
         deployment = os.urandom(8).hex()

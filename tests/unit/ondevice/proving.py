@@ -48,7 +48,7 @@ class Board:
         files = {"model.tflite": b"\0\0\0\0TFL3" + bytes([number]), "a.npz": golden, "b.npz": outputs, "c.npz": outputs}
         files.update(("hooks/" + name, text) for name, text in hooks.items())
         asked = {name: {"command": ["./" + name], "timeout_s": timeout_s} for name in hooks}
-        return self.agent.deploy(
+        return self.agent.place(
             "meter", files, artifact="model.tflite", preprocess={"layout": "nhwc"}, golden=GOLDEN, threads=1, health={**asked, **health}
         )
 

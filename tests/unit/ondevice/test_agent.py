@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,29 @@ def test_a_signal_ends_the_job_with_a_word(agent: Agent, tmp_path: Path, number:
         assert process.wait(20) == 128 + number
         assert process.stdout is not None
         assert wire.decode_event(process.stdout.readline())["kind"] == "stopped"
+
+
+@pytest.mark.parametrize("tether", [True, False])
+def test_a_job_on_a_tether_ends_with_the_host(agent: Agent, tmp_path: Path, tether: bool) -> None:
+    """As SIGHUP would end it; a job that the board starts itself is on none."""
+    command, job = loud(agent, tmp_path)
+    job = wire.encode_job("infer", str(tmp_path), {**json.loads(job), "tether": tether})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stdout is not None
+        process.stdin.write(job)
+        process.stdin.flush()
+        assert process.stderr.readline().startswith(b"hello from")
+        assert process.poll() is None
+        process.stdin.close()
+        if not tether:
+            time.sleep(0.5)
+            assert process.poll() is None
+            process.kill()
+        else:
+            assert process.wait(20) == 128 + signal.SIGHUP
+            assert wire.decode_event(process.stdout.readline())["kind"] == "stopped"
 
 
 def test_a_host_that_has_gone_is_no_bug(agent: Agent) -> None:

@@ -145,7 +145,7 @@ def test_one_that_nobody_proves_is_not_opened(agent: Agent, program: Callable[[]
 def is_watchdog(process: Path, root: str) -> bool:
     """Tell whether a process has the watch of this root open."""
     try:
-        return any(str(handle.readlink()) == root + "/apps/meter/.watch" for handle in (process / "fd").iterdir())
+        return any(os.readlink(handle) == root + "/apps/meter/.watch" for handle in (process / "fd").iterdir())
     except OSError:
         return False
 

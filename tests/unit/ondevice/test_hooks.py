@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,26 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert lock is not None
     said = hooks.run(root, "meter", "0" * 64, hooks.Hook(["hooks/check"], 0.2), "check", 60.0, quiet)
     assert said == "check (hooks/check) found another hook of the application still at work after 0.2 s"
+
+
+ORPHAN = """
+import sys
+from edgekit.ondevice import hooks
+hooks.run(sys.argv[1], "meter", "0" * 64, hooks.Hook(["hooks/check"], 60.0), "check", 60.0, lambda *_: None)
+"""
+
+
+def test_a_hook_whose_agent_was_killed_does_not_undo_what_the_next_one_does(tmp_path: Path) -> None:
+    root = place(tmp_path, f"test -e {tmp_path}/begun && exit 0; touch {tmp_path}/begun; sleep 2; touch {tmp_path}/late")
+    agent = subprocess.Popen([sys.executable, "-c", ORPHAN, root])
+    while not (tmp_path / "begun").exists():
+        assert agent.poll() is None
+        time.sleep(0.02)
+    agent.kill()
+    agent.wait()
+    assert hooks.run(root, "meter", "0" * 64, hooks.Hook(["hooks/check"], 20.0), "check", 60.0, quiet) is None
+    time.sleep(2.2)
+    assert not (tmp_path / "late").exists()
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

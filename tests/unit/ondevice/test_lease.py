@@ -20,7 +20,14 @@ from .conftest import Agent
 NOW_S = 1_790_000_000.0
 MINE, OTHERS = "a" * 32, "b" * 32
 WHO = {"owner": "ann@laptop", "reason": "measuring"}
-IDLE_JOB: dict[str, Any] = {"blobs": []}
+
+
+def refusal(agent: Agent, lease: str | None = None) -> str | None:
+    """Ask for a job that changes the board, and finds nothing to do; returns why somebody's lease forbids it."""
+    code, events = agent.run("store.rollback", app="none", **({"lease": lease} if lease else {}))
+    assert code == 1
+    assert events[-1]["kind"] in ("busy", "state")
+    return str(events[-1]["message"]) if events[-1]["kind"] == "busy" else None
 
 
 def written(**more: Any) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def test_a_clock_that_was_never_set_when_it_was_taken_has_no_say_later() -> None
 
 
 @pytest.mark.parametrize(
-    ("on_board", "ttl_s", "carried", "refusal"),
+    ("on_board", "ttl_s", "carried", "why"),
     [
         (None, 60, None, None),
         (None, 60, MINE, "the lease was lost; nobody holds the board"),
@@ -64,19 +71,18 @@ def test_a_clock_that_was_never_set_when_it_was_taken_has_no_say_later() -> None
         (MINE, 0, OTHERS, "the lease was lost; ann@laptop holds the board now: measuring"),
     ],
 )
-def test_who_may_run_a_job(each_agent: Agent, on_board: str | None, ttl_s: float, carried: str | None, refusal: str | None) -> None:
+def test_who_may_run_a_job(each_agent: Agent, on_board: str | None, ttl_s: float, carried: str | None, why: str | None) -> None:
     each_agent.root.mkdir(mode=0o700)
     if on_board:
         text = json.dumps(written(token=on_board, ttl_s=ttl_s, boot=boot_id(), uptime_s=boottime_s()))
         (each_agent.root / "lease.json").write_text(text)
-    fields = {**IDLE_JOB, **({"lease": carried} if carried else {})}
-    if refusal is None:
-        each_agent.ask("transfer.offer", **fields)
+    said = refusal(each_agent, carried)
+    if why is None:
+        assert said is None
         assert (each_agent.root / "lease.json").exists() == (carried is not None), "what has run out is cleared away by the next who comes"
     else:
-        event = each_agent.refuse("transfer.offer", **fields)
-        assert event["kind"] == "busy"
-        assert event["message"].startswith(refusal)
+        assert said is not None
+        assert said.startswith(why)
 
 
 def take(agent: Agent, token: str, ttl_s: float = 100.0, **more: Any) -> dict[str, Any]:
@@ -88,8 +94,8 @@ def test_take_show_release(each_agent: Agent) -> None:
     first = take(each_agent, MINE)["lease"]
     assert (first["owner"], first["reason"]) == ("ann@laptop", "measuring")
     assert 99 < take(each_agent, MINE, ttl_s=200)["lease"]["left_s"] - 100 <= 100, "one's own begins anew"
-    refusal = each_agent.refuse("lease.take", token=OTHERS, ttl_s=5, owner="bob@ci", reason="nightly")
-    assert refusal["message"].startswith("ann@laptop holds the board: measuring (for ")
+    event = each_agent.refuse("lease.take", token=OTHERS, ttl_s=5, owner="bob@ci", reason="nightly")
+    assert event["message"].startswith("ann@laptop holds the board: measuring (for ")
     assert each_agent.refuse("lease.release", token=OTHERS)["kind"] == "busy"
     assert MINE not in json.dumps(each_agent.ask("lease.show")), "the token is the holder's alone"
     each_agent.ask("lease.release", token=MINE)
@@ -102,7 +108,7 @@ def test_force_is_recorded(each_agent: Agent) -> None:
     answer = each_agent.ask("lease.release", token=OTHERS, owner="bob@ci", force=True)
     assert answer["lease"] is None
     assert {key: answer["forced"][key] for key in ("owner", "reason", "by")} == {**WHO, "by": "bob@ci"}
-    assert each_agent.refuse("transfer.offer", **IDLE_JOB, lease=MINE)["message"] == "the lease was lost; nobody holds the board"
+    assert refusal(each_agent, MINE) == "the lease was lost; nobody holds the board"
 
 
 def test_jobs_renew_a_lease_that_says_so_once_a_third_has_passed(agent: Agent) -> None:
@@ -111,7 +117,7 @@ def test_jobs_renew_a_lease_that_says_so_once_a_third_has_passed(agent: Agent) -
         path = agent.root / "lease.json"
         old = json.loads(path.read_text())
         path.write_text(json.dumps({**old, "uptime_s": old["uptime_s"] - 50}))
-        agent.ask("transfer.offer", **IDLE_JOB, lease=MINE)
+        assert refusal(agent, MINE) is None
         assert (agent.ask("lease.show")["lease"]["left_s"] > 90) is renews
 
 
@@ -144,7 +150,7 @@ def test_nobody_takes_the_board_under_a_job_without_a_lease(agent: Agent, monkey
 def test_what_is_no_lease_is_none(each_agent: Agent, text: str) -> None:
     each_agent.root.mkdir(mode=0o700)
     (each_agent.root / "lease.json").write_text(text)
-    each_agent.ask("transfer.offer", **IDLE_JOB)
+    assert refusal(each_agent) is None
 
 
 @pytest.mark.parametrize("fields", [{"token": "x"}, {"owner": ""}, {"reason": "a\nb"}, {"ttl_s": 0}, {"ttl_s": 1e9}, {"reason": "x" * 201}])

@@ -15,7 +15,7 @@ from typing import Iterator
 
 import pytest
 
-from edgekit.ondevice import service
+from edgekit.ondevice import prune, service
 from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent
@@ -35,6 +35,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (bin_folder / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_folder), prepend=":")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     folder = home / ".config" / "systemd" / "user"
     yield folder
     for pid in folder.glob("*.pid"):
@@ -100,6 +101,16 @@ def test_another_port_moves_it(agent: Agent, units: Path, port: int) -> None:
     assert wait(agent, release) == other
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/health")
+
+
+def test_the_agent_that_lib_names_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    for name in ("agent-aaaaaaaaaaaa.pyz", "agent-bbbbbbbbbbbb.pyz"):
+        (tmp_path / "agent" / name).touch()
+        os.utime(tmp_path / "agent" / name, (0, 0))
+    (tmp_path / "lib").symlink_to("agent/agent-aaaaaaaaaaaa.pyz")
+    prune._remove_agents(str(tmp_path))
+    assert [path.name for path in (tmp_path / "agent").iterdir()] == ["agent-aaaaaaaaaaaa.pyz"]
 
 
 def test_a_unit_of_another_root_is_left_alone(agent: Agent, units: Path, port: int) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice import wire
+from edgekit.ondevice import journal, stdin, wire
 from edgekit.ondevice.chunks import CHUNKS_MAX, RECORD
 from edgekit.ondevice.transfer import PACKED
+from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent, frame, listed
 
@@ -68,6 +69,14 @@ def test_a_blob_arrives(each_agent: Agent) -> None:
     assert blob(each_agent).stat().st_mode & 0o777 == 0o444
     assert each_agent.ask("transfer.offer", blobs=[entry])["missing"] == []
     assert list((each_agent.root / "incoming").iterdir()) == []
+
+
+def test_the_journal_tells_of_a_release_s_bytes(each_agent: Agent) -> None:
+    more = {"app": "meter", "release": "a" * 64, "deployment": "0123456789abcdef"}
+    job = {"blobs": [{**listed(b"x"), "needed": bits(0)}], **more}
+    assert each_agent.send(wire.encode_job("transfer.take", str(each_agent.root), job) + frame(b"x"))[0] == 0
+    noted = [(entry["event"], entry["release"], entry["deployment"]) for entry in journal.entries(str(each_agent.root), "meter")]
+    assert noted == [("received", "a" * 64, "0123456789abcdef"), ("verified", "a" * 64, "0123456789abcdef")]
 
 
 def test_only_what_is_nowhere_is_asked_for(each_agent: Agent) -> None:
@@ -213,6 +222,20 @@ def test_whoever_comes_second_goes_on_beside(agent: Agent) -> None:
         assert first.wait(20) == 0
     assert list((agent.root / "incoming").iterdir()) == []
     assert blob(agent).read_bytes() == DATA
+
+
+def test_a_host_that_falls_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdin, "SILENT_S", 0.2)
+    reading, writing = os.pipe()
+    os.write(writing, b"the job\nand the fir")
+    source = stdin.Stdin(reading)
+    assert source.line(100) == b"the job\n"
+    assert source.read(3) + source.read(100) == b"and the fir"
+    with pytest.raises(AgentError, match="the host has sent nothing for"):
+        source.read(100)
+    os.close(writing)
+    assert source.read(100) == b""
+    os.close(reading)
 
 
 def test_a_list_without_its_blob_goes(agent: Agent) -> None:

@@ -58,7 +58,20 @@ def test_a_board_that_is_never_heard_of_is_given_up(device: Device) -> None:
     assert caught.value.fix == "the same command attaches"
 
 
-def test_whoever_is_heard_of_may_lose_the_link_as_often_as_it_likes(device: Device) -> None:
+def test_a_board_that_says_the_same_each_time_is_given_up(device: Device) -> None:
+    tries: list[int] = []
+
+    def work(session: AgentSession, progress: Progress) -> None:
+        tries.append(0)
+        progress("build", 5, 100)
+        raise LinkError("the connection broke")
+
+    with pytest.raises(LinkError):
+        persist(device, work, progress=silent, fix="again", waits_s=QUICK_S)
+    assert len(tries) == 1 + len(QUICK_S)
+
+
+def test_whoever_gets_further_may_lose_the_link_as_often_as_it_likes(device: Device) -> None:
     tries: list[int] = []
     assert persist(device, losing(20, heard=True, tries=tries), progress=silent, fix="again", waits_s=QUICK_S)
     assert len(tries) == 21

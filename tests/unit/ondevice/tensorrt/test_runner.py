@@ -171,3 +171,42 @@ print(len(standin_gpu.memory), len(pycuda.driver.stack))
     environment = {**os.environ, "PYTHONPATH": str(Path(samples.__file__).parents[2])}
     done = subprocess.run([python, "-c", code, str(tmp_path / "e.plan")], stdout=subprocess.PIPE, env=environment, check=True)
     assert done.stdout.splitlines() == [b"6 1", b"0 0"]  # two engines with an input and an output each, one context
+
+
+def test_an_application_changes_engines(archive: Path, tmp_path: Path) -> None:
+    """Every call reaches CUDA from one thread, whoever asks; the engine before gives its memory back."""
+    agent = board(tmp_path, archive)
+    releases = [deploy(agent, tmp_path, threads=threads) for threads in (1, 2)]
+    build(agent, engine(network()))
+    agent.make_current("meter", releases[0])
+    code = """
+import sys, threading, numpy, pycuda.driver
+from edgekit.runtime import load
+image, seen, who = numpy.zeros((8, 8, 3), "uint8"), [], set()
+made = pycuda.driver.Stream.synchronize
+pycuda.driver.Stream.synchronize = lambda self: (who.add(threading.current_thread().name), made(self))[1]
+model = load("meter", sys.argv[1])
+import standin_gpu
+for line in sys.stdin:
+    thread = threading.Thread(target=lambda: seen.append(model.predict(image).shape))
+    thread.start(), thread.join(), model.predict(image)
+    print(model.release, len(standin_gpu.memory), seen[-1], len(who), flush=True)
+model.close()
+print(len(standin_gpu.memory))
+"""
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(archive)}
+    process = subprocess.Popen([agent.command[0], "-c", code, str(agent.root)], stdin=pipe, stdout=pipe, text=True, env=environment)
+    assert process.stdin
+    assert process.stdout
+    told = []
+    for release in releases:
+        agent.make_current("meter", release)
+        process.stdin.write("now\n")
+        process.stdin.flush()
+        told.append(process.stdout.readline().split(" ", 1))
+    assert [release for release, _ in told] == releases
+    assert told[0][1] == told[1][1]
+    assert told[0][1].endswith(" (4,) 1\n")
+    assert process.communicate(timeout=60)[0] == "0\n"
+    assert process.returncode == 0
