@@ -1,4 +1,7 @@
-"""A few deployments over a real sshd whose host, or whose session, is killed. Many: ``python -m tests.survival --host 200 --session 200``."""
+"""Deployments over a real sshd whose host, or whose session, is killed.
+
+Many of them: ``python -m tests.survival --host 200 --session 200``.
+"""
 
 from __future__ import annotations
 
