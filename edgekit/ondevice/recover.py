@@ -6,6 +6,7 @@ same states.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -52,7 +53,8 @@ def _finish(root: str, app: str, progress: Progress) -> Standing:
             wrong = wrong or "that release was not proven before either"
         with locked(root):
             if standing(root, app).state == "going-back":  # nobody else has finished it meanwhile
-                set_previous(root, app, now.entry)
+                with contextlib.suppress(OSError, AgentError):  # as in `complete`: the release runs, the rest is for the next job
+                    set_previous(root, app, now.entry)
                 if wrong:
                     why = "%s; and after going back %s" % (now.entry.get("why", ""), wrong)
                     more = {key: now.entry.get(key) for key in ("deployment", "by", "left")}
