@@ -1,4 +1,7 @@
-"""Every crash state of every way of changing what a board runs, recovered and judged. Called by the tests and by ``python -m tests.survival``."""
+"""Every crash state of every way of changing what a board runs, recovered and judged.
+
+Called by the tests and by ``python -m tests.survival``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from tests.survival.look import look
 from tests.survival.material import Sample, put
 from tests.survival.recording import Recording, record, scan
 
-__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "recorded", "violation", "violation_without"]
+__all__ = ["SCENARIOS", "Outcome", "Scenario", "explore", "free", "recorded", "violation", "violation_without"]
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,14 @@ def _settle(device: Device) -> None:
         session.job("deploy.settle", timeout_s=60)
 
 
-def _free(device: Device) -> None:
+def free(device: Device) -> None:
     """End the lease of the host that was cut off; its own next command would go on under it."""
     with connect(device) as connection, AgentSession(connection, device) as session:
         release(session, force=True)
 
 
 def violation(case: Case, place: int, root: Path, following: Sample) -> str | None:
-    """Return what is wrong with a state that a cut left after so many operations, or with what recovery makes of it; None when all is well."""
+    """Return what is wrong with a state that a cut left after so many operations, or with what recovery makes of it; else None."""
     over = place >= len(case.recording.operations)
     with inside(root) as device:
         found = look(str(root)).get(case.app, {"current": None, "wrong": None})
@@ -155,7 +158,7 @@ def violation(case: Case, place: int, root: Path, following: Sample) -> str | No
             return f"after settling it is {told and told.state}"
         if found["current"] == case.target != case.before and place <= case.proven_from:
             return "after settling the target is current without proof"
-        _free(device)
+        free(device)
         put(following, device)
         found, told = look(str(root))[case.app], _status(device, case.app)
         if found != {**found, "current": following.digest, "wrong": None} or told is None or told.state != "committed":

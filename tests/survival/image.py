@@ -60,7 +60,7 @@ case $words in *edgekit.boot*) if [ -e /root/.edgekit/boot ]; then HOME=/root sh
 _FILES = {
     "etc/inittab": "::sysinit:/etc/edgekit-rc\n::respawn:/usr/sbin/sshd -D -e -f /etc/ssh/edgekit\n",
     "etc/edgekit-rc": _RC,
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsshd:x:105:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsshd:x:105:65534::/run/sshd:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/hostname": "edgekit-vm\n",
     "etc/ssh/edgekit": "HostKey /etc/ssh/edgekit_key\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"

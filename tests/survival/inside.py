@@ -131,12 +131,13 @@ def inside(root: Path) -> Iterator[Device]:
     with (
         mock.patch.dict(devices.CONNECTIONS, {"local": f"{__name__}:InsideConnection"}),
         mock.patch.object(prove, "_child", _child),
-        mock.patch.object(watch, "_by_systemd", lambda *_: False),
+        mock.patch.object(watch, "_by_systemd", return_value=False),
         mock.patch.object(watch, "_by_itself", _watchdog),
         mock.patch.object(disk, "CLAIM_PAUSE_S", 0.0005),
+        mock.patch.object(watch, "START_TIMEOUT_S", 1.0),
         mock.patch.object(watch, "PERIOD_S", 0.001),
         mock.patch.object(watch, "POLL_S", 0.001),
-        mock.patch.object(watch.os, "chdir", lambda _: None),
+        mock.patch.object(os, "chdir"),
     ):
         yield Device(name="local", address=Address.parse("local"), root=str(root))
         while _WATCHDOGS:  # they end when their deployment is decided

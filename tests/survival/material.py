@@ -66,9 +66,9 @@ def make(built: Path, kind: str, number: int, folder: Path) -> Sample:
         (place / "check.sh").write_bytes(files["hooks/check.sh"])
         health = Health(restart=Hook(("true",)), check=Hook(("./check.sh",)))
     changed = msgspec.structs.replace(manifest, files=list_files(files), health=health)
-    path = write_bundle(changed, files, place)
-    with open_bundle(path) as bundle:
-        return Sample(kind, path, bundle.digest, manifest.name)
+    written = write_bundle(changed, files, place)
+    with open_bundle(written) as bundle:
+        return Sample(kind, written, bundle.digest, manifest.name)
 
 
 def varied(built: Path, folder: Path, seed: int) -> list[Sample]:
@@ -85,6 +85,8 @@ def put(sample: Sample, device: Device, *, deadline_s: float = 600.0, keep: int 
         As `edgekit.pipeline.deploy.deploy` does.
     """
     with open_bundle(sample.path) as bundle:
-        restart, check = bundle.manifest.health.restart, bundle.manifest.health.check
-        terms = DeploySection(restart=restart and restart.command, health=check and check.command, deadline_s=deadline_s, keep=keep)
+        health = bundle.manifest.health
+        restart = health.restart.command if health.restart else None
+        check = health.check.command if health.check else None
+        terms = DeploySection(restart=restart, health=check, deadline_s=deadline_s, keep=keep)
         deploy(bundle, device, terms=terms, folder=sample.path.parent, stand_in=True, progress=progress)

@@ -1,7 +1,7 @@
 """What a job did to the disk, operation by operation: `record` runs it and keeps the list, `tests.survival.disk` makes crash states of it.
 
-The functions of ``os`` that change a file system are replaced while it records, and ``open`` is Python's own implementation of it in Python,
-whose every write is an ``os.write``. That nothing slips by is proved each time: the list, replayed, must give the very tree that is there.
+The functions of ``os`` that change a file system are replaced while it records, and ``open`` is the implementation of it in Python, whose
+every write is an ``os.write``. That nothing slips by is proved each time: the list, replayed, must give the very tree that is there.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ _DECIDING_S = 60.0
 
 @dataclass(frozen=True)
 class Strike:
-    """When something is killed: at the boundary of that number, or so many seconds after the start."""
+    """When something is killed: at the boundary of that number, or of that name, or so many seconds after the start."""
 
     boundary: int | None = None
+    at: str | None = None
     after_s: float | None = None
 
 
@@ -68,7 +69,7 @@ class Board(Protocol):
 def struck(sample: Sample, board: Board, strike: Strike | None) -> Told:
     """Deploy in a process of its own; strike the board when it comes to the moment."""
     near, far = _FORK.Pipe()
-    process = _FORK.Process(target=_deploy, args=(sample, board, far, strike.boundary if strike else None))
+    process = _FORK.Process(target=_deploy, args=(sample, board, far, strike or Strike()))
     started_s = time.monotonic()
     process.start()
     far.close()
@@ -102,13 +103,13 @@ def struck(sample: Sample, board: Board, strike: Strike | None) -> Told:
     return Told(code, text, tuple(seen), time.monotonic() - started_s)
 
 
-def _deploy(sample: Sample, board: Board, pipe: Pipe, boundary: int | None) -> None:
+def _deploy(sample: Sample, board: Board, pipe: Pipe, strike: Strike) -> None:
     """Be the host: deploy, tell each boundary, and at the struck one wait for the blow."""
     count = 0
 
     def reach(where: str) -> None:
         nonlocal count
-        kind = "strike" if count == boundary else "at"
+        kind = "strike" if count == strike.boundary or where == strike.at else "at"
         count += 1
         pipe.send((kind, where))
         if kind == "strike":
