@@ -59,8 +59,11 @@ def named(job: dict[str, Any]) -> tuple[str, str, str]:
 
 def standing(root: str, app: str) -> Standing:
     """Return how an app stands; changes nothing."""
-    current, previous = read_link(root, app, "current"), read_link(root, app, "previous")
-    found = [entry for entry in journal.entries(root, app) if entry["event"] in journal.STATES]
+    while True:
+        current, previous = read_link(root, app, "current"), read_link(root, app, "previous")
+        found = [entry for entry in journal.entries(root, app) if entry["event"] in journal.STATES]
+        if read_link(root, app, "current") == current:
+            break  # else a switch came between the two, and what was read belongs to no one moment: who looks need not hold the lock
     while found and found[-1]["event"] == "switching" and found[-1]["release"] != current:
         found.pop()  # it never came to the swap
     entry = found[-1] if found else {}
