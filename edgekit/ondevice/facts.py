@@ -40,8 +40,7 @@ def facts(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]
         "python_path": sys.executable,
         "cores": len(os.sched_getaffinity(0)),
         "disk_free_bytes": free_bytes(root),
-        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder, only)]
-        + (programs() if engines else []),
+        "runtimes": [entry for folder in (*folders, None) for entry in runtimes_in(folder, only)] + (programs() if engines else []),
         "numpy": version_of("numpy", folders + sys.path),
         "gpu": found,
         "gpu_error": gpu_error,

@@ -13,11 +13,11 @@ import os
 from typing import Any, BinaryIO, Iterator, List, NamedTuple
 
 from .chunks import CHUNKS_MAX, MARK_BYTES, RECORD, Chunk, from_text, parse
-from .disk import regular_bytes
+from .disk import fsync_path, regular_bytes
 from .store import BLOB_MAX_BYTES, FILES_MAX
 from .wire import DIGEST, AgentError, integer, matching
 
-__all__ = ["BLOCK_BYTES", "Blob", "blobs_of", "blocks", "can_link", "opened", "sound"]
+__all__ = ["BLOCK_BYTES", "Blob", "become", "blobs_of", "blocks", "can_link", "opened", "sound"]
 
 BLOCK_BYTES = 1 << 18
 
@@ -125,8 +125,41 @@ def opened(root: str, blob: Blob) -> Iterator[tuple[str, BinaryIO]]:
 
 def _share(own: str, shared: str) -> None:
     """Where a copy came to nothing and holds more than what it was made from, the next attempt goes on from it."""
-    if (regular_bytes(own) or 0) > (regular_bytes(shared) or 0):
-        os.replace(own, shared)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(own)
+    with _alone(os.path.dirname(shared)):
+        if (regular_bytes(own) or 0) > (regular_bytes(shared) or 0):
+            os.replace(own, shared)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(own)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Keep others from giving parts other names, for a moment."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def become(part: str, file: BinaryIO, path: str, blob: Blob) -> None:
+    """Give a part that is whole and durable its blob's name, and sweep up what others have of it: they find the blob here."""
+    folder = os.path.dirname(part)
+    with _alone(folder):
+        try:
+            ours = os.path.samestat(os.lstat(part), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            ours = False
+        if ours:
+            os.replace(part, path)
+            os.fchmod(file.fileno(), 0o444)  # releases share the blob by hard links: nobody should write through one
+        elif regular_bytes(path) != blob.size:  # while we stood still somebody went on from a copy, and broke off
+            raise AgentError("mismatch", "another agent has taken %s over" % part)
+        fsync_path(os.path.dirname(path))
+        for name in os.listdir(folder):
+            if name.startswith(blob.digest):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+    fsync_path(folder)

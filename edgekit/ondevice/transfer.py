@@ -16,9 +16,9 @@ import zlib
 from typing import Any, BinaryIO, Iterator, List
 
 from .chunks import MARK_BYTES, Chunk, Place, find, forget, keep
-from .disk import blob_path, free_bytes, fsync_path, locked, make_folder, regular_bytes, sha256_file
+from .disk import blob_path, free_bytes, locked, make_folder, regular_bytes, sha256_file
 from .journal import note
-from .parts import BLOCK_BYTES, Blob, blobs_of, blocks, can_link, opened, sound
+from .parts import BLOCK_BYTES, Blob, become, blobs_of, blocks, can_link, opened, sound
 from .stdin import Stdin
 from .wire import DIGEST, NAME, SENT_STAGE, AgentError, Progress, matching
 
@@ -121,9 +121,13 @@ class _Taking:
                 self.places.setdefault(chunk.mark, (blob.digest, at))
                 at += chunk.size
             if whole.hexdigest() != blob.digest:
-                os.unlink(part)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part)
                 raise AgentError("mismatch", "what came for %s is something else; it is deleted" % blob.digest)
-            self._finish(blob, part, file)
+            file.truncate(blob.size)
+            os.fsync(file.fileno())
+            keep(self.root, blob.digest, blob.chunks)
+            become(part, file, blob_path(self.root, blob.digest), blob)
 
     def _rest(self, blob: Blob, chunk: Chunk, have: int, needed: bool, place: Place | None, part: str) -> Iterator[bytes]:
         """Yield what a chunk still lacks, from the stream or from what is here."""
@@ -191,25 +195,6 @@ class _Taking:
         if regular_bytes(path) is not None and sha256_file(path) != digest:
             os.unlink(path)
         forget(self.root, digest)
-
-    def _finish(self, blob: Blob, part: str, file: BinaryIO) -> None:
-        path = blob_path(self.root, blob.digest)
-        file.truncate(blob.size)
-        os.fchmod(file.fileno(), 0o444)  # releases share the blob by hard links: nobody should write through one
-        os.fsync(file.fileno())
-        keep(self.root, blob.digest, blob.chunks)
-        try:
-            os.replace(part, path)
-        except FileNotFoundError:  # somebody else was faster, and has swept ours away
-            if regular_bytes(path) != blob.size:
-                raise
-        fsync_path(os.path.dirname(path))
-        incoming = os.path.join(self.root, "incoming")
-        for name in os.listdir(incoming):
-            if name.startswith(blob.digest):  # nobody needs them any more; who fills one finds the blob here
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(incoming, name))
-        fsync_path(incoming)
 
 
 def _to_come(blob: Blob) -> int:

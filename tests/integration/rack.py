@@ -51,13 +51,13 @@ class Rack:
         self._write(sites)
 
     def _open(self, rate: str | None) -> None:
-        bridge = f"ek{self._tag}"
+        bridge = f"rk{self._tag}"
         _run("ip", "link", "add", bridge, "type", "bridge")
         _run("ip", "addr", "add", f"{self._net}.254/24", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         for number, name in enumerate(self.names, 1):
-            space, near = self.space(name), f"ek{self._tag}-{number}"
+            space, near = self.space(name), f"rk{self._tag}-{number}"
             _run("ip", "netns", "add", space)
             _run("ip", "link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", space)
             _run("ip", "link", "set", near, "master", bridge, "up")
@@ -111,7 +111,7 @@ class Rack:
 
     def space(self, name: str) -> str:
         """Return a board's namespace."""
-        return f"ek{self._tag}{name}"
+        return f"rk{self._tag}{name}"
 
     def host(self, name: str) -> str:
         """Return a board's address."""
@@ -140,7 +140,7 @@ class Rack:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", self.space(name)], stderr=subprocess.DEVNULL)
-        subprocess.run(["ip", "link", "del", f"ek{self._tag}"], stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "link", "del", f"rk{self._tag}"], stderr=subprocess.DEVNULL)
 
 
 def _run(*words: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from edgekit.cli import device
 from edgekit.device import Facts, JetsonFact
-from edgekit.pipeline.provision import device_facts
+from edgekit.devices.provision import Provision, WheelFile
+from edgekit.pipeline.provision import device_facts, plan_set_up
 from tests.standin.board import standin_python
 from tests.unit.cli.commands import run
 from tests.unit.test_device import FACTS
@@ -53,3 +54,27 @@ def test_a_jetson(
     monkeypatch.setattr(device, device_facts.__name__, lambda _device: facts)
     project(tmp_path, monkeypatch, sys.executable)
     assert f"jetson   {row}" in [" ".join(line.split(" ", 1)) for line in run(monkeypatch, "device", "facts", "board")[0].splitlines()]
+
+
+WHEELS = (WheelFile("a-1.whl", 3_000_000), WheelFile("b-1.whl", 1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("planned", "line"),
+    [
+        (None, "its runtime comes with its system, and is there"),
+        (Provision("litert-1", True, (), 0, 0, 1 << 30), "litert-1 is there and runs; nothing would be sent"),
+        (
+            Provision("litert-1", False, WHEELS, 2_000_000, 1 << 25, 1 << 30),
+            "would send 2 MB of 4 MB; needs 33.6 MB of room, 1.07 GB are free; nothing was changed",
+        ),
+    ],
+)
+def test_what_a_set_up_would_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: Provision | None, line: str) -> None:
+    project(tmp_path, monkeypatch, sys.executable)
+    monkeypatch.setattr(device, plan_set_up.__name__, lambda *_: planned)
+    text, code = run(monkeypatch, "device", "setup", "board", "--dry-run")
+    assert (code, line in text.splitlines()) == (0, True), text
+    document = json.loads(run(monkeypatch, "device", "setup", "board", "--dry-run", "--json")[0])
+    assert document["dry_run"] is True
+    assert (document["plan"] or {}).get("runtime") == (planned.runtime if planned else None)

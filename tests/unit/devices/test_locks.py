@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -89,3 +92,21 @@ def test_one_digest_stands_for_one_wheel() -> None:
         for tag in row.tags:
             for pin in read_lock(row, tag).pins:
                 assert seen.setdefault(pin.sha256, (pin.name, pin.version)) == (pin.name, pin.version)
+
+
+def test_another_wheel_is_another_folder() -> None:
+    lock = choose_runtime(_facts(machine="aarch64", glibc="2.36", python="3.11.2"), "tflite")
+    assert re.fullmatch(rf"{lock.name}-[0-9a-f]{{12}}", lock.folder)
+    first, second = lock.pins
+    assert replace(lock, pins=(first, replace(second, sha256="0" * 64))).folder != lock.folder
+
+
+@pytest.mark.parametrize(
+    ("suffix", "error", "there"), [("", None, True), (None, None, True), ("", "it crashed", False), ("x", None, False)]
+)
+def test_a_runtime_that_is_there(suffix: str | None, error: str | None, there: bool) -> None:
+    """By the name it has now, or by that of the edgekit before, the lock's alone."""
+    lock = choose_runtime(_facts(machine="aarch64", glibc="2.36", python="3.11.2"), "tflite")
+    name = lock.name if suffix is None else lock.folder + suffix
+    runtime = {"kind": "tflite", "name": "ai-edge-litert", "version": "2.3.0", "lock": name, "error": error}
+    assert lock.is_in(_facts(runtimes=[runtime])) is there

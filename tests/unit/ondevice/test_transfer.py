@@ -238,6 +238,30 @@ def test_a_host_that_falls_silent_is_not_waited_for_without_end(tmp_path: Path, 
     os.close(reading)
 
 
+def test_who_was_overtaken_does_not_name_the_part_of_another(agent: Agent) -> None:
+    """While the first stands still, a second goes on from a copy and breaks off: its part stands where the first one's stood."""
+    entry = listed(*PIECES)
+    line = wire.encode_job("transfer.take", str(agent.root), {"blobs": [{**entry, "needed": bits(*range(6))}]})
+    with subprocess.Popen(agent.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        first.stdin.write(line + frame(PIECES[0]))
+        first.stdin.flush()
+        while not part(agent).exists() or part(agent).stat().st_size < 8000:
+            time.sleep(0.02)
+        rest = b"".join(map(frame, PIECES[1:]))
+        assert take(agent, rest[:10_000], entry, needed=bits(*range(6)), start=8000)["kind"] == "stopped"
+        first.stdin.write(rest)
+        first.stdin.close()
+        last = wire.decode_event(first.stdout.read().splitlines()[-1])
+        assert (last["kind"], "another agent has taken" in last["message"]) == ("mismatch", True)
+        assert first.wait(20) == 1
+    assert not blob(agent).exists()
+    assert part(agent).stat().st_size == 8000 + 10_000 - 2 * 4
+    assert take(agent, frame(DATA[17_992:24_000]) + b"".join(map(frame, PIECES[3:])), entry, needed=bits(*range(6)), start=17_992)["data"]
+    assert blob(agent).read_bytes() == DATA
+
+
 def test_a_list_without_its_blob_goes(agent: Agent) -> None:
     take(agent, b"".join(map(frame, PIECES)), listed(*PIECES), needed=bits(*range(6)))
     blob(agent).unlink()
