@@ -16,7 +16,7 @@ from typing import Any
 
 from .clock import boottime_s
 from .disk import claim, locked
-from .journal import DEPLOYMENT, app_path
+from .journal import DEPLOYMENT, app_path, entries
 from .recover import go_back
 from .releases import WATCH, standing, watched
 from .wire import NAME, AgentError, Progress, encode_job, matching, number
@@ -24,6 +24,7 @@ from .wire import NAME, AgentError, Progress, encode_job, matching, number
 __all__ = ["start", "watch"]
 
 REQUEST, LOG = ".watch.json", "watch.log"
+DECIDED = ("proven", "committed", "rolled-back", "inconsistent")
 # A Python from a slow card, asked for by a manager that is busy.
 START_TIMEOUT_S, SYSTEMD_TIMEOUT_S = 30.0, 10.0
 POLL_S, PERIOD_S, AGAIN_S = 0.02, 0.5, 5.0
@@ -119,9 +120,12 @@ def _undecided(root: str, app: str, deployment: str) -> bool:
     """Tell whether the deployment is still to be decided, or its switch still to come."""
     if not os.path.isdir(app_path(root, app)):
         return False
+    # What is written is decided, whatever the links say: between our reading them and the journal a switch may have come.
+    if any(entry["deployment"] == deployment and entry["event"] in DECIDED for entry in entries(root, app)):
+        return False
     now = standing(root, app)
-    if now.entry.get("deployment") == deployment:
-        return now.state in ("activated", "going-back")
+    if now.entry.get("deployment") == deployment and now.state in ("activated", "going-back"):
+        return True
     # Whoever started us holds it until the switch is done, however it ends. We do not stand in line: the next deployment's start may hold
     # it, and waits for us to see that ours is decided.
     with contextlib.suppress(AgentError), locked(root, tries=1):

@@ -55,7 +55,7 @@ done
 ip link set lo up
 ip addr add $address dev $device
 ip link set $device up
-case $words in *edgekit.boot*) if [ -e /root/.edgekit/boot ]; then HOME=/root sh /root/.edgekit/boot; fi ;; esac
+case $words in *edgekit.boot*) export HOME=/root; if [ -e "$HOME/.edgekit/boot" ]; then sh "$HOME/.edgekit/boot"; fi ;; esac
 """
 _FILES = {
     "etc/inittab": "::sysinit:/etc/edgekit-rc\n::respawn:/usr/sbin/sshd -D -e -f /etc/ssh/edgekit\n",

@@ -18,7 +18,7 @@ from tests.survival.strike import Strike, Tally, boundaries, run_case
 
 __all__ = ["LoopbackBoard", "run_loopback", "serve"]
 
-DEADLINE_S = 4.0
+DEADLINE_S = 10.0
 
 
 @dataclass

@@ -105,14 +105,13 @@ def struck(sample: Sample, board: Board, strike: Strike | None) -> Told:
 
 def _deploy(sample: Sample, board: Board, pipe: Pipe, strike: Strike) -> None:
     """Be the host: deploy, tell each boundary, and at the struck one wait for the blow."""
-    count = 0
+    places: list[str] = []
 
     def reach(where: str) -> None:
-        nonlocal count
-        kind = "strike" if count == strike.boundary or where == strike.at else "at"
-        count += 1
-        pipe.send((kind, where))
-        if kind == "strike":
+        struck_here = len(places) == strike.boundary or (where == strike.at and where not in places)
+        places.append(where)
+        pipe.send(("strike" if struck_here else "at", where))
+        if struck_here:
             pipe.recv()
 
     job = AgentSession.job
