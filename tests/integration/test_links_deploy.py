@@ -20,7 +20,7 @@ from tests.integration.test_links import pytestmark as _links
 
 __all__ = ["bundles"]
 
-pytestmark = [*_links, pytest.mark.slow]
+pytestmark = [*_links, pytest.mark.long]
 
 # What the waits between attempts make together (edgekit.pipeline.link), as many attempts of ConnectTimeout, the silence before, some air.
 _LIMIT_S = 181 + 9 * 3 + 60 + 60
