@@ -224,7 +224,7 @@ class _Course:
             return f"{self.stands}; the same command goes on from there"
         try:
             with connect(self._device, timeout_s=_TAKE_BACK_TIMEOUT_S) as connection, AgentSession(connection, self._device) as session:
-                with leased(session, reason=self._reason):
+                with leased(session, reason=self._reason, needed=False):
                     take_back(session, self._deployment)
                 (app,) = ask_status(session, self._deployment.bundle.manifest.name).apps
         except EdgekitError as error:
