@@ -17,7 +17,7 @@ from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .runner import find_release
 from .store import MANIFEST, read_manifest, release_path, whole
-from .watch import start
+from .watch import see_off, start
 from .wheels import sweep
 from .wire import AgentError, Progress, integer, number
 
@@ -30,6 +30,7 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
     """Switch an app to a staged release, unproven yet: from here on the board goes back by itself unless it is proven in time."""
     (app, release, deployment), seconds = named(job), number(job, "deadline_s", 0, DEADLINE_MAX_S, 600.0)
     settle_app(root, app, progress)
+    see_off(root, app)
     with locked(root):
         now = standing(root, app)
         if now.entry.get("deployment") == deployment and now.state == "rolled-back":
