@@ -142,18 +142,19 @@ def settle(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
     wanted = None if job.get("app") is None else matching(job["app"], NAME, "app")
     names = sorted(name for name in os.listdir(apps) if NAME.fullmatch(name)) if os.path.isdir(apps) else []
     failed: list[Exception] = []
-    states = {}
+    states, current = {}, {}
     for app in names:
         if wanted in (None, app):
             try:
-                states[app] = settle_app(root, app, progress).state
+                now = settle_app(root, app, progress)
+                states[app], current[app] = now.state, now.current
             except AgentError as error:
                 failed.append(error)
             except OSError as error:
                 failed.append(stuck(root, app, error) or error)
     if failed:
         raise failed[0]
-    return {"apps": states}
+    return {"apps": states, "current": current}
 
 
 def rollback(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
