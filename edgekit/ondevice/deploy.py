@@ -5,6 +5,7 @@ Each may be asked again, by the host that lost its link: it says what it said be
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -79,6 +80,8 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         elif not any(entry["event"] == "committed" for entry in mine):
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
-        pruned = prune(root, app, keep)
-        sweep(root)
+        pruned: list[str] = []
+        with contextlib.suppress(OSError):  # the release stays, that is written; what a failing disk does not let go is for the next commit
+            pruned = prune(root, app, keep)
+            sweep(root)
     return {"app": app, "release": release, "pruned": pruned}

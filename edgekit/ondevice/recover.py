@@ -52,7 +52,7 @@ def stuck(root: str, app: str, error: OSError, why: str | None = None) -> AgentE
     if now.state not in OPEN:
         return None
     text = OPEN[now.state] % (app, now.current or "nothing")
-    then = "the next command commits it" if now.state == "proven" else "edgekit rollback"
+    then = "edgekit deploy, which commits it" if now.state == "proven" else "edgekit rollback"
     return AgentError("inconsistent", "%s: %s%s" % (text, why + "; " if why else "", error), "make the disk writable, then " + then)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.ondevice import agent, disk, lease, recover, releases
+from edgekit.ondevice import agent, deploy, disk, lease, recover, releases
 from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.wire import AgentError, encode_job
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_undone_is_inconsistent(app: App, state: str, job: str, f
     current = app.release[2 if state == "going-back" else 3]
     assert f"{current:.12}" in caught.value.message
     assert str(full.strerror) in caught.value.message
-    then = "the next command commits it" if state == "proven" else "edgekit rollback"
+    then = "edgekit deploy, which commits it" if state == "proven" else "edgekit rollback"
     assert caught.value.fix == f"make the disk writable, then {then}"
     (told,) = releases.status({}, app.root, quiet)["apps"]
     assert (told["state"], bool(told["next"])) == (state, True)
@@ -74,6 +74,14 @@ def test_where_what_was_current_stays_it_is_an_ordinary_refusal(app: App, full: 
     with pytest.raises(OSError, match=full.strerror):
         run(app, "store.rollback")
     assert app.stands() == ("committed", 2, 1, [])
+
+
+def test_what_stays_stays_though_nothing_can_be_removed(app: App, full: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", OPEN)
+    app.do(PROVEN)
+    monkeypatch.setattr(deploy, "prune", lambda *_: (_ for _ in ()).throw(full))
+    run(app, "deploy.commit", release=app.release[3], deployment=D)
+    assert app.stands() == ("committed", 3, 2, [])
 
 
 def test_a_full_disk_keeps_no_holder_from_going_back(app: App, full: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
