@@ -78,7 +78,9 @@ def test_where_what_was_current_stays_it_is_an_ordinary_refusal(app: App, full: 
 
 def test_what_stays_stays_though_nothing_can_be_removed(app: App, full: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", OPEN)
-    app.do(PROVEN)
+    app.do(ACTIVATED)
+    with disk.locked(app.root):
+        app.note("proven", 3, 2, deployment=D)
     monkeypatch.setattr(deploy, "prune", lambda *_: (_ for _ in ()).throw(full))
     run(app, "deploy.commit", release=app.release[3], deployment=D)
     assert app.stands() == ("committed", 3, 2, [])
