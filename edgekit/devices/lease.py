@@ -15,7 +15,7 @@ import msgspec
 from edgekit.devices import connect, keep
 from edgekit.devices.keep import Kept
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeviceError, EdgekitError
+from edgekit.errors import DeployError, DeviceError, EdgekitError
 
 __all__ = ["Forced", "Held", "Holder", "leased", "release", "take"]
 
@@ -51,15 +51,22 @@ class Held(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def leased(session: AgentSession, *, reason: str) -> Iterator[None]:
+def leased(session: AgentSession, *, reason: str, needed: bool = True) -> Iterator[None]:
     """Hold a session's board for a block; its jobs then carry the lease. One taken by hand serves, and stays.
 
     A link that is lost, or a process that is killed, leaves the lease to run out; the same user's next `leased` takes it up again.
+
+    Parameters
+    ----------
+    needed
+        Without, a board whose disk cannot take the lease is worked on all the same, if nobody holds it: to go back is always allowed.
 
     Raises
     ------
     BusyError
         Somebody else holds the board, or another process of this user.
+    DeployError
+        The board's disk cannot take the lease.
     """
     with keep.opened(session.device) as kept:
         known = kept.read()
@@ -69,7 +76,13 @@ def leased(session: AgentSession, *, reason: str) -> Iterator[None]:
             return
         token = known.token if known else secrets.token_hex(16)
         kept.write(Kept(token))
-        _take(session, token, reason, _TTL_S, renews=True)
+        try:
+            _take(session, token, reason, _TTL_S, renews=True)
+        except DeployError:
+            if needed:
+                raise
+            yield
+            return
         session.lease = token
         try:
             yield

@@ -27,16 +27,24 @@ _INSTALL_TIMEOUT_S = 300.0
 # Runs in whatever Python is there, so that a too old one can still say its version.
 _LOOK = """
 import hashlib, json, os, sys
-root, name = [os.path.expanduser(word) for word in sys.argv[1:3]]
+root, name = os.path.abspath(os.path.expanduser(sys.argv[1])), sys.argv[2]
 found, wrong, path = None, None, os.path.join(root, "agent", name)
 for part in ("", "agent", "incoming", "blobs", "apps", "runtimes"):
     folder = os.path.join(root, part)
     if part in ("", "agent", "incoming"):
-        try:
-            os.makedirs(folder, 0o700)
-        except OSError:
-            if not os.path.isdir(folder):
-                raise
+        new = []
+        while not os.path.isdir(folder):
+            new.append(folder)
+            folder = os.path.dirname(folder)
+        for folder in reversed(new):
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                if not os.path.isdir(folder):
+                    raise
+            handle = os.open(os.path.dirname(folder), os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
     if os.path.lexists(folder):
         status = os.stat(folder)
         if status.st_uid != os.geteuid():

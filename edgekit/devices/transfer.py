@@ -106,6 +106,7 @@ def send(
     session: AgentSession,
     blobs: Mapping[str, Path],
     *,
+    lacking: Lacking | None = None,
     app: str | None = None,
     release: str | None = None,
     deployment: str | None = None,
@@ -119,6 +120,8 @@ def send(
     ----------
     blobs
         Files by their digests.
+    lacking
+        What the board has just said that it lacks of them, over this very link; None: it is asked.
     app, release, deployment
         For the board's journal, where they are those of a release.
     more_bytes
@@ -138,7 +141,7 @@ def send(
     total = sum(path.stat().st_size for path in blobs.values())
     needed = sent = 0
     for rounds_left in range(_ROUNDS_MAX - 1, -1, -1):
-        lacking = ask(session, blobs)
+        lacking = lacking or ask(session, blobs)
         if not lacking.gaps:
             break
         check_room(session, lacking, more_bytes)
@@ -162,6 +165,7 @@ def send(
         except DeployError:
             if not rounds_left:
                 raise
+            lacking = None
         else:
             break
         finally:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from .lease import guarded
 from .stdin import Stdin, set_aside
-from .wire import MAX_JOB_BYTES, AgentError, decode_job, encode_event
+from .wire import MAX_JOB_BYTES, NAME, AgentError, decode_job, encode_event, matching
 
 __all__ = ["JOBS", "UNGUARDED", "main"]
 
@@ -56,6 +56,8 @@ JOBS = {
 _ASKING = {"facts", "store.status", "trust.show", "deploy.admit", "transfer.offer", "engine.check", "service.look", "service.show"}
 _OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
 UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.release"})
+# What decides which release runs: where the disk fails under it, what is current may not be what was.
+DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.rollback"}
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -124,12 +126,18 @@ def _run(wire: BinaryIO, stdin: Stdin) -> Any:
 
     module, _, function = JOBS[job["job"]].partition(":")
     run, root = getattr(importlib.import_module("." + module, __package__), function), os.path.realpath(root)
-    with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
-        if job["job"] in STREAMED:
-            return run(job, root, progress, stdin)
-        if job.get("tether") is True:  # the host keeps stdin open as long as it lives
-            stdin.tether()
-        try:
-            return run(job, root, progress)
-        finally:
-            stdin.release()
+    try:
+        with contextlib.nullcontext() if job["job"] in UNGUARDED else guarded(job, root):
+            if job["job"] in STREAMED:
+                return run(job, root, progress, stdin)
+            if job.get("tether") is True:  # the host keeps stdin open as long as it lives
+                stdin.tether()
+            try:
+                return run(job, root, progress)
+            finally:
+                stdin.release()
+    except OSError as error:
+        if job["job"] not in DECIDING or isinstance(error, BrokenPipeError):
+            raise
+        recover = importlib.import_module(".recover", __package__)
+        raise recover.stuck(root, matching(job.get("app"), NAME, "app"), error) or error from error

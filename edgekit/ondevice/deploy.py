@@ -5,6 +5,7 @@ Each may be asked again, by the host that lost its link: it says what it said be
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -17,7 +18,7 @@ from .recover import FIX, settle_app, undone
 from .releases import SETTLED, complete, named, standing, switch
 from .runner import find_release
 from .store import MANIFEST, read_manifest, release_path, whole
-from .watch import start
+from .watch import see_off, start
 from .wheels import sweep
 from .wire import AgentError, Progress, integer, number
 
@@ -30,6 +31,7 @@ def activate(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
     """Switch an app to a staged release, unproven yet: from here on the board goes back by itself unless it is proven in time."""
     (app, release, deployment), seconds = named(job), number(job, "deadline_s", 0, DEADLINE_MAX_S, 600.0)
     settle_app(root, app, progress)
+    see_off(root, app)
     with locked(root):
         now = standing(root, app)
         if now.entry.get("deployment") == deployment and now.state == "rolled-back":
@@ -78,6 +80,8 @@ def commit(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any
         elif not any(entry["event"] == "committed" for entry in mine):
             text = "release %.12s of %s cannot be committed: it was not proven; %s is current" % (release, app, now.current or "nothing")
             raise AgentError("state", text, "deploy it again")
-        pruned = prune(root, app, keep)
-        sweep(root)
+        pruned: list[str] = []
+        with contextlib.suppress(OSError):  # the release stays, that is written; what a failing disk does not let go is for the next commit
+            pruned = prune(root, app, keep)
+            sweep(root)
     return {"app": app, "release": release, "pruned": pruned}

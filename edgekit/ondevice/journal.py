@@ -47,7 +47,8 @@ def note(root: str, app: str, event: str, release: str | None, previous: str | N
     line = json.dumps(entry, allow_nan=False).encode("ascii")
     if len(line) > LINE_MAX_BYTES or _entry(line) is None:
         raise AgentError("bug", "this is no entry of a journal: %.300r" % entry)
-    size = spending(folder, lambda: _append(folder, line))
+    # The reserve is for what follows a switch: one that finds the disk full does not begin.
+    size = _append(folder, line) if more.get("becomes") == "activated" else spending(folder, lambda: _append(folder, line))
     if size > COMPACT_BYTES:
         with contextlib.suppress(OSError):  # the long file serves as well
             _compact(root, app, folder)

@@ -122,7 +122,11 @@ def take(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, Any]:
             held = read(root)  # somebody may have been quicker
             if held and held["token"] != token and _left_s(held) > 0:
                 raise _busy(held)
-        _write(root, lease)
+        try:
+            _write(root, lease)
+        except OSError:  # one's own goes on as it is: a disk that takes nothing keeps no board from going back
+            if held is None or held["token"] != token:
+                raise
     finally:
         os.close(handle)
     return show(job, root, _progress)
@@ -225,4 +229,5 @@ def _check(job: dict[str, Any], root: str, handle: int) -> None:
 def _renew(job: dict[str, Any], root: str) -> None:
     lease = read(root)
     if lease and lease["renews"] and lease["token"] == job.get("lease") and _left_s(lease) < lease["ttl_s"] * 2 / 3:
-        _write(root, lease)
+        with contextlib.suppress(OSError):  # then it ends sooner; a disk that takes nothing keeps no board from going back
+            _write(root, lease)

@@ -45,13 +45,16 @@ def prove(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     seconds = now.entry["deadline"] - boottime_s() if ours else UNHURRIED_S
     proof, why = _examine(root, app, release, fields, now, boottime_s() + seconds, progress)
     if why is None:
-        with locked(root):
-            after = standing(root, app)
-            if after[:2] == now[:2] and after.entry.get("deployment") == now.entry.get("deployment"):
-                complete(root, app)
-                journal.note(root, app, "proven", release, after.previous, deployment=deployment, by="host", proof=proof)
-                return {"app": app, "release": release, "proof": proof}
-        why = "it was taken back while it was being proved"
+        try:
+            with locked(root):
+                after = standing(root, app)
+                if after[:2] == now[:2] and after.entry.get("deployment") == now.entry.get("deployment"):
+                    complete(root, app)
+                    journal.note(root, app, "proven", release, after.previous, deployment=deployment, by="host", proof=proof)
+                    return {"app": app, "release": release, "proof": proof}
+            why = "it was taken back while it was being proved"
+        except OSError as error:
+            why = "its proof cannot be written down: %s" % error
     if not ours:
         _stays(app, release, now, why)
     after = go_back(root, app, deployment, why, "proof", progress)

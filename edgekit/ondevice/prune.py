@@ -1,4 +1,4 @@
-"""What nobody needs any more: releases beyond those to keep, their blobs, parts that nobody goes on with, agents that nobody runs.
+"""What nobody needs any more: releases beyond those to keep, their blobs, engines, parts nobody goes on with, agents nobody runs.
 
 Used by `deploy.commit`. The caller holds the root `locked`.
 """
@@ -19,12 +19,13 @@ from .disk import blob_path, fsync_path, held
 from .library import LIBRARY
 from .releases import read_link
 from .store import MANIFEST, read_manifest, release_path
+from .tensorrt import engines
 from .wire import DIGEST, NAME, AgentError
 
 __all__ = ["prune"]
 
 GOING = ".prune-"
-# A transfer that has not gone on for so long, by the card's own times, begins anew.
+# A transfer that has not gone on for so long, by the card's own times, begins anew; an engine of no release stays as long for the next one.
 STALE_S = 7 * 86400.0
 AGENT = re.compile(r"agent-[0-9a-f]{12}\.pyz")
 
@@ -52,6 +53,8 @@ def prune(root: str, app: str, keep: int) -> list[str]:
         needed = _needed(root)
         for name in left:
             _remove(root, os.path.join(folder, name), needed)
+    if os.path.isdir(os.path.join(root, "engines")):
+        _remove_engines(root, _needed(root))
     _remove_parts(os.path.join(root, "incoming"))
     _remove_agents(root)
     return gone
@@ -83,6 +86,22 @@ def _remove(root: str, folder: str, needed: set[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(blob_path(root, digest))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_engines(root: str, needed: set[str]) -> None:
+    """Remove the engines of networks that are in no release, and what failed builds left. One half removed is not whole, and built anew."""
+    for name in os.listdir(os.path.join(root, "engines")):
+        digest, _, kind = name.partition(".")
+        path = os.path.join(root, "engines", name)
+        if not DIGEST.fullmatch(digest) or kind not in ("", "work"):
+            continue
+        account = None if kind else engines.read_json(os.path.join(path, engines.ACCOUNT))
+        key = account.get("key") if account else None
+        lock = None if isinstance(key, dict) and key.get("onnx_sha256") in needed else engines.take(root, digest)
+        if lock is not None:  # nobody builds it just now, or gives its work its final name
+            if os.path.isdir(path) and os.lstat(path).st_mtime < time.time() - STALE_S:
+                shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
 
 
 def _remove_parts(folder: str) -> None:

@@ -17,9 +17,15 @@ from .releases import SETTLED, WATCH, Standing, complete, set_previous, standing
 from .store import whole
 from .wire import NAME, AgentError, Progress, matching
 
-__all__ = ["FIX", "go_back", "rollback", "settle", "settle_app", "undone"]
+__all__ = ["FIX", "go_back", "rollback", "settle", "settle_app", "stuck", "undone"]
 
 FIX = "edgekit rollback tries again; edgekit deploy brings a release that works"
+# What is current and must not stay so without another word in the journal.
+OPEN = {
+    "activated": "%s runs %.12s, which is not proven, and the board cannot go back",
+    "going-back": "%s was to go back and has %.12s again, but that is not finished: its application may not be restarted",
+    "proven": "%s runs %.12s, which has proved itself, but that it stays cannot be written down",
+}
 
 
 def go_back(root: str, app: str, deployment: str | None, why: str, by: str, progress: Progress) -> Standing:
@@ -27,11 +33,27 @@ def go_back(root: str, app: str, deployment: str | None, why: str, by: str, prog
 
     Finishes a going back that was broken off. Whoever comes second finds it done. ``deployment`` None means whichever it is.
     """
-    with locked(root):
-        now = standing(root, app)
-        if now.state == "activated" and deployment in (None, now.entry["deployment"]):
-            _swap_back(root, app, now, why, by)
-    return _finish(root, app, progress)
+    try:
+        with locked(root):
+            now = standing(root, app)
+            if now.state == "activated" and deployment in (None, now.entry["deployment"]):
+                _swap_back(root, app, now, why, by)
+        return _finish(root, app, progress)
+    except OSError as error:
+        raise stuck(root, app, error, why) or error from error
+
+
+def stuck(root: str, app: str, error: OSError, why: str | None = None) -> AgentError | None:
+    """Return what to say when the disk fails under who decides what runs; None where what is current may stay so.
+
+    Nothing of it is in the journal, which cannot be written either: status goes on telling the state and what becomes of it.
+    """
+    now = standing(root, app)
+    if now.state not in OPEN:
+        return None
+    text = OPEN[now.state] % (app, now.current or "nothing")
+    then = "edgekit deploy, which commits it" if now.state == "proven" else "edgekit rollback"
+    return AgentError("inconsistent", "%s: %s%s" % (text, why + "; " if why else "", error), "make the disk writable, then " + then)
 
 
 def _swap_back(root: str, app: str, now: Standing, why: str, by: str) -> None:
@@ -119,17 +141,20 @@ def settle(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
     apps = os.path.join(root, "apps")
     wanted = None if job.get("app") is None else matching(job["app"], NAME, "app")
     names = sorted(name for name in os.listdir(apps) if NAME.fullmatch(name)) if os.path.isdir(apps) else []
-    failed: list[AgentError] = []
-    states = {}
+    failed: list[Exception] = []
+    states, current = {}, {}
     for app in names:
         if wanted in (None, app):
             try:
-                states[app] = settle_app(root, app, progress).state
+                now = settle_app(root, app, progress)
+                states[app], current[app] = now.state, now.current
             except AgentError as error:
                 failed.append(error)
+            except OSError as error:
+                failed.append(stuck(root, app, error) or error)
     if failed:
         raise failed[0]
-    return {"apps": states}
+    return {"apps": states, "current": current}
 
 
 def rollback(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _next(root: str, app: str, now: Standing) -> str | None:
     if now.state in SETTLED:
         return None
     if now.state == "proven":
-        return "the next command commits it"
+        return "it stays: the next deployment, rollback or start of the board commits it"
     back = "%.12s" % now.entry["previous"] if now.state == "activated" and now.entry["previous"] else "what ran before"
     if watched(root, app):
         left = max(0.0, now.entry.get("deadline", 0.0) - boottime_s())

@@ -18,16 +18,23 @@ from .clock import boottime_s
 from .disk import claim, locked
 from .journal import DEPLOYMENT, app_path, entries
 from .recover import go_back
-from .releases import WATCH, standing, watched
+from .releases import SETTLED, WATCH, standing, watched
 from .wire import NAME, AgentError, Progress, encode_job, matching, number
 
-__all__ = ["start", "watch"]
+__all__ = ["see_off", "start", "watch"]
 
 REQUEST, LOG = ".watch.json", "watch.log"
 DECIDED = ("proven", "committed", "rolled-back", "inconsistent")
 # A Python from a slow card, asked for by a manager that is busy.
 START_TIMEOUT_S, SYSTEMD_TIMEOUT_S = 30.0, 10.0
 POLL_S, PERIOD_S, AGAIN_S = 0.02, 0.5, 5.0
+
+
+def see_off(root: str, app: str) -> None:
+    """Give the watchdog of a switch that never came the time to see that it will not: for that it needs the root, which nobody may hold."""
+    end = time.monotonic() + AGAIN_S
+    while standing(root, app).state in SETTLED and watched(root, app) and time.monotonic() < end:
+        time.sleep(POLL_S)
 
 
 def start(root: str, app: str, deployment: str, deadline: float) -> None:
@@ -108,9 +115,9 @@ def watch(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
             try:
                 go_back(root, app, deployment, "it was not proven in time", "watchdog", progress)
             except AgentError as error:
-                if error.kind != "busy":
+                if error.kind not in ("busy", "inconsistent"):
                     raise
-                time.sleep(AGAIN_S)
+                time.sleep(AGAIN_S / 2)  # what is inconsistent is decided, unless the disk could not take that: it may again
         return {"app": app, "state": standing(root, app).state}
     finally:
         os.close(guard)
@@ -128,7 +135,7 @@ def _undecided(root: str, app: str, deployment: str) -> bool:
         return True
     # Whoever started us holds it until the switch is done, however it ends. We do not stand in line: the next deployment's start may hold
     # it, and waits for us to see that ours is decided.
-    with contextlib.suppress(AgentError), locked(root, tries=1):
+    with contextlib.suppress(AgentError, OSError), locked(root, tries=1):
         now = standing(root, app)
         return now.entry.get("deployment") == deployment and now.state in ("activated", "going-back")
     return True

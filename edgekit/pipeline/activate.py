@@ -6,7 +6,6 @@ The board's side, with its states and its watchdog, is `edgekit.ondevice.deploy`
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -77,6 +76,10 @@ class Proof(msgspec.Struct, frozen=True):
     service_port: int | None = None
 
 
+class _Settled(msgspec.Struct, frozen=True):
+    current: dict[str, str | None]
+
+
 class _Proved(msgspec.Struct, frozen=True):
     proof: Proof
 
@@ -89,10 +92,20 @@ class _Committed(msgspec.Struct, frozen=True):
     pruned: tuple[str, ...]
 
 
-def settle(session: AgentSession, app: str) -> None:
-    """Let the board put in order what an earlier deployment of the application left behind."""
-    with suppress(InconsistentError):  # it is written down, and a new deployment is what mends it
-        session.job("deploy.settle", timeout_s=STEP_TIMEOUT_S + HOOK_MAX_S, app=app)
+def settle(session: AgentSession, app: str) -> str | None:
+    """Let the board put in order what an earlier deployment of the application left behind; return the release that is current then.
+
+    Raises
+    ------
+    InconsistentError
+        It cannot, and cannot even write that down: its disk fails.
+    """
+    timeout_s = STEP_TIMEOUT_S + HOOK_MAX_S
+    try:
+        data = session.job("deploy.settle", timeout_s=timeout_s, app=app)
+    except InconsistentError:  # told once; written down, it is an answer like others, and a new deployment is what mends it
+        data = session.job("deploy.settle", timeout_s=timeout_s, app=app)
+    return _read(session, "deploy.settle", data, _Settled).current.get(app)
 
 
 def check_golden(session: AgentSession, deployment: Deployment) -> Golden:

@@ -165,9 +165,10 @@ class _Course:
         with nullcontext() if self._dry_run else leased(session, reason=self._reason):
             admitted: Admitted = self._once("admit", lambda: admit(session, bundle))
             look = self._once("look", lambda: self._look(session))
+            fresh = "room" not in self._done  # what was said over a link that is lost may have changed since
             room = self._once("room", lambda: self._room(session))
             if not self._dry_run:
-                self._change(session, plan, progress)
+                self._change(session, plan, room if fresh else None, progress)
         before, proof = self._done.get("before"), self._done.get("prove")
         return Deployed(
             device=str(self._device.address),
@@ -187,13 +188,12 @@ class _Course:
             serial=admitted.serial,
         )
 
-    def _change(self, session: AgentSession, plan: Plan | None, progress: Progress) -> None:
+    def _change(self, session: AgentSession, plan: Plan | None, lacking: Lacking | None, progress: Progress) -> None:
         deployment, bundle = self._deployment, self._deployment.bundle
         app, release = bundle.manifest.name, bundle.digest[:12]
-        self._once("settle", lambda: settle(session, app))
-        self._once("before", lambda: next((found.current for found in ask_status(session, app).apps), None))
+        self._once("before", lambda: settle(session, app))
         self.stands = "the current release is unchanged"
-        self._once("deliver", lambda: _deliver(deployment, session, self._rate_bytes_s, progress))
+        self._once("deliver", lambda: _deliver(deployment, session, lacking, self._rate_bytes_s, progress))
         self._once("engine", lambda: _build(session, plan, progress) if plan else None)
         progress("golden check", 0, 1)
         self._once("golden", lambda: check_golden(session, deployment))
@@ -210,11 +210,14 @@ class _Course:
     def _prove(self, session: AgentSession, progress: Progress) -> Proof:
         """Prove the release, by its service too; a service that came with a release that is taken back goes with it."""
         app, port = self._deployment.bundle.manifest.name, self._deployment.service_port
-        was_there = port is None or self._once("service", lambda: install_service(session, app, port))
         try:
+            if port is not None:
+                self._once("service", lambda: install_service(session, app, port))
             return prove(session, self._deployment, progress)
         except DeployError:
-            if not was_there:
+            if port is not None and "service" not in self._done:
+                take_back(session, self._deployment)
+            elif not self._done.get("service", True):
                 drop_service(session, app)
             raise
 
@@ -224,7 +227,7 @@ class _Course:
             return f"{self.stands}; the same command goes on from there"
         try:
             with connect(self._device, timeout_s=_TAKE_BACK_TIMEOUT_S) as connection, AgentSession(connection, self._device) as session:
-                with leased(session, reason=self._reason):
+                with leased(session, reason=self._reason, needed=False):
                     take_back(session, self._deployment)
                 (app,) = ask_status(session, self._deployment.bundle.manifest.name).apps
         except EdgekitError as error:
@@ -265,7 +268,7 @@ def _build(session: AgentSession, plan: Plan, progress: Progress) -> Told:
     return told
 
 
-def _deliver(deployment: Deployment, session: AgentSession, rate_bytes_s: int | None, progress: Progress) -> int:
+def _deliver(deployment: Deployment, session: AgentSession, lacking: Lacking | None, rate_bytes_s: int | None, progress: Progress) -> int:
     """Send what is missing and stage the release; return how many bytes went.
 
     Staging checks every stored byte again and deletes a blob that has been damaged since, so that
@@ -275,20 +278,13 @@ def _deliver(deployment: Deployment, session: AgentSession, rate_bytes_s: int | 
     files = [{"path": entry.path, "sha256": entry.sha256, "bytes": entry.bytes} for entry in bundle.entries]
     trust, sent = signature_fields(bundle), 0
     for rounds_left in range(len(files), -1, -1):
-        sent += send(
-            session,
-            _blobs(bundle),
-            app=bundle.manifest.name,
-            release=bundle.digest,
-            deployment=deployment.name,
-            rate_bytes_s=rate_bytes_s,
-            progress=progress,
-        ).bytes_sent
+        sent += send(session, _blobs(bundle), lacking=lacking, rate_bytes_s=rate_bytes_s, progress=progress, **deployment.fields).bytes_sent
         progress("stage", 0, 1)
         try:
             session.job("store.stage", timeout_s=STEP_TIMEOUT_S, **deployment.fields, files=files, **trust)
         except DeployError:
-            if not ask(session, _blobs(bundle)).gaps or not rounds_left:
+            lacking = ask(session, _blobs(bundle))
+            if not lacking.gaps or not rounds_left:
                 raise
         else:
             break

@@ -6,6 +6,7 @@ import msgspec
 
 from edgekit.device import Device
 from edgekit.devices import connect
+from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeviceError
 from edgekit.pipeline.activate import HOOK_MAX_S
@@ -89,10 +90,13 @@ def rollback(device: Device, app: str) -> RolledBack:
     DeployError
         There is no previous release, or it is damaged; nothing changed.
     InconsistentError
-        It is current again, and its application could not be restarted.
+        It is current again, and its application could not be restarted; or the board's disk does not let it go back.
+    BusyError
+        Somebody else holds the board.
     """
     with connect(device) as connection, AgentSession(connection, device) as session:
-        data = session.job("store.rollback", timeout_s=_TIMEOUT_S + HOOK_MAX_S, app=app)
+        with leased(session, reason=f"roll back {app}", needed=False):  # one that a lost deployment has left is taken up again
+            data = session.job("store.rollback", timeout_s=_TIMEOUT_S + HOOK_MAX_S, app=app)
         try:
             return msgspec.convert(data, RolledBack)
         except msgspec.ValidationError as error:

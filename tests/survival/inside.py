@@ -120,7 +120,12 @@ def _child(name: str, root: str, fields: dict[str, Any], *_: Any) -> dict[str, A
 def _watchdog(request: str, log: str) -> None:
     Path(log).touch()
     job = json.loads(Path(request).read_bytes())
-    thread = threading.Thread(target=watch.watch, args=(job, job["root"], lambda *_: None), daemon=True)
+
+    def run() -> None:
+        with contextlib.suppress(OSError, AgentError):  # a process would say why in its log, and end
+            watch.watch(job, job["root"], lambda *_: None)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     _WATCHDOGS.append(thread)
 

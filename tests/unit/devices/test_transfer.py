@@ -8,7 +8,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +55,26 @@ def test_once_and_never_again(tmp_path: Path, model: Path) -> None:
         assert seen[-1] == ("send", len(DATA), len(DATA))
         again = send(session, {DIGEST: model})
         assert (again.bytes_needed, again.bytes_sent) == (0, 0)
+    assert stored(tmp_path / "root") == DATA
+
+
+def test_what_was_asked_just_now_is_not_asked_again(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with board(tmp_path / "root") as session:
+        lacking = ask(session, {DIGEST: model})
+        jobs: list[str] = []
+        job = session.job
+
+        def counted(name: str, **fields: Any) -> dict[str, Any]:
+            jobs.append(name)
+            return job(name, **fields)
+
+        monkeypatch.setattr(session, "job", counted)
+        send(session, {DIGEST: model}, lacking=lacking)
+        assert jobs == ["transfer.take"]
+        stale = replace(lacking, gaps=tuple(replace(gap, start=1000) for gap in lacking.gaps))
+        (tmp_path / "root" / "blobs" / "sha256" / DIGEST).unlink()
+        send(session, {DIGEST: model}, lacking=stale)  # it is no longer so: the board refuses, and is asked
+        assert jobs[1:] == ["transfer.take", "transfer.offer", "transfer.take"]
     assert stored(tmp_path / "root") == DATA
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.ondevice import boot, disk, journal, prune, releases, store
+from edgekit.ondevice.tensorrt import engines
 
 from .conftest import Agent
 
@@ -87,6 +88,26 @@ def test_one_that_was_broken_off_goes_on(stored: Store, monkeypatch: pytest.Monk
     prune.prune(stored.root, "meter", 2)
     assert (stored.here(), stored.blobs()) == ([3, 4], 5)
     assert sorted(os.listdir(os.path.dirname(store.release_path(stored.root, "meter", "")))) == sorted(stored.release[3:])  # noqa: PTH208, PTH120
+
+
+def test_engines_of_networks_in_no_release_go(stored: Store) -> None:
+    old = time.time() - prune.STALE_S - 60
+    source = {"stays": b"4", "fresh": b"gone", "builds": b"gone", "gone": b"gone", "pruned": b"0"}
+    folders = {name: Path(engines.engine_path(stored.root, hashlib.sha256(name.encode()).hexdigest())) for name in source}
+    folders["failed"] = folders["gone"].with_name(folders["gone"].name + ".work")
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        key = {"onnx_sha256": hashlib.sha256(source.get(name, b"gone")).hexdigest()}
+        engines.write_json(str(folder / engines.ACCOUNT), {"key": key, "files": {}})
+        if name != "fresh":
+            os.utime(folder, (old, old))
+    builder = engines.take(stored.root, folders["builds"].name)
+    assert builder is not None
+    try:
+        prune.prune(stored.root, "meter", 2)
+    finally:
+        os.close(builder)
+    assert [name for name, folder in folders.items() if folder.exists()] == ["stays", "fresh", "builds"]
 
 
 def test_what_nobody_goes_on_with_goes(stored: Store, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_a_killed_watchdog_is_told_and_the_next_start_goes_back(board: Board) ->
     script = board.agent.root / boot.SCRIPT
     assert os.access(script, os.X_OK)
     said = subprocess.run([str(script)], stdout=subprocess.PIPE, timeout=60)
-    assert wire.decode_event(said.stdout.splitlines()[-1])["data"] == {"apps": {"meter": "rolled-back"}}
+    assert wire.decode_event(said.stdout.splitlines()[-1])["data"]["apps"] == {"meter": "rolled-back"}
     assert board.links() == (good, None)
     assert board.hooks() == ["restart 1"]
 
