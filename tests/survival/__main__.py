@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -63,8 +64,10 @@ def main() -> int:
     parser.add_argument("--syncs", action="store_true", help="with --states: leave the syncs out, too")
     for name in ("host", "session", "uml", "arm64"):
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help="so many random moments, and every boundary")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no strike begins later than that; the counts say how many did")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    end_s = time.monotonic() + asked.minutes * 60
     violations = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,10 +86,12 @@ def main() -> int:
             os.environ["EDGEKIT_SSH_CONFIG"] = str(folder / kind / "ssh_config")
             if kind == "loopback":
                 with serve(folder / kind) as board:
-                    tally = run_loopback(samples, board, host=asked.host, session=asked.session, seed=asked.seed, told=tell)
+                    tally = run_loopback(samples, board, host=asked.host, session=asked.session, seed=asked.seed, end_s=end_s, told=tell)
             else:
                 with plugged(kind, folder / kind) as machine:
-                    tally = run_plug(samples, machine, count=vars(asked)[kind], seed=asked.seed, every_boundary=True, told=tell)
+                    tally = run_plug(
+                        samples, machine, count=vars(asked)[kind], seed=asked.seed, every_boundary=True, end_s=end_s, told=tell
+                    )
             violations += len(tally.violations)
             tell(f"{kind}: {tally}")
     return 1 if violations else 0

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def run_loopback(
     session: int,
     seed: int,
     every_boundary: bool = True,
+    end_s: float = float("inf"),
     told: Callable[[str], None] = lambda _: None,
 ) -> Tally:
     """Strike at every boundary of one good bundle's deployment, if asked for, and at random moments over all; return what came of it.
@@ -82,6 +84,8 @@ def run_loopback(
     ----------
     host, session
         How many random moments for each.
+    end_s
+        No case begins after that time of `time.monotonic`.
     """
     draw, tally = random.Random(seed), Tally()
     hooked = [sample for sample in samples if sample.kind == "hooks"]
@@ -94,6 +98,8 @@ def run_loopback(
         moments += [(kills, draw.choice(samples), Strike(after_s=draw.uniform(0, usual.seconds))) for _ in range(count)]
     draw.shuffle(moments)
     for number, (kills, sample, strike) in enumerate(moments):
+        if time.monotonic() > end_s:
+            break
         board.kills = kills
         following = draw.choice([one for one in samples if one.good and one.digest != sample.digest])
         how, wrong = run_case(sample, following, board, strike)

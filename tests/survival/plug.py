@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ def run_plug(
     count: int,
     seed: int,
     every_boundary: bool = False,
+    end_s: float = float("inf"),
     told: Callable[[str], None] = lambda _: None,
 ) -> Tally:
     """Pull the plug at every boundary of one good bundle's deployment, if asked for, then at so many random moments over all bundles."""
@@ -121,6 +123,8 @@ def run_plug(
         moments += [(hooked[(number + 1) % 2], Strike(boundary=number)) for number in range(len(usual.boundaries))]
     moments += [(draw.choice(samples), Strike(after_s=draw.uniform(0, usual.seconds))) for _ in range(count)]
     for number, (sample, strike) in enumerate(moments):
+        if time.monotonic() > end_s:
+            break
         board.host_dies, board.recovers = draw.random() < 0.7, draw.random() < 0.5
         other = [one for one in samples if one.good and one.digest != sample.digest]
         following = draw.choice(other) if draw.random() < DEPLOYED_AFTER else None
