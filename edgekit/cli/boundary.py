@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -75,7 +75,9 @@ def main() -> NoReturn:
     # Nothing is left to undo: a signal may now end us on the spot, also while a reader keeps us waiting.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    sys.exit(_write(*_settle(call, outcome)))
+    code = _write(*_settle(call, outcome))
+    _let_go(sys.stderr)
+    sys.exit(code)
 
 
 def _attempt(call: Call) -> tuple[str, int] | _Failure:
@@ -176,6 +178,15 @@ def _write(text: str, code: int) -> int:
             _complain(_Failure("input", f"standard output cannot be written: {error.strerror}", "send it where there is room", _INPUT))
             return code or _INPUT
     return code
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Flush what is buffered: the interpreter does so once more when it ends, and where that fails changes the exit code."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _complain(failure: _Failure) -> None:

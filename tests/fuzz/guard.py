@@ -87,13 +87,14 @@ def watched(folder: Path, programs: frozenset[str] = frozenset()) -> Iterator[No
         raise Breach(f"took longer than {CASE_TIMEOUT_S} s")
 
     before = signal.signal(signal.SIGALRM, stop)
+    compiled, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a module's first import may come in the middle of a case
     _guard.inside, _guard.programs, _guard.breaches = str(folder.resolve()), programs, []
     signal.setitimer(signal.ITIMER_REAL, CASE_TIMEOUT_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _guard.inside = None
+        _guard.inside, sys.dont_write_bytecode = None, compiled
         signal.signal(signal.SIGALRM, before)
     if _guard.breaches:
         raise Breach("; ".join(_guard.breaches))

@@ -183,6 +183,7 @@ def test_the_whole_counts_even_where_its_chunks_fit(agent: Agent) -> None:
         RECORD.pack(b"x" * 16, 1 << 31),
         RECORD.pack(b"x" * 16, 1) * (CHUNKS_MAX + 1),
     ],
+    ids=["torn", "empty chunk", "short of the size", "beyond the size", "too many"],
 )
 def test_lists_that_cannot_be(agent: Agent, chunks: bytes) -> None:
     size = CHUNKS_MAX + 1 if len(chunks) > 20 else 10
