@@ -14,6 +14,7 @@ import json
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -21,8 +22,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import IO
 
 __all__ = ["Conditions", "Link", "linked"]
@@ -212,6 +214,7 @@ def linked(conditions: Conditions) -> Iterator[Link]:
         assert room.stdout is not None
         stack.callback(room.stdout.close)
         room.stdout.readline()  # from now on the namespace is its own
+        stack.callback(_empty, room.pid)
         words = [sys.executable, __file__, near, far, json.dumps(asdict(conditions))]
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stack.callback(_finish, process)
@@ -231,6 +234,15 @@ def linked(conditions: Conditions) -> Iterator[Link]:
         link = Link(process, there, within, conditions)
         yield link
         link.end()
+
+
+def _empty(room: int) -> None:
+    """End what is left in the namespace: sessions of a server wait for ever for a peer whose link has gone."""
+    space = Path(f"/proc/{room}/ns/net").readlink()
+    for pid in [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != room]:
+        with suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            if Path(f"/proc/{pid}/ns/net").readlink() == space:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _finish(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
