@@ -55,16 +55,16 @@ def health_of(root: str, app: str, release: str) -> Health:
 def _hook(value: object, name: str, files: Any) -> Hook | None:
     if value is None:
         return None
-    words = value.get("command") if isinstance(value, dict) else None
-    plain = isinstance(words, list) and 0 < len(words) <= WORDS_MAX
-    if not plain or not all(isinstance(word, str) and 0 < len(word) <= WORD_MAX and "\0" not in word for word in words):  # type: ignore[union-attr]
+    table = value if isinstance(value, dict) else {}
+    words = table.get("command")
+    words = list(words) if isinstance(words, list) and len(words) <= WORDS_MAX else []
+    if not words or not all(isinstance(word, str) and 0 < len(word) <= WORD_MAX and "\0" not in word for word in words):
         raise AgentError("input", "the manifest's hook %s must be a list of words" % name)
-    words = list(words)  # type: ignore[arg-type]
     if words[0].startswith("./"):
         words[0] = HOOKS + words[0][1:]
         if not PATH.fullmatch(words[0]) or words[0] not in files:
             raise AgentError("input", "the manifest's hook %s runs %.100r, which is not among its files" % (name, words[0]))
-    return Hook(words, number(value, "timeout_s", 0, TIMEOUT_MAX_S, 60.0))  # type: ignore[arg-type]
+    return Hook(words, number(table, "timeout_s", 0, TIMEOUT_MAX_S, 60.0))
 
 
 def run(root: str, app: str, release: str, hook: Hook, stage: str, seconds: float, progress: Progress) -> str | None:

@@ -128,11 +128,12 @@ def _child(name: str, root: str, fields: dict[str, Any], end: float, progress: P
     timer.start()
     limit = LONG_EVENT_BYTES.get(name, MAX_EVENT_BYTES)
     try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(encode_job(name, root, fields))
-        process.stdin.flush()
-        for line in iter(lambda: process.stdout.readline(limit + 1), b""):  # type: ignore[union-attr]
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(encode_job(name, root, fields))
+        stdin.flush()
+        for line in iter(lambda: stdout.readline(limit + 1), b""):
             event = decode_event(line, name)
             if event["event"] == "progress":
                 progress(event["stage"], event["done"], event["total"])

@@ -1,4 +1,4 @@
-"""The board's wall clock is set between the switch and the proof: neither the watchdog's deadline nor the lease moves."""
+"""The board's wall clock is set between the switch and the proof: the deployment ends as ever, and a lease is no longer for it."""
 
 from __future__ import annotations
 
