@@ -1,0 +1,105 @@
+"""``Table``, ``Block``, ``Section``, ``Contents``: a page as plain values, which HTML and Markdown write down alike.
+
+Words of devices and files stand in them as they came; whoever writes them down makes them harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.measurement import Outcome
+from edgekit.pages.chart import Distribution, Timeline
+
+__all__ = ["Block", "Contents", "Judged", "Row", "Section", "Table"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells, the first of which names the row.
+
+    Attributes
+    ----------
+    mark
+        Why its figures may not be believed; empty where they may.
+    """
+
+    cells: tuple[str, ...]
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under their columns.
+
+    Attributes
+    ----------
+    words
+        Which columns hold words, beside the first; the others hold figures and are set flush right.
+    shown
+        How many rows stand open; the rest can be unfolded.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    words: frozenset[int] = frozenset()
+    note: str = ""
+    shown: int = 24
+
+    @property
+    def mark(self) -> str:
+        """What is wrong with every row alike; it then stands above them once."""
+        marks = {row.mark for row in self.rows}
+        return marks.pop() if len(marks) == 1 else ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one file has to say in a section."""
+
+    source: str
+    title: str = ""
+    mark: str = ""
+    charts: tuple[Distribution | Timeline, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and the file it stands in."""
+
+    outcome: Outcome
+    name: str
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The whole page.
+
+    Attributes
+    ----------
+    outcome
+        The gravest of the verdicts; None where there is none.
+    lead
+        What became of the gates, in a sentence.
+    simulated
+        What stands in for the board, a sentence each.
+    """
+
+    title: str
+    about: tuple[str, ...]
+    outcome: Outcome | None
+    lead: str
+    simulated: tuple[str, ...]
+    verdicts: tuple[Judged, ...]
+    sections: tuple[Section, ...]
