@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edgekit import throttle
+from edgekit import throttle, validity
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
@@ -21,7 +21,6 @@ __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
 _DRIFT_MAX = 0.03
-_LOAD_PER_CORE_MAX = 0.5
 
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
@@ -69,63 +68,28 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: BoardState
 
 
-class _Evidence(msgspec.Struct, frozen=True):
-    """What the rules look at."""
-
-    run: _Run
-    series: dict[str, LatencySummary]
-    cores: int
-    simulated: bool
+# The run's own rules, beside the board's (`edgekit.validity`). Each says why it is invalid, or None; its name goes into the report.
 
 
-# The rules. Each says why the run is invalid, or None; its name goes into the report.
-
-
-def simulated(evidence: _Evidence) -> str | None:
-    """The clock of an emulator, or of a machine that stands in, says nothing about the board."""
-    return "it was not measured on the board" if evidence.simulated else None
-
-
-def throttled(evidence: _Evidence) -> str | None:
-    """A Raspberry Pi's firmware slowed it down, see `edgekit.throttle.throttled`."""
-    return throttle.throttled(evidence.run.before, evidence.run.after)
-
-
-def gpu_throttled(evidence: _Evidence) -> str | None:
-    """An NVIDIA board slowed itself down, see `edgekit.throttle.gpu_throttled`."""
-    return throttle.gpu_throttled(evidence.run.before, evidence.run.after)
-
-
-def busy(evidence: _Evidence) -> str | None:
-    """Other work shared the cores: a one-minute load before the run over half of them.
-
-    Load counts tasks that run or wait (proc_loadavg(5)); the half is our own choice, as a
-    freshly booted or just provisioned board idles well under it.
-    """
-    load = evidence.run.before.load1
-    if load is None or load <= _LOAD_PER_CORE_MAX * evidence.cores:
-        return None
-    return f"the board was busy before the run: load {load:.2f} on {evidence.cores} cores"
-
-
-def unsteady(evidence: _Evidence) -> str | None:
+def unsteady(run: _Run, _series: Mapping[str, LatencySummary]) -> str | None:
     """The agent's warm-up ended by its cap, not because two windows had medians within 1 %."""
-    warmup = evidence.run.warmup
+    warmup = run.warmup
     return None if warmup.steady else f"not steady after {warmup.runs} warm-up runs in {warmup.seconds:.0f} s"
 
 
-def drifting(evidence: _Evidence) -> str | None:
+def drifting(_run: _Run, series: Mapping[str, LatencySummary]) -> str | None:
     """The run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %).
 
     The 3 % is our own choice: three times the window within which the warm-up calls a run steady.
     """
-    for name, series in evidence.series.items():
-        if abs(series.drift) > _DRIFT_MAX and (series.drift_low > 0 or series.drift_high < 0):
-            return f"{name} drifted by {series.drift:+.1%} during the run"
+    for name in ("invoke", "end_to_end"):
+        one = series.get(name)
+        if one and abs(one.drift) > _DRIFT_MAX and (one.drift_low > 0 or one.drift_high < 0):
+            return f"{name} drifted by {one.drift:+.1%} during the run"
     return None
 
 
-_RULES: tuple[Callable[[_Evidence], str | None], ...] = (simulated, throttled, gpu_throttled, busy, unsteady, drifting)
+_RULES: tuple[Callable[[_Run, Mapping[str, LatencySummary]], str | None], ...] = (unsteady, drifting)
 
 
 def latency_measurements(
@@ -161,8 +125,9 @@ def latency_measurements(
         "end_to_end": run.end_to_end_ns,
     }
     series = {name: summary(values) for name, values in raw.items() if values}
-    evidence = _Evidence(run, {name: series[name] for name in ("invoke", "end_to_end") if name in series}, cores, simulated)
-    broken = {rule.__name__: reason for rule in _RULES if (reason := rule(evidence))}
+    states = (run.before, run.after)
+    broken = validity.broken(states, cores=cores, simulated=simulated)
+    broken |= {one.__name__: reason for one in _RULES if (reason := one(run, series))}
     rule = next(iter(broken), None)
     once = {"load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
@@ -189,6 +154,7 @@ def latency_measurements(
         verdicts=tuple(verdicts),
         samples={f"{name}_ns": tuple(values) for name, values in raw.items() if values},
         environment=_environment(run),
+        states=states,
     )
 
 

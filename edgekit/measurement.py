@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from edgekit.throttle import BoardState
+
 __all__ = ["Figures", "Findings", "Measurement", "Outcome", "Verdict"]
 
 Outcome = Literal["pass", "fail", "inconclusive", "invalid"]
@@ -67,9 +69,12 @@ class Findings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raw series by name, as measured and in that order; the unit is in the name (``invoke_ns``).
     environment
         What it ran on and with: runtime, threads, governor.
+    states
+        What the board said of itself meanwhile, in order: before the measurement first, after it last. Empty where nothing was timed.
     """
 
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()
     samples: dict[str, tuple[int, ...]] = {}
     environment: dict[str, str] = {}
+    states: tuple[BoardState, ...] = ()

@@ -104,7 +104,13 @@ class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything a project declares; its relative paths start from `project_folder`."""
+    """Everything a project declares; its relative paths start from `project_folder`.
+
+    Attributes
+    ----------
+    probe
+        Options of probes by the probe's name; the probe itself says what it knows.
+    """
 
     model: ModelSection = ModelSection()
     preprocess: Preprocess = Preprocess()
@@ -114,6 +120,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     build: BuildSection = BuildSection()
     budget: Budget = Budget()
     deploy: DeploySection = DeploySection()
+    probe: dict[Name, dict[str, Any]] = {}
     devices: dict[Name, DeviceSection] = {}
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit.measurement import Findings, Measurement, Outcome, Verdict
 from edgekit.parse import from_json
+from edgekit.throttle import BoardState
 from edgekit.trial import Trial
 
 __all__ = ["BundleName", "DeviceName", "Findings", "Measurement", "Outcome", "Report", "Verdict", "decode_report", "encode_report", "worst"]
@@ -50,6 +51,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environment
         Tool versions, ``time`` (ISO 8601, UTC; not inside a bundle, which is the same bytes on
         every rebuild), and what the probes add.
+    states
+        What the board said of itself while it was measured, in order.
     float_nodes
         Node -> why the build keeps it out of INT8.
     trials
@@ -64,6 +67,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     verdicts: tuple[Verdict, ...]
     samples: dict[str, tuple[int, ...]]
     environment: dict[str, str]
+    states: tuple[BoardState, ...] = ()
     float_nodes: dict[str, str] = {}
     trials: tuple[Trial, ...] = ()
 

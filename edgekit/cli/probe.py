@@ -1,20 +1,24 @@
-"""``edgekit probe``."""
+"""``edgekit probe``: a command for each probe of the table, its options made from the probe's own."""
 
 from __future__ import annotations
 
+import inspect
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 from edgekit.cli.output import Answer, Page, json_option, progress_bars
 from edgekit.cli.reports import print_report
-from edgekit.cli.root import Group
+from edgekit.cli.root import Command, Group
 from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
 from edgekit.digest import write_atomic
-from edgekit.errors import InputError
-from edgekit.pipeline.probe import probe_accuracy, probe_latency
+from edgekit.errors import InputError, UsageError
+from edgekit.pipeline.probe import probe as run_probe
+from edgekit.pipeline.probes import PROBES, Options, find_probe
 from edgekit.report import Report, encode_report, worst
 
 __all__ = ["probe"]
@@ -28,74 +32,110 @@ _report = click.option(
 )
 
 
-@click.group(cls=Group)
-def probe() -> None:
-    """Measure latency or accuracy on a device."""
+class _Probes(Group):
+    """The probes, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(PROBES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _command(cmd_name) if cmd_name in PROBES else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Probes"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in PROBES.items()])
 
 
-@probe.command()
-@device_argument
-@app_option
-@_threads
-@click.option("--min-time", type=click.FloatRange(0.1, 3600), default=3.0, show_default=True, help="Seconds to measure at least.")
-@click.option(
-    "--min-count", type=click.IntRange(1, 200_000), default=700, show_default=True, help="Runs to measure at least; 662 bound a p99."
-)
-@click.option("--cuda-graph", is_flag=True, help="Launch a TensorRT engine as one CUDA graph; the board needs cuda-bindings for it.")
-@_report
-@project_option
-@root_option
+@click.group(cls=_Probes, invoke_without_command=True)
+@click.option("--list", "listed", is_flag=True, help="List the probes.")
 @json_option
-def latency(
-    device: str | None,
-    app: str | None,
-    threads: int | None,
-    min_time: float,
-    min_count: int,
-    cuda_graph: bool,
-    report: Path | None,
-    project: Path | None,
-    root: str | None,
-) -> Answer:
-    """Measure how long the current release on DEVICE takes.
+@click.pass_context
+def probe(ctx: click.Context, listed: bool) -> Answer | None:
+    """Measure a release on a device, and judge what may be concluded."""
+    if ctx.invoked_subcommand is not None:
+        return None
+    if not listed:
+        raise click.UsageError("which probe?", ctx)
+    rows = [(name, summary) for name, (_, summary) in PROBES.items()]
+    return Answer({"probes": [{"name": name, "summary": summary} for name, summary in rows]}, lambda page: page.table(("probe", ""), rows))
 
-    Warms up until steady, then measures until both --min-time and --min-count are reached. Every
-    raw sample is kept in the report. Exits with 8 when the figures are not valid, and says why.
-    """
-    declared, folder = open_project(project)
-    board = resolve_device(declared, device, root)
-    _check_place(report.parent if report else _reports(folder))
-    with progress_bars() as progress:
-        found = probe_latency(
-            board,
-            app=app or declared.model.name,
-            threads=threads,
-            min_time_s=min_time,
-            min_count=min_count,
-            cuda_graph=cuda_graph,
-            progress=progress,
+
+def _command(name: str) -> click.Command:
+    """Make the command of one probe."""
+    options = find_probe(name).options
+    fields = {_word(field.name): field.name for field in msgspec.structs.fields(options)}
+
+    def run(
+        device: str | None,
+        app: str | None,
+        threads: int | None,
+        report: Path | None,
+        project: Path | None,
+        root: str | None,
+        **given: Any,
+    ) -> Answer:
+        declared, folder = open_project(project)
+        board = resolve_device(declared, device, root)
+        _check_place(report.parent if report else _reports(folder))
+        with progress_bars() as progress:
+            found = run_probe(
+                board,
+                name,
+                project=declared,
+                folder=folder,
+                app=app or declared.model.name,
+                threads=threads,
+                options={fields[word]: value for word, value in given.items() if value is not None},
+                progress=progress,
+            )
+        return _keep(found, name, report, folder)
+
+    decorators = [device_argument, app_option, _threads, *_options(options), _report, project_option, root_option, json_option]
+    for decorate in reversed(decorators):
+        run = decorate(run)
+    return click.command(name, cls=Command, help=inspect.getdoc(options))(run)
+
+
+_UNITS = ("_s", "_ms", "_c", "_hz")
+"""Endings that name a unit; an option's flag goes without."""
+
+
+def _options(options: type[Options]) -> Iterator[Callable[[Any], Any]]:
+    """Make a command-line option of each field: what it may be and what it means stand in its ``msgspec.Meta``."""
+    for field in msgspec.structs.fields(options):
+        kind = msgspec.inspect.type_info(field.type)
+        text = ""
+        if isinstance(kind, msgspec.inspect.Metadata):
+            text, kind = (kind.extra_json_schema or {}).get("description", ""), kind.type
+        shown = (
+            "" if field.default in (None, False) else f" [default: {field.default:g}]" if isinstance(field.default, (int, float)) else ""
         )
-    return _keep(found, "latency", report, folder)
+        if isinstance(field.default, str):
+            shown = f" [default: {field.default}]"
+        yield click.option(f"--{_word(field.name).replace('_', '-')}", help=text + shown, **_type(kind))
 
 
-@probe.command()
-@device_argument
-@app_option
-@_threads
-@_report
-@project_option
-@root_option
-@json_option
-def accuracy(
-    device: str | None, app: str | None, threads: int | None, report: Path | None, project: Path | None, root: str | None
-) -> Answer:
-    """Run the project's [evaluation] set on DEVICE and judge it against the float model, sample by sample."""
-    declared, folder = open_project(project)
-    board = resolve_device(declared, device, root)
-    _check_place(report.parent if report else _reports(folder))
-    with progress_bars() as progress:
-        found = probe_accuracy(board, declared.evaluation, folder, app=app or declared.model.name, threads=threads, progress=progress)
-    return _keep(found, "accuracy", report, folder)
+def _word(field: str) -> str:
+    """Return what an option is called on the command line, and so in its environment variable."""
+    return next((field.removesuffix(unit) for unit in _UNITS if field.endswith(unit)), field)
+
+
+def _type(kind: msgspec.inspect.Type) -> dict[str, Any]:
+    """Return what Click must know of a field's type; a field that may be None has no default of its own."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        (kind,) = (one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType))
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return {"is_flag": True, "default": None}
+    if isinstance(kind, msgspec.inspect.IntType):
+        return {"type": click.IntRange(kind.ge, kind.le)}
+    if isinstance(kind, msgspec.inspect.FloatType):
+        least = kind.ge if kind.ge is not None else kind.gt
+        return {"type": click.FloatRange(least, kind.le, min_open=kind.ge is None and kind.gt is not None)}
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return {"type": click.Choice([str(value) for value in kind.values])}
+    if isinstance(kind, msgspec.inspect.StrType):
+        return {"metavar": "TEXT"}
+    raise UsageError(f"no option can be made of {kind}")
 
 
 def _reports(folder: Path) -> Path:
@@ -123,5 +163,5 @@ def _keep(report: Report, probe_name: str, path: Path | None, folder: Path) -> A
         page.line(f"report  {saved}")
 
     # The raw series stay in the file: they would drown the document.
-    data = {"report": {**msgspec.to_builtins(report), "samples": {}}, "path": str(saved)}
+    data = {"report": {**msgspec.to_builtins(report), "samples": {}, "states": []}, "path": str(saved)}
     return Answer(data, text, worst(report))

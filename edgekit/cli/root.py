@@ -122,7 +122,7 @@ _EPILOG = (
         "calibrate": ("edgekit.cli.calibrate:calibrate", "Observe the calibration set ahead of a build, whole or in shards."),
         "debug": ("edgekit.cli.debug:debug", "Tell where INT8 loses accuracy, why, and what treats it."),
         "deploy": ("edgekit.cli.deploy:deploy", "Make a bundle the current release on a device."),
-        "probe": ("edgekit.cli.probe:probe", "Measure latency or accuracy on a device."),
+        "probe": ("edgekit.cli.probe:probe", "Measure a release on a device: latency, accuracy and more."),
         "status": ("edgekit.cli.deploy:status", "Show the releases on a device."),
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),
         "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),

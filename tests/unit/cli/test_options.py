@@ -82,7 +82,7 @@ def unknown_words(text: str) -> list[str]:
                 found += [f"edgekit {word}"] if isinstance(command, click.Group) and depth else []
                 break
             command = below
-        takes = {flag for option in command.params for flag in option.opts} if not isinstance(command, click.Group) else known
+        takes = {flag for option in command.params for flag in option.opts} | (known if isinstance(command, click.Group) else set())
         found += [flag for flag in flags if flag not in takes | {"--help"}]
     return found
 
