@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,19 @@ from numpy.typing import NDArray
 from edgekit.report import Report
 from edgekit.throttle import BoardState
 
-__all__ = ["Distribution", "Envelope", "Percentile", "Series", "Timeline", "ascii_words", "curve", "envelope", "series_of", "timeline"]
+__all__ = [
+    "Distribution",
+    "Envelope",
+    "Percentile",
+    "Series",
+    "Timeline",
+    "ascii_words",
+    "curve",
+    "described",
+    "envelope",
+    "series_of",
+    "timeline",
+]
 
 _NS_PER_MS = 1e6
 _RUN_MAX_S = 30 * 86_400.0
@@ -111,7 +124,7 @@ def envelope(seconds: Floats, values: Floats, buckets: int) -> Envelope:
     if len(values) <= 2 * buckets:
         return Envelope(seconds, values, values, values)
     edges = np.linspace(0, len(values), buckets + 1).astype(int)
-    parts = [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [slice(start, end) for start, end in pairwise(edges)]
     return Envelope(
         np.array([(seconds[part][0] + seconds[part][-1]) / 2 for part in parts]),
         np.array([values[part].min() for part in parts]),
@@ -173,3 +186,21 @@ def _placed(states: Sequence[BoardState]) -> list[tuple[float, BoardState]]:
     """Return the readings with their Unix seconds; one whose clock was set meanwhile, or that tells none, has no place."""
     timed = [(float(state.time), state) for state in states if not isinstance(state.time, str)]
     return [(moment, state) for moment, state in timed if 0 <= moment - timed[0][0] <= _RUN_MAX_S]
+
+
+def described(chart: Distribution | Timeline) -> str:
+    """Say in a sentence what a chart shows, for those who cannot see it."""
+    mark = f" Invalid: {chart.mark}." if chart.mark else ""
+    if isinstance(chart, Timeline):
+        spans = [f"{one.name} from {one.samples_ms.min():.4g} to {one.samples_ms.max():.4g} ms" for one in chart.series]
+        if np.isfinite(chart.temperature_c).any():
+            spans.append(
+                f"the hottest sensor from {np.nanmin(chart.temperature_c):.1f} to {np.nanmax(chart.temperature_c):.1f} degrees Celsius"
+            )
+        if np.isfinite(chart.cpu_mhz).any():
+            spans.append(f"CPU clocks from {np.nanmin(chart.cpu_mhz):.0f} to {np.nanmax(chart.cpu_mhz):.0f} MHz")
+        return f"Over time: {', '.join(spans)}.{mark}"
+    told = [
+        f"{one.name} {one.estimate_ms:.4g}" + ("" if one.upper_ms is None else f", at most {one.upper_ms:.4g}") for one in chart.percentiles
+    ]
+    return f"{chart.title}: from {chart.samples_ms.min():.4g} to {chart.samples_ms.max():.4g} ms; {'; '.join(told)}.{mark}"

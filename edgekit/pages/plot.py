@@ -75,7 +75,7 @@ def _saved(charts: Sequence[Chart], width: int, salt: str, kind: str, *, titles:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = [_height(chart) + (20 if titles else 0) for chart in charts]
+    heights = [_height(chart, width) + (20 if titles else 0) for chart in charts]
     with mpl.rc_context({**_RC, "svg.hashsalt": salt}):
         figure = Figure(figsize=(width / _DPI, sum(heights) / _DPI), dpi=_DPI, facecolor=COLOUR["paper"])
         FigureCanvasAgg(figure)
@@ -91,8 +91,8 @@ def _saved(charts: Sequence[Chart], width: int, salt: str, kind: str, *, titles:
                 _timeline(panels, chart, width)
             if chart.mark:
                 right = 1 - _RIGHT / width
-                place = 1 - (_TOP + (20 if titles else 0) - 7) / height
-                part.text(right, place, f"INVALID: {chart.mark}", color=COLOUR["fail"], fontweight="bold", ha="right")
+                place = 1 - (17 + (20 if titles else 0)) / height
+                part.text(right, place, f"INVALID: {chart.mark}", color=COLOUR["caution"], fontweight="bold", ha="right")
         file = io.BytesIO()
         metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(file, format=kind, dpi=_PNG_DPI if kind == "png" else _DPI, metadata=metadata, facecolor=COLOUR["paper"])
@@ -104,16 +104,21 @@ def _rows(chart: Chart) -> int:
     return 2 if isinstance(chart, Distribution) else 1 + len(_board(chart))
 
 
-def _height(chart: Chart) -> int:
+def _top(chart: Chart, width: int) -> int:
+    """Return the room above the first panel: for a mark, and on a phone for a legend below it."""
+    return _TOP + (18 if isinstance(chart, Timeline) and chart.mark and len(chart.series) > 1 and width < 500 else 0)
+
+
+def _height(chart: Chart, width: int) -> int:
     first, other = _PANEL[type(chart).__name__]
-    return _TOP + _BOTTOM + first + (_rows(chart) - 1) * (other + _GAP)
+    return _top(chart, width) + _BOTTOM + first + (_rows(chart) - 1) * (other + _GAP)
 
 
 def _panels(part: Figure | SubFigure, chart: Chart, width: int, height: int, title: int) -> list[Axes]:
     """Make the panels of a chart, to the pixel; all share the horizontal axis."""
     first, other = _PANEL[type(chart).__name__]
     panels: list[Any] = []
-    top = _TOP + title
+    top = _top(chart, width) + title
     for row in range(_rows(chart)):
         high = first if row == 0 else other
         box = (_LEFT / width, 1 - (top + high) / height, 1 - (_LEFT + _RIGHT) / width, high / height)
@@ -148,7 +153,9 @@ def _distribution(panels: list[Axes], chart: Distribution, width: int) -> None:
         _percentile(below, one.estimate_ms, one.lower_ms, one.upper_ms, _rarity(one.p))
     top = max([rarity[-1], *(_rarity(one.p) for one in named)], default=1.0)
     below.set_ylim(0, max(top, 1.0) * 1.06)
-    levels = {one.p: one.name for one in named} | {p: name for p, name in _LEVELS.items() if _rarity(p) <= top and all(one.p != p for one in named)}
+    levels = {one.p: one.name for one in named} | {
+        p: name for p, name in _LEVELS.items() if _rarity(p) <= top and all(one.p != p for one in named)
+    }
     below.set_yticks([_rarity(p) for p in levels], list(levels.values()))
     below.set_xlabel("milliseconds" + (", logarithmic" if logarithmic else ""))
     if chart.budget_ms is not None:
@@ -208,8 +215,18 @@ def _timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
         times.legend(handles, labels, frameon=False, ncols=len(labels), labelcolor=COLOUR["muted"], handlelength=1.2, **place)
     for axes, (label, lines) in zip(others, _board(chart), strict=True):
         for name, values, colour in lines:
-            axes.plot(chart.seconds, values, color=COLOUR[colour], linewidth=1.4, marker="o" if len(values) < 40 else "", markersize=3.5, clip_on=False)
-            axes.annotate(name, (chart.seconds[-1], values[-1]), xytext=(-2, 5), textcoords="offset pixels", color=COLOUR[colour], ha="right")
+            axes.plot(
+                chart.seconds,
+                values,
+                color=COLOUR[colour],
+                linewidth=1.4,
+                marker="o" if len(values) < 40 else "",
+                markersize=3.5,
+                clip_on=False,
+            )
+            axes.annotate(
+                name, (chart.seconds[-1], values[-1]), xytext=(-2, 5), textcoords="offset pixels", color=COLOUR[colour], ha="right"
+            )
         values = np.concatenate([line for _, line, _ in lines])
         room = max(1.0, 0.25 * float(np.nanmax(values) - np.nanmin(values)))
         axes.set_ylim(float(np.nanmin(values)) - room, float(np.nanmax(values)) + 2 * room)
@@ -218,11 +235,19 @@ def _timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
     for begin, end in _spans(chart):
         for axes in panels:
             axes.axvspan(begin, end, color=COLOUR["slowed"], linewidth=0, zorder=0.5)
-        times.annotate("slowed down", ((begin + end) / 2, 1), xycoords=("data", "axes fraction"), xytext=(0, -12), textcoords="offset pixels", color=COLOUR["fail"], ha="center")
+        times.annotate(
+            "slowed down",
+            ((begin + end) / 2, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -12),
+            textcoords="offset pixels",
+            color=COLOUR["fail"],
+            ha="center",
+        )
     ends = [float(one.seconds[-1]) for one in chart.series] + [float(second) for second in chart.seconds]
     panels[-1].set_xlim(min(0.0, *(float(one.seconds[0]) for one in chart.series)), max(ends) or 1.0)
     panels[-1].set_xlabel("seconds")
-    panels[-1].xaxis.get_major_locator().set_params(nbins=5 if width < 500 else 9)  # type: ignore[call-arg]
+    panels[-1].xaxis.get_major_locator().set_params(nbins=5 if width < 500 else 9)
 
 
 def _latency(axes: Axes, one: Series, line: str, spread: str, width: int) -> None:
@@ -274,7 +299,7 @@ def _horizontal(axes: Axes, low: float, high: float, logarithmic: bool, width: i
         return
     room = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
     axes.set_xlim(low - room, high + room)
-    axes.xaxis.get_major_locator().set_params(nbins=4 if width < 500 else 8)  # type: ignore[call-arg]
+    axes.xaxis.get_major_locator().set_params(nbins=4 if width < 500 else 8)
 
 
 def _log_ticks(axis: Any, low: float, high: float, most: int) -> None:
@@ -289,4 +314,4 @@ def _log_ticks(axis: Any, low: float, high: float, most: int) -> None:
 
 
 def _few_ticks(axes: Axes, count: int) -> None:
-    axes.yaxis.get_major_locator().set_params(nbins=count, integer=True)  # type: ignore[call-arg]
+    axes.yaxis.get_major_locator().set_params(nbins=count, integer=True)

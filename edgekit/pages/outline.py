@@ -5,7 +5,8 @@ Words of devices and files stand in them as they came; whoever writes them down 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgekit.measurement import Outcome
 from edgekit.pages.chart import Distribution, Timeline
@@ -21,10 +22,13 @@ class Row:
     ----------
     mark
         Why its figures may not be believed; empty where they may.
+    shares
+        Column -> how long a bar behind that figure is, from 0 to 1.
     """
 
     cells: tuple[str, ...]
     mark: str = ""
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
+    """What all files have to say of one thing; ``intro`` tells how to read it."""
+
     key: str
     title: str
+    intro: str
     blocks: tuple[Block, ...]
 
 
