@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.measurement import Measurement
 from edgekit.pages.number import bounds, confidence, count, interval, of_measurement, signed
-from edgekit.pages.outline import Block, Row, Table
+from edgekit.pages.outline import Block, Row, Table, table
 from edgekit.pages.saved import SavedReport
 from edgekit.report import Report
 
@@ -57,7 +57,7 @@ def _table(metric: str, reports: Sequence[SavedReport]) -> Table:
         cells = (_where(one), of_measurement(after), bounds(after) or "–", change, likely, _differs(one.report), count(after.n))
         rows.append(Row(cells, after.rule or ""))
     share = confidence(every, "Interval")
-    return Table("", ("", _metric_words(metric), share, "Change, points", share, "Differs from float", "n"), tuple(rows))
+    return table("", ("", _metric_words(metric), share, "Change, points", f"{share} of it", "Differs from float", "n"), rows)
 
 
 def _is_device(one: SavedReport) -> bool:

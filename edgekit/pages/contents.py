@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edgekit.measurement import Measurement, Outcome
 from edgekit.pages import accuracy, latency, layers
 from edgekit.pages.number import bounds, count, of_measurement
-from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table
+from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table, table
 from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
 from edgekit.report import Report
 
@@ -111,8 +111,8 @@ def _others(one: SavedReport) -> list[Block]:
     rest = [measurement for measurement in one.report.measurements if measurement.name not in shown]
     if not rest:
         return []
-    rows = tuple(Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest)
-    return [Block(one.name, tables=(Table("", ("Measurement", "Value", "Bounds", "n"), rows, frozenset({2})),))]
+    rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
+    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds", "n"), rows, words=("Bounds",)),))]
 
 
 def _details(measurement: Measurement) -> str:

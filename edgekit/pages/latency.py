@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from edgekit.measurement import Measurement
 from edgekit.pages.chart import Distribution, Percentile, ascii_words, series_of, timeline
 from edgekit.pages.number import count, decimals, fixed
-from edgekit.pages.outline import Block, Row, Table
+from edgekit.pages.outline import Block, Row, Table, table
 from edgekit.pages.saved import SavedReport
 from edgekit.report import Report
 
@@ -103,11 +103,10 @@ def _table(statistics: Mapping[str, Measurement]) -> Table:
     places = decimals(sorted(values)[(len(values) - 1) // 2]) if values else 3
     n = max(m.n for m in statistics.values())
     rows = [(_label(key), *_cells(m, places)) for key, m in statistics.items()]
-    used = 5 if any(row[4] for row in rows) else 4
-    columns = ("Milliseconds", "Estimate", "At least", "At most", "Needs")[:used]
     marks = [m.rule or "" for m in statistics.values()]
     note = f"{count(n)} samples{_spread(statistics.get('mean'))}"
-    return Table("", columns, tuple(Row(row[:used], mark) for row, mark in zip(rows, marks, strict=True)), frozenset({4}), note)
+    columns = ("Milliseconds", "Estimate", "At least", "At most", "Needs")
+    return table("", columns, [Row(row, mark) for row, mark in zip(rows, marks, strict=True)], words=("Needs",), note=note)
 
 
 def _cells(measurement: Measurement, places: int) -> tuple[str, str, str, str]:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from edgekit.explanation import Explanation, Layer, Loss
 from edgekit.pages.number import fixed
-from edgekit.pages.outline import Block, Row, Table
+from edgekit.pages.outline import Block, Row, table
 from edgekit.pages.saved import SavedExplanation, SavedReport
 from edgekit.trial import Trial, worthwhile
 
@@ -19,9 +19,12 @@ _FULL_DB = 60.0
 def block(one: SavedExplanation) -> Block:
     """Return the layers of an explanation, the worst first, and its findings."""
     found = one.explanation
-    tables = [Table("Findings", ("Rule", "Layer", "What", "Fix"), _findings(found), frozenset({1, 2, 3}))] if found.findings else []
-    columns = ("Layer", "Operator", "Precision", "Alone, dB", "In the whole, dB", "Saturated", "Gain in float, dB")
-    tables.append(Table("Error of each layer", columns, tuple(_row(layer) for layer in found.layers), frozenset({1, 2}), shown=12))
+    tables = []
+    if found.findings:
+        tables.append(table("Findings", ("Rule", "Layer", "What", "Fix"), _findings(found), words=("Layer", "What", "Fix")))
+    columns = ("Layer", "Alone, dB", "In the whole, dB", "Saturated", "Gain in float, dB", "Operator", "Precision")
+    rows = [_row(layer) for layer in found.layers]
+    tables.append(table("Error of each layer", columns, rows, words=("Operator", "Precision"), shown=12))
     outputs = [f"{name}: {_decibels(loss)} dB, cosine {_cosine(loss)}." for name, loss in found.outputs.items()]
     checked = found.preprocessing
     if checked is not None:
@@ -32,15 +35,15 @@ def block(one: SavedExplanation) -> Block:
     return Block(one.name, f"{one.network} for {one.target}, {found.samples} samples", tables=tuple(tables), notes=tuple(outputs))
 
 
-def _findings(found: Explanation) -> tuple[Row, ...]:
-    return tuple(Row((finding.rule, finding.layer or "–", finding.text, finding.fix)) for finding in found.findings)
+def _findings(found: Explanation) -> list[Row]:
+    return [Row((finding.rule, finding.layer or "–", finding.text, finding.fix)) for finding in found.findings]
 
 
 def _row(layer: Layer) -> Row:
     gain = "–" if layer.gain_db is None else f"{layer.gain_db:+.1f}"
     saturated = f"{100 * layer.saturation:.3f} %"
-    cells = (layer.name, layer.op, layer.precision, _decibels(layer.alone), _decibels(layer.whole), saturated, gain)
-    return Row(cells, shares={3: _share(layer.alone), 4: _share(layer.whole)})
+    cells = (layer.name, _decibels(layer.alone), _decibels(layer.whole), saturated, gain, layer.op, layer.precision)
+    return Row(cells, shares={1: _share(layer.alone), 2: _share(layer.whole)})
 
 
 def _share(loss: Loss) -> float:
@@ -60,7 +63,7 @@ def kept(one: SavedReport) -> list[Block]:
     report, tables = one.report, []
     if report.float_nodes:
         rows = [Row((why, str(count), _names(report.float_nodes, why))) for why, count in Counter(report.float_nodes.values()).items()]
-        tables.append(Table("Nodes out of INT8", ("Why", "Nodes", "Which"), tuple(rows), frozenset({2})))
+        tables.append(table("Nodes out of INT8", ("Why", "Nodes", "Which"), rows, words=("Which",)))
     if len(report.trials) > 1:
         columns = (
             "Kept in float",
@@ -71,7 +74,8 @@ def kept(one: SavedReport) -> list[Block]:
             "Differs from float",
             "Budget",
         )
-        tables.append(Table("Trials worth choosing from", columns, tuple(map(_trial, worthwhile(report.trials))), frozenset({6})))
+        trials = [_trial(trial) for trial in worthwhile(report.trials)]
+        tables.append(table("Trials worth choosing from", columns, trials, words=("Budget",)))
     return [Block(one.name, tables=tuple(tables))] if tables else []
 
 

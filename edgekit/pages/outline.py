@@ -5,13 +5,13 @@ Words of devices and files stand in them as they came; whoever writes them down 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgekit.measurement import Outcome
 from edgekit.pages.chart import Distribution, Timeline
 
-__all__ = ["Block", "Contents", "Judged", "Row", "Section", "Table"]
+__all__ = ["Block", "Contents", "Judged", "Row", "Section", "Table", "table"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,17 @@ class Table:
         """What is wrong with every row alike; it then stands above them once."""
         marks = {row.mark for row in self.rows}
         return marks.pop() if len(marks) == 1 else ""
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Row], *, words: Iterable[str] = (), note: str = "", shown: int = 24) -> Table:
+    """Make a table of the columns that say something in any row; ``words`` names those that hold words."""
+    kept = [n for n, _ in enumerate(columns) if n == 0 or any(row.cells[n] not in ("", "–") for row in rows)]
+    place = {old: new for new, old in enumerate(kept)}
+    packed = [
+        Row(tuple(row.cells[n] for n in kept), row.mark, {place[n]: share for n, share in row.shares.items() if n in place}) for row in rows
+    ]
+    wordy = frozenset(place[n] for n in kept if columns[n] in set(words))
+    return Table(title, tuple(columns[n] for n in kept), tuple(packed), wordy, note, shown)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.pages.chart import Distribution, Floats, Series, Timeline, curve, envelope
 from edgekit.pages.theme import LIGHT as COLOUR
+from edgekit.pages.ticks import few_ticks, horizontal, log_ticks, needs_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +30,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 24, 40  # pixels around the axes of every
 _PANEL = {"Distribution": (110, 170), "Timeline": (150, 84)}
 """Heights of the first panel and of each further one."""
 _GAP = 16
-_TAIL_LOG = 6.0
-"""How many medians long a tail must be for a logarithmic axis: on a linear one, nothing else would be seen."""
 _LEVELS = {0.5: "p50", 0.9: "p90", 0.99: "p99", 0.999: "p99.9", 0.9999: "p99.99", 0.99999: "p99.999"}
 """Ticks where a report names no percentile."""
 _RC = {
@@ -135,17 +134,17 @@ def _distribution(panels: list[Axes], chart: Distribution, width: int) -> None:
     """Draw a histogram, and below it how rare longer ones are, with each percentile and its bounds."""
     above, below = panels
     samples = chart.samples_ms
-    logarithmic = _needs_log(samples)
+    logarithmic = needs_log(samples)
     ends = (float(samples.min()), float(samples.max()))
     if chart.budget_ms is not None:
         ends = (min(ends[0], chart.budget_ms), max(ends[1], chart.budget_ms))
-    _horizontal(below, *ends, logarithmic, width)
+    horizontal(below, *ends, logarithmic, width)
     bins = max(24, width // 8)
     low, high = below.get_xlim()
     edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
     above.stairs(np.histogram(samples, edges)[0], edges, fill=True, color=COLOUR["series"])
     above.set_ylabel("runs")
-    _few_ticks(above, 3)
+    few_ticks(above, 3)
     longest, rarity = curve(samples, width // 3)
     below.step(longest, rarity, where="post", color=COLOUR["series"], linewidth=1.4)
     named = [one for one in chart.percentiles if _rarity(one.p) <= rarity[-1] + 0.4]
@@ -195,13 +194,13 @@ def _timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
     """Draw latency over time, and below it temperature and clocks as far as the board told them."""
     times, *others = panels
     every = np.concatenate([one.samples_ms for one in chart.series])
-    logarithmic = _needs_log(every)
+    logarithmic = needs_log(every)
     if logarithmic:
         times.set_yscale("log")
-        _log_ticks(times.yaxis, float(every.min()), float(every.max()), 4)
+        log_ticks(times.yaxis, float(every.min()), float(every.max()), 4)
     else:
         times.set_ylim(0, float(every.max()) * 1.08 or 1.0)
-        _few_ticks(times, 4)
+        few_ticks(times, 4)
     times.set_ylabel("ms, logarithmic" if logarithmic else "ms")
     colours = (("series", "spread"), ("second", "second-spread"))
     for number, one in enumerate(chart.series):
@@ -231,7 +230,7 @@ def _timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
         room = max(1.0, 0.25 * float(np.nanmax(values) - np.nanmin(values)))
         axes.set_ylim(float(np.nanmin(values)) - room, float(np.nanmax(values)) + 2 * room)
         axes.set_ylabel(label)
-        _few_ticks(axes, 3)
+        few_ticks(axes, 3)
     for begin, end in _spans(chart):
         for axes in panels:
             axes.axvspan(begin, end, color=COLOUR["slowed"], linewidth=0, zorder=0.5)
@@ -285,33 +284,3 @@ def _spans(chart: Timeline) -> list[tuple[float, float]]:
             found.append((begin, float(second)))
             begin = None
     return found if begin is None else [*found, (begin, float(chart.seconds[-1]))]
-
-
-def _needs_log(values: Floats) -> bool:
-    return bool(values.min() > 0 and values.max() > _TAIL_LOG * np.median(values))
-
-
-def _horizontal(axes: Axes, low: float, high: float, logarithmic: bool, width: int) -> None:
-    if logarithmic:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.05, high * 1.05)
-        _log_ticks(axes.xaxis, low, high, 4 if width < 500 else 8)
-        return
-    room = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
-    axes.set_xlim(low - room, high + room)
-    axes.xaxis.get_major_locator().set_params(nbins=4 if width < 500 else 8)
-
-
-def _log_ticks(axis: Any, low: float, high: float, most: int) -> None:
-    """Put ticks at 1, 2 and 5 of each decade, or at fewer of them where that would be many."""
-    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(ticks) <= most:
-            break
-    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_ticks([], minor=True)
-
-
-def _few_ticks(axes: Axes, count: int) -> None:
-    axes.yaxis.get_major_locator().set_params(nbins=count, integer=True)
