@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from edgekit.cli.output import Answer, Page, json_option, progress_bars
+from edgekit.annotation import workflow_commands
+from edgekit.cli.output import Answer, Page, json_option, progress_bars, say
 from edgekit.cli.root import Command
 from edgekit.cli.words import (
     choose_signers,
@@ -21,11 +23,14 @@ from edgekit.cli.words import (
     target_option,
 )
 from edgekit.digest import write_atomic
+from edgekit.errors import InputError
 from edgekit.junit import junit_xml
 from edgekit.pipeline.ci import Wanted
 from edgekit.pipeline.ci import ci as run_ci
+from edgekit.pipeline.history import record
 from edgekit.project import Project
 from edgekit.run import Run, Step, exit_code, outcome
+from edgekit.summary import summary
 
 __all__ = ["ci"]
 
@@ -35,9 +40,10 @@ _COLOURS = {"pass": "green", "fail": "red", "error": "red", "inconclusive": "yel
 @click.command(cls=Command)
 @device_argument
 @target_option
-@click.option("--probe", "probes", multiple=True, metavar="NAME", help="A probe to run, again for more [default: the project's].")
+@click.option("--probe", multiple=True, metavar="NAME", help="A probe to run, again for more [default: the project's].")
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="Test this bundle instead of building one.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH", help="Write JUnit XML there.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH", help="Write a summary as Markdown there.")
 @click.option("--lease-wait", type=duration, metavar="TIME", help="How long to wait for a board [default: the project's, else 10m].")
 @click.option("--timeout", type=duration, metavar="TIME", help="How long all of it may take [default: the project's, else 2h].")
 @click.option("--no-restore", is_flag=True, help="Leave the release under test on the board.")
@@ -48,9 +54,10 @@ _COLOURS = {"pass": "green", "fail": "red", "error": "red", "inconclusive": "yel
 def ci(
     device: str | None,
     target: str | None,
-    probes: tuple[str, ...],
+    probe: tuple[str, ...],
     bundle: Path | None,
     junit: Path | None,
+    markdown: Path | None,
     lease_wait: float | None,
     timeout: float | None,
     no_restore: bool,
@@ -66,14 +73,46 @@ def ci(
     Exits with 1 when a gate failed, 8 when nothing could be concluded; what else went wrong has its own code, and the worst one counts.
     """
     declared, folder = open_project(project)
-    declared = _overlaid(declared, probes=probes or None, lease_wait_s=lease_wait, timeout_s=timeout)
+    declared = _overlaid(declared, probes=probe or None, lease_wait_s=lease_wait, timeout_s=timeout)
     wanted = Wanted(device, target, root, bundle, restore=not no_restore)
     with progress_bars() as progress:
         run = run_ci(declared, folder, wanted, allowed_signers=choose_signers(declared, folder, allowed_signers), progress=progress)
+    code = exit_code(run)
+    if trouble := _remember(run):
+        run = msgspec.structs.replace(run, notes=(*run.notes, trouble))
     if junit:
         write_atomic(junit, junit_xml(run))
-    code = exit_code(run)
+    if markdown:
+        write_atomic(markdown, summary(run).encode())
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(run)
     return Answer({"exit_code": code, "run": msgspec.to_builtins(run)}, lambda page: _print(page, run), code)
+
+
+def _remember(run: Run) -> str | None:
+    """Add the run to the history; a host that cannot keep one changes no verdict, and is told."""
+    try:
+        record(run)
+    except InputError as error:
+        return f"this run is not in the history: {error.message}"
+    return None
+
+
+def _tell_github(run: Run) -> None:
+    """Write annotations (the runner reads commands on either stream) and the job's summary."""
+
+    def text(page: Page) -> None:
+        for line in workflow_commands(run):
+            page.line(line)
+
+    say(text)
+    if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(place).open("a", encoding="utf-8") as file:
+                file.write(summary(run))
+        except OSError as error:
+            why = f"{place}: {error.strerror}"
+            say(lambda page: page.line(("warning:", "yellow"), f" the job's summary cannot be written: {why}"))
 
 
 def _overlaid(project: Project, **options: Any) -> Project:
