@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from unittest import mock
 
 from edgekit.device import Device
-from edgekit.devices import connect
+from edgekit.devices import Connection, connect
 from edgekit.devices.session import AgentSession
 from edgekit.errors import BusyError, EdgekitError
 from edgekit.pipeline import releases
@@ -167,14 +167,24 @@ class _Seen:
 
 def _see(board: Board, app: str, *, settle: bool = False) -> _Seen:
     source = Path(look.__file__).read_text()
+
+    def looked(connection: Connection) -> dict[str, Any]:
+        done = connection.run([board.device.python or "python3", "-c", source, board.device.root], timeout_s=120)
+        if done.rc:
+            raise RuntimeError(done.stderr.decode(errors="replace"))
+        found: dict[str, Any] = json.loads(done.stdout).get(app, {"current": None, "wrong": None})
+        return found
+
     with connect(board.device) as connection, AgentSession(connection, board.device) as session:
         if settle:
             session.job("deploy.settle", timeout_s=600, app=app)
-        done = connection.run([board.device.python or "python3", "-c", source, board.device.root], timeout_s=120)
-        told = next(iter(releases.ask_status(session, app).apps), None)
-    if done.rc:
-        raise RuntimeError(done.stderr.decode(errors="replace"))
-    found = json.loads(done.stdout).get(app, {"current": None, "wrong": None})
+        found = looked(connection)
+        while True:
+            told = next(iter(releases.ask_status(session, app).apps), None)
+            again = looked(connection)
+            if again == found:
+                break  # else the watchdog went back between the two looks, and they are not of one moment
+            found = again
     state, current, whole = (told.state, told.current, told.whole) if told else ("none", None, False)
     return _Seen(found["current"], found["wrong"], state, current, whole)
 
