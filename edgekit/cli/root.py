@@ -130,12 +130,8 @@ _EPILOG = (
         "sign": ("edgekit.cli.sign:sign", "Sign a bundle with an SSH key."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
         "device": ("edgekit.cli.device:device", "Look at a device, set it up, say whose releases it takes, take it for a while."),
-<<<<<<< HEAD
         "report": ("edgekit.cli.report:report", "Show saved reports: as text, one HTML page, Markdown or a picture."),
-=======
-        "report": ("edgekit.cli.report:report", "Show a saved report."),
         "history": ("edgekit.cli.history:history", "Show what edgekit ci has measured here over time."),
->>>>>>> ci
         "completion": ("edgekit.cli.completion:completion", "Print the completion script of a shell."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EDGEKIT"},
