@@ -18,7 +18,7 @@ from edgekit.measurement import Findings, Measurement, Outcome, Verdict
 from edgekit.parse import Sha256
 from edgekit.ratio import ROUNDS_MIN, LatencyRatio, latency_ratio
 from edgekit.statistics import summary
-from edgekit.throttle import BoardState
+from edgekit.validity import States, Watch
 
 __all__ = ["SLOWDOWN_MAX", "Turns", "judge_ratio", "parse_turns", "ratio_of", "regression_findings", "slower"]
 
@@ -29,11 +29,11 @@ about 1 % (T. Mytkowicz et al., "Producing wrong data without doing anything obv
 _CONFIDENCE = 0.95
 """Two-sided: each end of the interval holds at 97.5 %, and red needs the lower one twice."""
 
+_MEASURED = frozenset({"invoke"})
 _NS_PER_MS = 1e6
 _ROUNDS_MAX = 1_000_000
 
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
-_Few = msgspec.Meta(max_length=1024)
 _Series = Annotated[list[Annotated[int, msgspec.Meta(ge=1, le=86_400 * 10**9)]], msgspec.Meta(min_length=1, max_length=100_000)]
 
 
@@ -61,9 +61,9 @@ class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     block_runs: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    affinity: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], _Few]
     releases: Annotated[tuple[_Release, ...], msgspec.Meta(min_length=2, max_length=2)]
-    states: Annotated[tuple[BoardState, ...], msgspec.Meta(min_length=2, max_length=10_000)]
+    states: States
+    watch: Watch
 
     def series(self, release: str) -> list[int]:
         """Return the times of a release, in order."""
@@ -143,7 +143,7 @@ def regression_findings(runs: Sequence[Turns], current: str, other: str, *, slow
     """
     broken: dict[str, str] = {}
     for turns in runs:
-        broken |= validity.broken(turns.states, cores=cores, simulated=simulated)
+        broken |= validity.broken(turns.states, cores=cores, simulated=simulated, measured=_MEASURED)
         for one in turns.releases:
             if not one.warmup.steady:
                 broken["unsteady"] = f"{one.release[:12]} was not steady after {one.warmup.runs} warm-up runs in {one.warmup.seconds:.0f} s"
@@ -173,9 +173,7 @@ def regression_findings(runs: Sequence[Turns], current: str, other: str, *, slow
                 sorted({f"{one.runtime.name} {one.runtime.version or 'of unknown version'}" for one in first.releases})
             ),
             "threads": str(first.threads),
-            "governor": ", ".join(sorted({word for state in first.states for word in state.governor})),
-            "power_mode": first.states[0].power_mode or "",
-            "affinity": ",".join(map(str, first.affinity)),
+            **validity.words(first.states, first.watch),
             "against": other,
         },
         states=tuple(state for turns in runs for state in turns.states),

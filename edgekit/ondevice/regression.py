@@ -7,13 +7,12 @@ in memory an artifact comes to lie may favour one of two that are equal.
 from __future__ import annotations
 
 import gc
-import os
 from typing import Any
 
-from . import board, inputs, preprocess
-from .latency import warm_up
+from . import preprocess
+from .latency import golden_inputs, warm_up
 from .runner import Release, Runner, find_release, is_engine, open_artifact
-from .samples import Samples
+from .sampler import Sampler
 from .turns import BLOCK_RUNS, COUNT_MAX, in_turns
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
 
@@ -28,22 +27,22 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     if not isinstance(releases, list) or len(releases) != 2 or releases[0] == releases[1]:
         raise AgentError("usage", "releases must be two digests")
     found = [find_release({**job, "release": matching(release, DIGEST, "a release")}, root) for release in releases]
-    runners, states = [_opened(release, root, threads) for release in found], [board.state()]
+    sampler = Sampler(threads)
+    runners = [_opened(release, root, threads) for release in found]
     gc.disable()  # for the rest of this process
+    sampler.phase("warm-up")
     warmups = [warm_up(runner.invoke, warmup_cap_s, progress) for runner in runners]
-    states.append(board.state())
+    sampler.phase("invoke")
     times = in_turns([runner.invoke for runner in runners], "regression", min_time_s, min_count, progress)
-    states.append(board.state())
     parts = zip(releases, runners, warmups, times)
     return {
         "block_runs": BLOCK_RUNS,
         "threads": threads,
-        "affinity": sorted(os.sched_getaffinity(0)),
         "releases": [
             {"release": release, "runtime": runner.runtime, "delegate": runner.delegate, "warmup": warmup, "invoke_ns": series}
             for release, runner, warmup, series in parts
         ],
-        "states": states,
+        **sampler.end(),
     }
 
 
@@ -55,8 +54,6 @@ def _opened(release: Release, root: str, threads: int) -> Runner:
         if error.kind == "runtime-missing" and is_engine(artifact):
             raise AgentError(error.kind, "two engines are timed in one process, and that takes TensorRT's Python: %s" % error) from error
         raise
-    with Samples(golden["samples"]) as samples:
-        if not len(samples):
-            raise AgentError("input", "%s holds no samples" % golden["samples"])
-        runner.set(preprocess.feed(preprocess.check(declared), samples[0], inputs.shapes(runner.inputs, samples.arrays)))
+    raw, shapes = golden_inputs(golden["samples"], runner)
+    runner.set(preprocess.feed(preprocess.check(declared), raw[0], shapes))
     return runner

@@ -55,7 +55,8 @@ def answer(rng: np.random.Generator, slow: float, rounds: int = ROUNDS) -> dict[
         warmup = {"runs": 60, "seconds": 2.0, "steady": True}
         series = times.astype(int).tolist()
         releases.append({"release": release, "runtime": runtime, "delegate": None, "warmup": warmup, "invoke_ns": series})
-    return {"block_runs": BLOCK, "threads": 1, "affinity": [0], "releases": releases, "states": [STATE, STATE, STATE]}
+    watch = {"core": 1, "timed": [0], "period_s": 0.5}
+    return {"block_runs": BLOCK, "threads": 1, "releases": releases, "states": [STATE, STATE, STATE], "watch": watch}
 
 
 def turns(rng: np.random.Generator, slow: float, rounds: int = ROUNDS) -> Turns:
