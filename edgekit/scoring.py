@@ -52,11 +52,12 @@ def find_metric(word: str, folder: Path) -> Metric:
 
 def _own(word: str, function: Callable[..., Any]) -> Metric:
     def statistic(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Array:
-        plain = truth.get("label", truth.get("vector", truth.get("mask"))) if len(truth) == 1 else None
-        if "text" in truth:
-            plain = truth["text"].tobytes().decode("utf-8")
+        known: Any = dict(truth)
+        if len(truth) == 1:
+            ((key, array),) = truth.items()
+            known = array.tobytes().decode("utf-8") if key == "text" else array
         try:
-            said = function(dict(outputs), dict(truth) if plain is None else plain)
+            said = function(dict(outputs), known)
             part, whole = (float(said[0]), float(said[1])) if isinstance(said, (tuple, list)) else (float(said), 1.0)
         except Exception as error:
             raise InputError(f"{word}: {type(error).__name__}: {error}", fix="mend the function; it gets (outputs, truth)") from error
@@ -148,6 +149,4 @@ def _vocabulary(path: Path) -> tuple[str, ...]:
             raise InputError(f"{path}: too large for a vocabulary")
         return tuple(line.rstrip("\r") for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"[postprocess] vocabulary: {path} is not readable: {error}", fix="a UTF-8 file with a token on each line"
-        ) from error
+        raise InputError(f"[postprocess] vocabulary: {path}: {error}", fix="a UTF-8 file with a token on each line") from error

@@ -107,6 +107,7 @@ def feed(steps: dict[str, Any], sample: Sample, shapes: dict[str, list[int]]) ->
 
 
 def scaled_size(height: int, width: int, wanted: Any) -> tuple[int, int]:
+    """Return the height and width that an image gets by ``resize``."""
     if not isinstance(wanted, int):
         return wanted[0], wanted[1]
     short = max(1, min(height, width))  # the longer side is cut to a whole number, as torchvision's Resize does
