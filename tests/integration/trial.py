@@ -58,7 +58,7 @@ def ci(*words: str, cwd: Path, timeout_s: float = 300) -> Trial:
 
 
 def judged(source: Path, folder: Path, outcome: str) -> Path:
-    """Return a copy of the demo's bundle whose accuracy gate fails (float is said to be always right), or lacks samples (for its budget)."""
+    """Return a copy of the demo's bundle whose accuracy gate fails (float is said to be always right), or lacks samples for its budget."""
     with open_bundle(source) as bundle:
         files = {entry.path: (bundle.folder / entry.path).read_bytes() for entry in bundle.manifest.files}
         record = msgspec.json.decode(files[EVALUATION], type=Evaluation)
@@ -69,7 +69,7 @@ def judged(source: Path, folder: Path, outcome: str) -> Path:
         return write_bundle(manifest, files, folder)
 
 
-def stopped(*words: str, cwd: Path, when: Callable[[], bool], by: int = signal.SIGINT, again: bool = False) -> Trial:
+def stopped(*words: str, cwd: Path, when: Callable[[], bool], by: signal.Signals = signal.SIGINT, again: bool = False) -> Trial:
     """Run ``edgekit ci WORDS``, tell it to stop once something is so, and once more if ``again``."""
     junit = cwd / "junit.xml"
     words = ("ci", *words, "--junit", str(junit), "--json")
