@@ -124,7 +124,7 @@ def _others(one: SavedReport) -> list[Block]:
     if not rest:
         return []
     rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
-    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds", "n"), rows, words=("Bounds",)),))]
+    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds and details", "n"), rows, words=("Bounds and details",)),))]
 
 
 def _details(measurement: Measurement) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from edgekit.measurement import Measurement
 from edgekit.pages.chart import Distribution, Percentile, ascii_words, series_of, timeline
-from edgekit.pages.number import count, decimals, fixed
+from edgekit.pages.number import count, decimals, figure_of, fixed
 from edgekit.pages.outline import Block, Row, Table, table
 from edgekit.pages.saved import SavedReport
 from edgekit.report import Report
@@ -71,8 +71,8 @@ def _rule(statistics: Mapping[str, Measurement]) -> str:
 
 def _budget_ms(report: Report) -> float | None:
     """Return the budget that a verdict on latency rests on."""
-    found = [v.figures.get("budget_ms") for v in report.verdicts if v.name.startswith("latency")]
-    return next((float(value) for value in found if isinstance(value, (int, float)) and value > 0), None)
+    found = [figure_of(verdict.figures, "budget_ms") for verdict in report.verdicts if verdict.name.startswith("latency")]
+    return next((value for value in found if value is not None and value > 0), None)
 
 
 def _percentiles(statistics: Mapping[str, Measurement]) -> tuple[Percentile, ...]:
@@ -80,7 +80,7 @@ def _percentiles(statistics: Mapping[str, Measurement]) -> tuple[Percentile, ...
     for key, measurement in statistics.items():
         p = _fraction(key)
         if p is not None and measurement.value is not None:
-            lower, upper = (_milliseconds(measurement, end) for end in ("lower_ms", "upper_ms"))
+            lower, upper = (figure_of(measurement.details, end) for end in ("lower_ms", "upper_ms"))
             found.append(Percentile(_label(key), p, measurement.value, lower, upper))
     return tuple(found)
 
@@ -97,11 +97,6 @@ def _label(statistic: str) -> str:
     return statistic.replace("_", ".")
 
 
-def _milliseconds(measurement: Measurement, key: str) -> float | None:
-    value = measurement.details.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _table(statistics: Mapping[str, Measurement]) -> Table:
     """Return percentiles as rows, all figures with as many decimals as the median needs."""
     values = [m.value for m in statistics.values() if m.value]
@@ -115,7 +110,7 @@ def _table(statistics: Mapping[str, Measurement]) -> Table:
 
 
 def _cells(measurement: Measurement, places: int) -> tuple[str, str, str, str]:
-    lower, upper = (_milliseconds(measurement, key) for key in ("lower_ms", "upper_ms"))
+    lower, upper = (figure_of(measurement.details, key) for key in ("lower_ms", "upper_ms"))
     needs = measurement.details.get("needs")
     more = f"{count(needs)} more samples" if isinstance(needs, int) and needs > 0 else ""
     if lower is None and upper is None and "upper_ms" not in measurement.details:
@@ -129,8 +124,7 @@ def _spread(mean: Measurement | None) -> str:
         return ""
     told = []
     for key, words in (("n_eff", "worth {:,.0f} independent ones"), ("cov", "coefficient of variation {:.1%}"), ("drift", "drift {:+.1%}")):
-        value = mean.details.get(key)
-        if isinstance(value, (int, float)):
+        if (value := figure_of(mean.details, key)) is not None:
             told.append(words.format(value).replace(",", " ").replace("-", "\N{MINUS SIGN}").replace("%", " %"))
     return "".join(f", {words}" for words in told) + ". Each bound holds with 99 % confidence, whatever the distribution."
 
