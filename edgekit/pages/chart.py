@@ -18,6 +18,7 @@ from edgekit.throttle import BoardState
 __all__ = [
     "Distribution",
     "Envelope",
+    "Floats",
     "Percentile",
     "Series",
     "Timeline",

@@ -13,9 +13,10 @@ import os
 import time
 from typing import Any
 
-from .. import board, inputs, preprocess
+from .. import inputs, preprocess
 from ..accuracy import Pass
 from ..latency import PAUSE_NS, report, warm_up
+from ..sampler import Sampler
 from ..samples import Samples
 from ..store import check_blob
 from ..wire import DIGEST, AgentError, Progress, integer, matching, number
@@ -39,6 +40,7 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     warmup_cap_s = number(job, "warmup_cap_s", 0, 3600, 60)
     if not isinstance(declared, dict):
         raise AgentError("usage", "engine.race needs a table preprocess")
+    sampler = Sampler(threads)
     runners = [_open(root, digest) for digest in digests]
     with Samples(path) as samples:
         if not len(samples) or len(samples) * (len(runners) + 1) > ANSWERS_MAX:
@@ -50,7 +52,7 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
             answers.append(run.predictions)
         shapes = inputs.shapes(runners[0].inputs, samples.arrays)
         sample = preprocess.feed(preprocess.check(declared), samples[0], shapes)
-    before, firsts, warmups = board.state(), [], []
+    firsts, warmups = [], []
     gc.disable()  # for the rest of this process
     for runner in runners:
         runner.set(sample)
@@ -58,9 +60,11 @@ def race(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         runner.invoke()
         firsts.append(time.perf_counter_ns() - started)
         warmups.append(warm_up(runner.invoke, warmup_cap_s, progress))
+    sampler.phase("invoke")
     times = _times(runners, min_time_s, min_count, progress)
+    watched = sampler.end()
     latencies = [
-        report(runner, before, threads, first, warmup, series, {}, [])
+        report(runner, watched, threads, first, warmup, series, {})
         for runner, first, warmup, series in zip(runners, firsts, warmups, times)
     ]
     entries = [{"predictions": predictions, "latency": latency} for predictions, latency in zip(answers, latencies)]

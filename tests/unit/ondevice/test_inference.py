@@ -133,9 +133,13 @@ def test_latency_measures_until_both_minima(agent: Agent, tmp_path: Path, model:
     assert data["warmup"]["runs"] > 30
     assert data["warmup"]["seconds"] >= 0.9
     assert 10 << 20 < data["peak_rss_bytes"] < 1 << 30
-    assert data["affinity"] == sorted(os.sched_getaffinity(0))
     assert (data["threads"], data["capped"], data["runtime"]["name"], data["delegate"]) == (1, False, "ai-edge-litert", "xnnpack")
-    assert data["before"]["time"] < data["after"]["time"]
+    phases = [state["phase"] for state in data["states"]]
+    assert [phase for phase, before in zip(phases, [None, *phases]) if phase != before] == [
+        *("before", "first-invoke", "warm-up", "invoke", "end-to-end", "after")
+    ]
+    spans = zip(*data["stages_ns"].values(), data["end_to_end_ns"])
+    assert all(preprocess + set_ + get < whole for preprocess, set_, get, whole in spans)
 
 
 def test_latency_counts_when_time_is_short(agent: Agent, tmp_path: Path, model: bytes, images: tuple[Any, Any]) -> None:

@@ -62,7 +62,7 @@ def test_a_race(raced: Any) -> None:
     assert min(slow["latency"]["invoke_ns"]) >= 3_000_000
     assert sorted(fast["latency"]["invoke_ns"])[BLOCK_RUNS] < sorted(slow["latency"]["invoke_ns"])[BLOCK_RUNS]
     assert "end_to_end_ns" in fast["latency"]
-    assert json.dumps(fast["latency"]["before"]) == json.dumps(slow["latency"]["before"])
+    assert json.dumps(fast["latency"]["states"]) == json.dumps(slow["latency"]["states"])
 
 
 @pytest.mark.parametrize(
