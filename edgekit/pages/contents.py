@@ -20,7 +20,7 @@ _LATENCY = (
     "A dot is a percentile of these runs, its bar the 99 % bounds of the true one; a hollow dot has too few runs for an upper bound."
 )
 _COURSE = "The line is the median of neighbouring runs, the band spans from the least to the greatest: no run is left out."
-_ACCURACY = "All on the same samples. A change below zero is a loss against the float network."
+_ACCURACY = "All on the same samples. A change below zero is a loss against the float network; of a rate of errors, one above zero."
 _LAYERS = (
     "Signal over error in decibels: at 20 the error is a tenth of the signal, at 40 a hundredth. Alone means that only this layer is "
     "INT8; in the whole, that every one before it is too."

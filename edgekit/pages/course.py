@@ -69,10 +69,11 @@ def _times(axes: Axes, chart: Timeline, width: int) -> None:
 def _latency(axes: Axes, one: Series, line: str, spread: str, width: int) -> None:
     """Draw a series as the band and the median of its buckets; a short one as dots."""
     found = envelope(one.seconds, one.samples_ms, width // 4)
-    if len(found.seconds) == len(one.seconds):
+    if len(found.seconds) == len(one.seconds) and one.high_ms is None:
         axes.plot(found.seconds, found.median, color=line, linestyle="", marker=".", markersize=3, label=one.name)
         return
-    axes.fill_between(found.seconds, found.low, found.high, color=spread, linewidth=0)
+    high = found.high if one.high_ms is None else envelope(one.seconds, one.high_ms, width // 4).high
+    axes.fill_between(found.seconds, found.low, high, color=spread, linewidth=0)
     axes.plot(found.seconds, found.median, color=line, linewidth=1.2, label=one.name)
 
 

@@ -15,8 +15,8 @@ from edgekit.report import Report
 __all__ = ["courses", "distributions", "shown"]
 
 _STATISTIC = re.compile(r"(?P<series>.+)_(?P<statistic>min|max|mean|p\d{1,2}(?:[._]\d{1,4})?)")
-_DRAWN_MAX = 3
-"""Series that get a chart of their own; more would bury the rest of the page, and the tables have all."""
+_PARTS = frozenset({"preprocess", "set", "get", "h2d", "compute", "d2h"})
+"""What `edgekit.latency` measures inside the others: they share a table and have no chart."""
 
 
 def _series(report: Report) -> dict[str, dict[str, Measurement]]:
@@ -25,7 +25,7 @@ def _series(report: Report) -> dict[str, dict[str, Measurement]]:
     for measurement in report.measurements:
         if (name := _STATISTIC.fullmatch(measurement.name)) and measurement.unit == "ms":
             found.setdefault(name["series"], {})[name["statistic"]] = measurement
-    return {name: statistics for name, statistics in found.items() if any(key.startswith("p") for key in statistics)}
+    return {name: statistics for name, statistics in found.items() if {"p50", "max"} <= set(statistics)}
 
 
 def shown(report: Report) -> set[str]:
@@ -34,34 +34,47 @@ def shown(report: Report) -> set[str]:
 
 
 def distributions(one: SavedReport) -> list[Block]:
-    """Return a block for each series: its distribution, where the raw samples are there, and its percentiles."""
-    samples, budget = series_of(one.report), _budget_ms(one.report)
+    """Return a block for each series: its distribution, where the raw samples are there, and its percentiles; then one for all parts."""
+    samples, budget, series = series_of(one.report), _budget_ms(one.report), _series(one.report)
     blocks = []
-    for number, (name, statistics) in enumerate(_series(one.report).items()):
+    for name in (name for name in series if name not in _PARTS):
+        statistics, charts = series[name], []
         rule = _rule(statistics)
-        charts = []
-        if name in samples and number < _DRAWN_MAX:
+        if name in samples:
             title = ascii_words(f"{_words(name)}, {len(samples[name])} runs")
             limit = budget if name == "invoke" else None
             charts.append(Distribution(title, samples[name], _percentiles(statistics), limit, ascii_words(rule, 30)))
         blocks.append(Block(one.name, _words(name), rule, tuple(charts), (_table(statistics),)))
+    if parts := {name: statistics for name, statistics in series.items() if name in _PARTS}:
+        rule = next(filter(None, map(_rule, parts.values())), "")
+        blocks.append(Block(one.name, "parts of them", rule, (), (_parts_table(parts),)))
     return blocks
+
+
+def _parts_table(parts: Mapping[str, Mapping[str, Measurement]]) -> Table:
+    """Return the parts as rows, with the percentiles they all have."""
+    keys = [key for key in next(iter(parts.values())) if key != "mean" and all(key in statistics for statistics in parts.values())]
+    places = min(decimals(statistics["p50"].value or 0.0) for statistics in parts.values())
+    rows = [Row((_words(name), *(fixed(of[key].value, places) for key in keys)), _rule(of)) for name, of in parts.items()]
+    return table("", ("Milliseconds", *map(_label, keys)), rows)
 
 
 def courses(one: SavedReport) -> list[Block]:
     """Return the course of the first series over time, with what the board said of itself."""
     samples, series = series_of(one.report), _series(one.report)
-    known = [name for name in series if name in samples] or list(samples)
-    rule = next(filter(None, map(_rule, series.values())), "")
-    chart = timeline(
-        one.report, known[:2], ascii_words(f"{one.report.bundle.name} over time"), _budget_ms(one.report), ascii_words(rule, 30)
-    )
+    known = [name for name in series if name in samples and name not in _PARTS] or list(samples)
+    rule = next((m.rule for m in one.report.measurements if m.rule and m.unit == "ms"), "")
+    title = ascii_words(f"{one.report.bundle.name} over time")
+    chart = timeline(one.report, known[:2], title, _budget_ms(one.report), ascii_words(rule, 30))
     if chart is None:
         return []
-    notes = ["The moment of each inference is not recorded: the series are laid end to end, and end with the last reading of the board."]
-    if len(one.report.states) < 2:
-        notes = ["The board was not read meanwhile; time is the sum of the inferences before."]
-    return [Block(one.name, "", rule, (chart,), (), tuple(notes))]
+    if chart.series[0].high_ms is not None:
+        note = "Of each window the line is the median, the band reaches to the 99th percentile, and a dot is the longest run."
+    elif len(one.report.states) < 2:
+        note = "The board was not read meanwhile. A run's place is the sum of those before it."
+    else:
+        note = "A series begins with the board's first reading in its phase; a run's place is the sum of those before it."
+    return [Block(one.name, "", rule, (chart,), (), (note,))]
 
 
 def _rule(statistics: Mapping[str, Measurement]) -> str:

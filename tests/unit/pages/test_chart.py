@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgekit.pages.chart import ascii_words, curve, envelope, series_of, timeline
-from tests.unit.pages.reports import board_state, latency_report
+from tests.unit.pages.reports import board_state, latency_report, soak_report
 
 
 @pytest.mark.parametrize("count", [1, 199, 401, 200_000])
@@ -38,6 +38,27 @@ def test_the_curve_consists_of_samples_at_their_own_rank(count: int) -> None:
     assert longest[-1] == ordered[-1]
     assert len(longest) <= 260
     assert set(ordered[-20:]) <= set(longest), "the tail is drawn sample by sample"
+
+
+def test_series_begin_with_their_phase() -> None:
+    report = latency_report(100).report
+    samples = {"invoke_ns": (10**9,) * 4, "end_to_end_ns": (2 * 10**9,) * 3}
+    phases = [(0, "before"), (2, "warm-up"), (20, "invoke"), (30, "end-to-end"), (31, "end-to-end"), (60, "after")]
+    states = tuple(msgspec.structs.replace(board_state(second, 50, 1800), phase=phase) for second, phase in phases)
+    found = timeline(msgspec.structs.replace(report, samples=samples, states=states), ["invoke", "end_to_end"], "", None, "")
+    assert found is not None
+    assert found.series[0].seconds.tolist() == [21, 22, 23, 24]
+    assert found.series[1].seconds.tolist() == [32, 34, 36]
+
+
+def test_a_soak_is_drawn_by_its_windows() -> None:
+    found = timeline(soak_report(3).report, [], "", None, "")
+    assert found is not None
+    median, longest = found.series
+    assert (median.seconds.tolist(), median.samples_ms.tolist()) == ([60, 120, 180], [12, 12.002, 12.004])
+    assert median.high_ms is not None
+    assert median.high_ms.tolist() == pytest.approx([12.9, 12.902, 12.904])
+    assert longest.samples_ms.tolist() == [24, 24.004, 24.008]
 
 
 def test_series_end_with_the_last_reading_of_the_board() -> None:

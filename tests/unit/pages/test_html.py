@@ -19,7 +19,17 @@ from edgekit.pages.contents import contents
 from edgekit.pages.html import html_page
 from edgekit.pages.saved import Saved, SavedReport
 from edgekit.printable import printable
-from tests.unit.pages.reports import HOSTILE, accuracy_report, build_report, explanation, hostile_report, latency_report, with_words
+from tests.unit.pages.reports import (
+    HOSTILE,
+    accuracy_report,
+    build_report,
+    explanation,
+    hostile_report,
+    latency_report,
+    sliced_report,
+    soak_report,
+    with_words,
+)
 
 PAGE_BYTES_MAX = 1_000_000
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -29,6 +39,8 @@ KINDS: dict[str, list[Saved]] = {
     "throttled": [latency_report(rule="throttled")],
     "simulated": [latency_report(800, rule="simulated", simulated=True)],
     "accuracy": [accuracy_report()],
+    "sliced": [sliced_report()],
+    "soak": [soak_report(), soak_report(1), soak_report(9000)],
     "build": [build_report()],
     "explanation": [explanation()],
     "hostile": [hostile_report(), with_words(explanation(), HOSTILE)],
