@@ -19,7 +19,6 @@ _LATENCY = (
     "Above, how often each duration came; below, how rare longer ones are: at p99, one run in a hundred takes longer. "
     "A dot is a percentile of these runs, its bar the 99 % bounds of the true one; a hollow dot has too few runs for an upper bound."
 )
-_COURSE = "The line is the median of neighbouring runs, the band spans from the least to the greatest: no run is left out."
 _ACCURACY = "All on the same samples. A change below zero is a loss against the float network; of a rate of errors, one above zero."
 _LAYERS = (
     "Signal over error in decibels: at 20 the error is a tenth of the signal, at 40 a hundredth. Alone means that only this layer is "
@@ -49,7 +48,7 @@ def contents(saved: Sequence[Saved]) -> Contents:
     outcome = next((worse for worse in _GRAVEST if any(verdict.outcome == worse for verdict in verdicts)), None)
     sections = (
         Section("latency", "Latency", _LATENCY, tuple(block for one in reports for block in latency.distributions(one))),
-        Section("course", "Over time", _COURSE, tuple(block for one in reports for block in latency.courses(one))),
+        Section("course", "Over time", "", tuple(block for one in reports for block in latency.courses(one))),
         Section("accuracy", "Accuracy", _ACCURACY, accuracy.blocks(reports)),
         Section("layers", "Layers", _LAYERS, tuple(layers.block(one) for one in explanations)),
         Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),

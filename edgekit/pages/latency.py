@@ -59,6 +59,9 @@ def _parts_table(parts: Mapping[str, Mapping[str, Measurement]]) -> Table:
     return table("", ("Milliseconds", *map(_label, keys)), rows)
 
 
+_BAND = "The line is the median of neighbouring runs, the band spans from the shortest to the longest: no run is left out."
+
+
 def courses(one: SavedReport) -> list[Block]:
     """Return the course of the first series over time, with what the board said of itself."""
     samples, series = series_of(one.report), _series(one.report)
@@ -69,12 +72,12 @@ def courses(one: SavedReport) -> list[Block]:
     if chart is None:
         return []
     if chart.series[0].high_ms is not None:
-        note = "Of each window the line is the median, the band reaches to the 99th percentile, and a dot is the longest run."
+        notes = ["Of each window the line is the median, the band reaches to the 99th percentile, and a dot is the longest run."]
     elif len(one.report.states) < 2:
-        note = "The board was not read meanwhile. A run's place is the sum of those before it."
+        notes = [_BAND, "The board was not read meanwhile. A run's place is the sum of those before it."]
     else:
-        note = "A series begins with the board's first reading in its phase; a run's place is the sum of those before it."
-    return [Block(one.name, "", rule, (chart,), (), (note,))]
+        notes = [_BAND, "A series begins with the board's first reading in its phase; a run's place is the sum of those before it."]
+    return [Block(one.name, "", rule, (chart,), (), (" ".join(notes),))]
 
 
 def _rule(statistics: Mapping[str, Measurement]) -> str:
