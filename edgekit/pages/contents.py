@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekit.measurement import Measurement, Outcome
-from edgekit.pages import accuracy, latency, layers
+from edgekit.pages import accuracy, latency, layers, operators
 from edgekit.pages.number import bounds, count, of_measurement
 from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table, table
 from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
@@ -51,6 +51,7 @@ def contents(saved: Sequence[Saved]) -> Contents:
         Section("course", "Over time", "", tuple(block for one in reports for block in latency.courses(one))),
         Section("accuracy", "Accuracy", _ACCURACY, accuracy.blocks(reports)),
         Section("layers", "Layers", _LAYERS, tuple(layers.block(one) for one in explanations)),
+        Section("operators", "Operators", "", tuple(block for one in reports for block in operators.blocks(one))),
         Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),
         Section("figures", "Other figures", "", tuple(block for one in reports for block in _others(one))),
         Section("provenance", "Provenance", "", tuple(_provenance(one) for one in saved)),
@@ -118,7 +119,7 @@ def _lead(verdicts: Sequence[Judged], reports: Sequence[SavedReport]) -> str:
 
 def _others(one: SavedReport) -> list[Block]:
     """Return the measurements that no other section shows."""
-    shown = latency.shown(one.report) | accuracy.shown(one.report)
+    shown = latency.shown(one.report) | accuracy.shown(one.report) | operators.shown(one.report)
     rest = [measurement for measurement in one.report.measurements if measurement.name not in shown]
     if not rest:
         return []

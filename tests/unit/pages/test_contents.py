@@ -117,3 +117,13 @@ def test_numbers() -> None:
     assert bounds(Measurement("x_p99", 1.0, "ms", 9, details={"upper_ms": None, "needs": 653})) == "needs 653 more samples"
     assert bounds(Measurement("x_p99", 1.0, "ms", 9, details={"lower_ms": 0.9, "upper_ms": 1.2})) == "0.900 ms to 1.200 ms"
     assert bounds(Measurement("energy", 3.0, "mJ", 9, details={"low": 2.5, "high": 3.5})) == "2.500 mJ to 3.500 mJ"
+
+
+def test_operators_have_their_share_as_a_bar() -> None:
+    found = (
+        Measurement("op CONV_2D", 0.75, "1", 50, details={"ms": 1.5, "nodes": 12}),
+        Measurement("node conv/1", 0.4, "ms", 50, False, "simulated", {"op": "CONV_2D", "share": 0.2, "max_ms": 0.6}),
+    )
+    types, nodes = tables([SavedReport("ops.json", msgspec.structs.replace(accuracy_report().report, measurements=found))], "operators")
+    assert (types.rows[0].cells, types.rows[0].shares) == (("CONV_2D", "75.00 %", "1.500 ms", "12"), {1: 0.75})
+    assert (nodes.rows[0].cells, nodes.rows[0].mark) == (("conv/1", "20.00 %", "0.400 ms", "CONV_2D"), "simulated")
