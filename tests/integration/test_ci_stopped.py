@@ -62,12 +62,17 @@ def test_in_the_deployment(there: Place, by: signal.Signals) -> None:
     as_before(there, trial, release)
 
 
-def test_in_the_build(board: Device, tmp_path: Path) -> None:
-    folder, lease = project(tmp_path / "project", board), Path(board.root) / "lease.json"
-    trial = stopped(cwd=folder, when=lease.exists)
+@pytest.mark.parametrize("phase", ["lease", "build"])
+def test_before_anything_is_sent(phase: str, board: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, lease, scratch = project(tmp_path / "project", board), Path(board.root) / "lease.json", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    trial = stopped(cwd=folder, when=lambda: lease.exists() if phase == "lease" else any(scratch.glob("edgekit-build-*")))
     assert trial.said.code == 130
-    assert (trial.cases["build"], trial.cases["restore"], trial.cases["release"]) == ("error", "skipped", "pass")
-    assert not lease.exists()
+    assert phase == "lease" or trial.cases["build"] == "error"
+    assert trial.cases["restore"] == "skipped"
+    assert not lease.exists(), "a board that was just being taken is free again, too"
+    assert not any(scratch.iterdir())
 
 
 def test_in_a_probe(there: Place) -> None:
