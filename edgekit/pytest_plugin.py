@@ -79,7 +79,7 @@ def edgekit_bundle(pytestconfig: pytest.Config, edgekit_device: Device) -> Itera
     """Yield the bundle under test, which is the board's current release until the session ends."""
     from edgekit.bundle import open_bundle
     from edgekit.pipeline.deploy import deploy
-    from edgekit.pipeline.trial import KEEP_ALL, look, put_back
+    from edgekit.pipeline.probation import KEEP_ALL, look, put_back
 
     with ExitStack() as stack:
         with _told():

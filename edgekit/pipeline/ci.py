@@ -24,10 +24,10 @@ from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.build import build
 from edgekit.pipeline.deploy import deploy
 from edgekit.pipeline.hold import candidates, kind_of, take_one
+from edgekit.pipeline.probation import KEEP_ALL, Before, look, put_back
 from edgekit.pipeline.probe import probe, report_path
 from edgekit.pipeline.probes import find_probe
 from edgekit.pipeline.step import Ended, Found, Steps, shielded
-from edgekit.pipeline.trial import KEEP_ALL, Before, look, put_back
 from edgekit.project import CiSection, Project
 from edgekit.report import encode_report, worst
 from edgekit.run import Run

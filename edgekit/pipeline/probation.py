@@ -1,4 +1,4 @@
-"""A release on trial: what ran before it is noted, and put back when the trial is over. Called by ``ci`` and the pytest plugin."""
+"""A release on probation: what ran before it is noted, and put back in the end. Called by ``ci`` and the pytest plugin."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edgekit.pipeline.releases import ask_status, restore
 __all__ = ["KEEP_ALL", "Before", "look", "put_back"]
 
 KEEP_ALL = 1000
-"""To deploy with: a trial prunes none of the releases that are the board's own."""
+"""To deploy with: it prunes none of the releases that are the board's own."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """How an application stood on a board before a trial.
+    """How an application stood on a board before.
 
     Attributes
     ----------
     current, previous
         Its releases; None where there was none.
     comes
-        The release that the trial brings to the board; None where it was there.
+        The release that comes to the board for it; None where it was there.
     """
 
     app: str
@@ -61,7 +61,7 @@ def look(device: Device, bundle: Bundle) -> Before:
 
 
 def put_back(device: Device, before: Before) -> None:
-    """End a trial: both links are what they were, what ran runs again, and what came for the trial goes.
+    """End it: both links are what they were, what ran runs again, and what came for it goes.
 
     Raises
     ------
