@@ -79,7 +79,7 @@ def edgekit_bundle(pytestconfig: pytest.Config, edgekit_device: Device) -> Itera
     """Yield the bundle under test, which is the board's current release until the session ends."""
     from edgekit.bundle import open_bundle
     from edgekit.pipeline.deploy import deploy
-    from edgekit.pipeline.probation import KEEP_ALL, look, put_back
+    from edgekit.pipeline.probation import KEEP_ALL, begin, put_back
 
     with ExitStack() as stack:
         with _told():
@@ -88,7 +88,7 @@ def edgekit_bundle(pytestconfig: pytest.Config, edgekit_device: Device) -> Itera
             project, folder = _project(pytestconfig)
             given = pytestconfig.getoption("--edgekit-bundle")
             bundle = stack.enter_context(open_bundle(Path(given) if given else _build(project, folder, edgekit_device)))
-            before = look(edgekit_device, bundle)
+            before = begin(edgekit_device, bundle)
         terms = msgspec.structs.replace(project.deploy, keep=KEEP_ALL)
         try:
             with _told():

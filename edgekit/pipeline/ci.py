@@ -24,7 +24,7 @@ from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.build import build
 from edgekit.pipeline.deploy import deploy
 from edgekit.pipeline.hold import candidates, kind_of, take_one
-from edgekit.pipeline.probation import KEEP_ALL, Before, look, put_back
+from edgekit.pipeline.probation import KEEP_ALL, Before, begin, forget, put_back
 from edgekit.pipeline.probe import probe, report_path
 from edgekit.pipeline.probes import find_probe
 from edgekit.pipeline.step import Ended, Found, Steps, shielded
@@ -198,7 +198,7 @@ class _Course:
         terms = self._terms
         hold.extend(self._lasting_s(terms.deploy_timeout_s))
         if self._before is None and self._wanted.restore:
-            self._before = look(device, bundle)
+            self._before = begin(device, bundle)
         deploy(
             bundle,
             device,
@@ -208,6 +208,8 @@ class _Course:
             allowed_signers=self._signers,
             progress=self._progress,
         )
+        if not self._wanted.restore:
+            forget(device, bundle.manifest.name)
 
     def _measure(self, name: str, bundle: Bundle, device: Device, hold: Hold, found: Found) -> None:
         hold.extend(self._lasting_s(self._terms.probe_timeout_s))
