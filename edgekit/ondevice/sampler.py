@@ -77,7 +77,11 @@ class Sampler:
             os.close(self._orders)
             self._answers_file.close()
             os.waitpid(self._child, 0)
-        return {"states": states, "watch": {"core": self.core, "timed": self.timed, "period_s": self.period_s}}
+        return {"states": states, "watch": self.watch}
+
+    @property
+    def watch(self) -> dict[str, Any]:
+        return {"core": self.core, "timed": self.timed, "period_s": self.period_s}
 
     def _answer(self) -> bytes:
         line = self._answers_file.readline()

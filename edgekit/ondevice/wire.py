@@ -19,7 +19,15 @@ JOB_SCHEMA = "edgekit.job/1"
 MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20
 # Of the jobs that answer with numbers per run or sample: eight series of 200,000 timings, predictions and labels of a million samples; the
 # race's are those of several engines, see there.
-LONG_EVENT_BYTES = {"probe.latency": 24 << 20, "probe.accuracy": 20 << 20, "infer": 20 << 20, "engine.race": 32 << 20}
+LONG_EVENT_BYTES = {
+    "probe.latency": 24 << 20,
+    "probe.accuracy": 20 << 20,
+    "probe.ops": 16 << 20,
+    "probe.outputs": 32 << 20,
+    "probe.throughput": 8 << 20,
+    "infer": 20 << 20,
+    "engine.race": 32 << 20,
+}
 MAX_DEPTH, MAX_VALUES = 16, 2_100_000  # parsed, a value takes many times its bytes
 IMPORT_TIMEOUT_S = 300  # a runtime's import, from a slow card
 
@@ -116,7 +124,7 @@ def decode_event(line: bytes, job: str = "") -> dict[str, Any]:
     """Return one event of a job, its shape checked (`AgentError`); an error's ``kind`` outside `KINDS` reads as ``bug``."""
     parsed = strict_json(line, "the device's answer", LONG_EVENT_BYTES.get(job, MAX_EVENT_BYTES))
     event: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
-    good = event.get("event") == "result" and isinstance(event.get("data"), dict)
+    good = event.get("event") in ("result", "part") and isinstance(event.get("data"), dict)
     if event.get("event") == "progress":
         good = isinstance(event.get("stage"), str) and all(type(event.get(key)) is int and event[key] >= 0 for key in ("done", "total"))
     elif event.get("event") == "error":
