@@ -25,6 +25,8 @@ _DRIFT_MAX = 0.03
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
 _SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
+_OF_A_STAGE = ("_p50", "_p99")
+"""What is told of a stage; its series is in the samples."""
 _MEASURED = frozenset({"invoke", "end-to-end", "trtexec"})
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 
@@ -122,7 +124,8 @@ def latency_measurements(
     once = {"import": run.import_ns, "load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
-        times += _series_measurements(name, one, rule)
+        figures = _series_measurements(name, one, rule)
+        times += [figure for figure in figures if name not in run.stages_ns or figure.name.endswith(_OF_A_STAGE)]
     verdicts = []
     if broken:
         verdicts.append(Verdict("latency", "invalid", "; ".join(broken.values()), broken))

@@ -24,6 +24,7 @@ JOBS = {
     "facts": "facts:facts",
     "deploy.admit": "trust:admit",
     "store.stage": "store:stage",
+    "store.restore": "restore:restore",
     "store.rollback": "recover:rollback",
     "store.status": "releases:status",
     "deploy.activate": "deploy:activate",
@@ -66,7 +67,7 @@ _ASKING = {"facts", "store.status", "trust.show", "deploy.admit", "transfer.offe
 _OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
 UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.release"})
 # What decides which release runs: where the disk fails under it, what is current may not be what was.
-DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.rollback"}
+DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.restore", "store.rollback"}
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
 # What answers in parts, of which those that came count if the rest does not.
