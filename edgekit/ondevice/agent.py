@@ -56,6 +56,7 @@ JOBS = {
     "probe.outputs": "accuracy:outputs",
     "probe.soak": "soak:probe",
     "probe.throughput": "throughput:probe",
+    "probe.regression": "regression:probe",
     "serve": "serve:serve",
     "service.look": "service:look",
     "service.install": "service:install",

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "SENT_STAGE", "AgentError", "decode_event", "encode_job", "strict_json"]
+__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "SENT_STAGE", "AgentError", "Progress", "decode_event", "encode_job", "strict_json"]
 
 Progress = Callable[[str, int, int], None]
 # The one stage of progress that is counted in bytes.
@@ -25,6 +25,7 @@ LONG_EVENT_BYTES = {
     "probe.ops": 16 << 20,
     "probe.outputs": 32 << 20,
     "probe.throughput": 8 << 20,
+    "probe.regression": 4 << 20,
     "infer": 20 << 20,
     "engine.race": 32 << 20,
 }

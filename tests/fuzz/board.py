@@ -69,6 +69,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "probe.outputs": {**NAMED, "threads": 1, "samples": BLOB},
     "probe.soak": {**NAMED, "threads": 1, "seconds": 0.2, "window_s": 0.1},
     "probe.throughput": {**NAMED, "threads": 1, "streams": 2, "min_time_s": 0.1},
+    "probe.regression": {"app": "meter", "releases": [OLDER, RELEASE], "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
     "service.install": {"app": "meter", "port": 8080},
     "service.look": {"app": "meter", "port": 8080},

@@ -36,6 +36,7 @@ PROBES = {
         "Without labels: the board's outputs against those of the host and of float.",
     ),
     "consistency": ("edgekit.pipeline.probes.consistency:PROBE", "The same input gives the same bytes, and those the build foresaw."),
+    "regression": ("edgekit.pipeline.probes.regression:PROBE", "Whether the current release is slower than another there, timed in turns."),
 }
 """Name -> (where it is, one line for a list)."""
 
