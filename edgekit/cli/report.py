@@ -17,7 +17,9 @@ from edgekit.cli.root import Command
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError, UsageError
 from edgekit.pages.contents import contents
+from edgekit.pages.html import html_page
 from edgekit.pages.markdown import markdown as markdown_page
+from edgekit.pages.plot import picture
 from edgekit.pages.saved import Saved, SavedReport, read_saved
 from edgekit.report import worst
 
@@ -48,7 +50,7 @@ def report(paths: tuple[Path, ...], html: Path | None, markdown: bool, plot: Pat
         raise UsageError(f"--plot draws .png or .svg, and {plot} is neither", fix="--plot report.png")
     found = [read_saved(path) for path in paths]
     if html:
-        _write_html(html, found)
+        write_atomic(html, html_page(contents(found)))
     if plot:
         _write_plot(plot, kind, found)
 
@@ -82,15 +84,7 @@ def _against(paths: tuple[Path, ...], older: Path, across: bool) -> Answer:
     return Answer(msgspec.to_builtins(found), lambda page: print_against(page, found), code)
 
 
-def _write_html(path: Path, found: Sequence[Saved]) -> None:
-    from edgekit.pages.html import html_page
-
-    write_atomic(path, html_page(contents(found)))
-
-
 def _write_plot(path: Path, kind: str, found: Sequence[Saved]) -> None:
-    from edgekit.pages.plot import picture
-
     charts = [chart for section in contents(found).sections for block in section.blocks for chart in block.charts]
     if not charts:
         raise InputError(f"{path}: no raw series to draw in these files", fix="draw a report of edgekit probe latency")
