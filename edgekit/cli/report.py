@@ -12,7 +12,7 @@ import msgspec
 from edgekit.cli.debug import print_explanation
 from edgekit.cli.output import Answer, Page, json_option
 from edgekit.cli.reports import print_report
-from edgekit.cli.root import Command
+from edgekit.cli.root import Call, Command
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError, UsageError
 from edgekit.pages.contents import contents
@@ -36,6 +36,8 @@ def report(paths: tuple[Path, ...], html: Path | None, markdown: bool, plot: Pat
 
     A FILE is what a probe has kept, a bundle, whose build's report is inside, or what edgekit debug --json printed.
     """
+    if markdown and click.get_current_context().ensure_object(Call).json:
+        raise UsageError("--markdown and --json each want the output for themselves", fix="leave one of them out")
     kind = plot.suffix.lower().removeprefix(".") if plot else "png"
     if kind not in ("png", "svg"):
         raise UsageError(f"--plot draws .png or .svg, and {plot} is neither", fix="--plot report.png")

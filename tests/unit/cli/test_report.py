@@ -94,6 +94,11 @@ def test_a_picture_is_asked_for_by_a_known_ending(
     assert "fix: --plot report.png" in capsys.readouterr().err
 
 
+def test_the_output_is_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, code = run(monkeypatch, "report", "no.json", "--markdown", "--json")
+    assert (json.loads(text)["error"]["kind"], code) == ("usage", 2)
+
+
 def test_nothing_is_drawn_of_a_report_without_series(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
