@@ -1,16 +1,17 @@
 """Running an artifact over samples: the golden check of a release, its predictions on a set, and any artifact on the host.
 
-Jobs `golden`, `probe.accuracy`, `infer`. Memory holds one sample.
+Jobs `golden`, `probe.accuracy`, `probe.outputs`, `infer`. Memory holds one sample.
 """
 
 from __future__ import annotations
 
+import base64
 import collections
 import contextlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import inputs, preprocess
 from .runner import GOLDEN, Runner, open_artifact, open_release
@@ -21,7 +22,7 @@ from .wire import DIGEST, AgentError, Progress, integer, matching, number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Pass", "golden", "infer", "probe", "steps"]
+__all__ = ["Pass", "golden", "infer", "outputs", "probe", "steps"]
 
 DIGESTS_MAX = 200_000  # what one answer may hold, beside as many predictions and labels
 
@@ -76,6 +77,18 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         run = Pass(runner, {"inputs": []} if job.get("as_fed") is True else declared, samples, job.get("digests") is True)
         collections.deque(run.outputs("accuracy", progress), maxlen=0)
         return run.report()
+
+
+def outputs(job: dict[str, Any], root: str, progress: Progress, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run a release over a set, and tell the raw first output of each sample."""
+    path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
+    declared, _, runner = open_release(job, root)
+    with Samples(path) as samples:
+        count = 0
+        for output in Pass(runner, declared, samples).outputs("predict", progress):
+            tell({"output": base64.b64encode(output.tobytes()).decode("ascii")})
+            count += 1
+    return {"count": count, "output": runner.output, "runtime": runner.runtime, "delegate": runner.delegate}
 
 
 def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
