@@ -54,7 +54,8 @@ def test_text_and_document_hold_all_files_in_order(tmp_path: Path, monkeypatch: 
     assert places == sorted(places)
     document = json.loads(run(monkeypatch, "report", *paths, "--json")[0])
     kinds = ("report", "explanation", "comparison")
-    assert [(one["path"], set(one) - {"path"}) for one in document["reports"]] == [
+    wanted = [(path, {kind}) for path, kind in zip(paths, kinds, strict=True)]
+    assert [(one["path"], set(one) - {"path"}) for one in document["reports"]] == wanted
         (path, {kind}) for path, kind in zip(paths, kinds, strict=True)
     ]
 
