@@ -79,7 +79,7 @@ def report_path(folder: Path, report: Report, name: str) -> Path:
 
 
 def _report(under: UnderTest, findings: Findings) -> Report:
-    facts = msgspec.json.encode(under.facts, order="sorted")
+    facts = msgspec.json.encode(under.facts.lasting, order="sorted")
     return Report(
         bundle=BundleName(under.manifest.name, under.manifest.target, under.digest),
         device=DeviceName(under.device.name, under.address, sha256_bytes(facts)),
