@@ -100,8 +100,7 @@ def judge(
     """
     states = (begun.state, *(window.state for window in windows if window.state), *((ended.state,) if ended else ()))
     broken = validity.broken(states, cores=cores, simulated=simulated, measured=frozenset({"soak"}))
-    if not begun.warmup.steady:
-        broken["unsteady"] = f"not steady after {begun.warmup.runs} warm-up runs in {begun.warmup.seconds:.0f} s"
+    broken |= begun.warmup.broken()
     rule = next(iter(broken), None)
     medians = [window.invoke_ns["p50"] for window in windows]
     count, minutes = sum(window.count for window in windows), sum(window.seconds for window in windows) / 60
