@@ -24,19 +24,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Pass", "golden", "infer", "outputs", "probe", "steps"]
 
+DIGESTS_MAX = 200_000  # what one answer may hold, beside as many predictions and labels
+
 
 class Pass:
-    """One pass over a set: yields the outputs and keeps the predictions."""
+    """One pass over a set: yields the outputs and keeps the predictions, and if asked the digests of what the inputs were set to."""
 
-    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples) -> None:
+    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples, digests: bool = False) -> None:
         self.runner, self.steps, self.samples = runner, preprocess.check(declared), samples
         self.shapes = inputs.shapes(runner.inputs, samples.arrays)
         self.predictions: list[int] = []
+        self.fed: list[str] | None = [] if digests else None
+        if digests and len(samples) > DIGESTS_MAX:
+            raise AgentError("usage", "%d samples; up to %d digests are told" % (len(samples), DIGESTS_MAX))
 
     def outputs(self, stage: str, progress: Progress) -> Iterator[NDArray[Any]]:
         told = time.monotonic()
         for index in range(len(self.samples)):
-            self.runner.set(preprocess.feed(self.steps, self.samples[index], self.shapes))
+            fed = preprocess.feed(self.steps, self.samples[index], self.shapes)
+            if self.fed is not None:
+                self.fed.append(inputs.digest(self.runner.inputs, fed))
+            self.runner.set(fed)
             self.runner.invoke()
             output = self.runner.get()
             self.predictions.append(int(output.argmax()))
@@ -52,6 +60,7 @@ class Pass:
         return {
             "n": len(self.predictions),
             "predictions": self.predictions,
+            "fed": self.fed,
             "labels": known,
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
@@ -61,11 +70,11 @@ class Pass:
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1."""
+    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1. ``as_fed``: the set is preprocessed already."""
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
-        run = Pass(runner, declared, samples)
+        run = Pass(runner, {"inputs": []} if job.get("as_fed") is True else declared, samples, job.get("digests") is True)
         collections.deque(run.outputs("accuracy", progress), maxlen=0)
         return run.report()
 
@@ -90,7 +99,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
     runner = open_artifact(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
-        run = Pass(runner, job["preprocess"], samples)
+        run = Pass(runner, job["preprocess"], samples, job.get("digests") is True)
         write(str(outputs), run.outputs("infer", progress))
         return run.report()
 
