@@ -13,15 +13,16 @@ from pathlib import Path
 
 import platformdirs
 
+from edgekit.devices import Progress
 from edgekit.devices.virtual.kind import VCGENCMD
 from edgekit.devices.virtual.process import run
 from edgekit.digest import make_folder
 from edgekit.errors import DeviceError
-from edgekit.ondevice.wire import Progress
 
 __all__ = ["SFTP_SERVER", "SUITE", "cache", "can_unpack", "make_userland", "unpack"]
 
 SUITE = "bookworm"  # Raspberry Pi OS of 2023 to 2025 is this release
+_PYTHON = "3.11"
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 _COMMON = ("base-files", "coreutils", "dash", "libc-bin", "libgcc-s1", "libstdc++6", "openssh-sftp-server", "python3", "sed")
 # There are no wheels of NumPy for 32-bit Arm: the board's own serves, as on Raspberry Pi OS.
@@ -50,7 +51,7 @@ def can_unpack() -> None:
         if shutil.which("newuidmap") is None or not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
             raise DeviceError(
                 f"the board's system is unpacked as root, or as a user with subordinate ids, and {user} has none",
-                fix=f"sudo apt install uidmap && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+                fix=f"sudo apt install uidmap && sudo usermod -v 100000-165535 -w 100000-165535 {user}",
             )
 
 
@@ -67,7 +68,7 @@ def make_userland(arch: str, progress: Progress) -> Path:
     with (cache() / f"{arch}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it made
         stamp = folder / _STAMP
-        wanted = repr((SUITE, _PACKAGES[arch], VCGENCMD))
+        wanted = repr((SUITE, _PACKAGES[arch], VCGENCMD, "compiled"))
         if not stamp.is_file() or stamp.read_text() != wanted:
             if folder.exists():
                 shutil.rmtree(folder)
@@ -113,7 +114,14 @@ def _mirror() -> list[str]:
 
 
 def _complete(root: Path) -> None:
-    """Do what packages' scripts would have done, as far as it is needed, and add what makes it a Raspberry Pi's."""
+    """Do what packages' scripts would have done, as far as it is needed, and add what makes it a Raspberry Pi's.
+
+    Bytecode is the same on every processor, but not of every Python: where this machine has the board's, what it compiles spares each start
+    of Python there more than a second.
+    """
+    if python := shutil.which("python" + _PYTHON):
+        folders = [str(root / "usr" / "lib" / name) for name in (f"python{_PYTHON}", "python3")]
+        run([python, "-m", "compileall", "-q", "-s", str(root), "-p", "/", *folders])
     for triplet in (root / "usr" / "lib").glob("*-linux-gnueabihf"):
         for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):  # NumPy's; chosen by update-alternatives
             (triplet / Path(name).name).symlink_to(name)
