@@ -1,47 +1,36 @@
 """``Dataset``: a fixed list of real samples, with labels where there are any.
 
 Three forms: a folder of images with ``labels.csv``, an ``.npz`` with ``x`` (and ``y``), and
-``module:function``. For a network with several inputs the latter two hold an array for each, by its
+``module:function`` (``edgekit.sample``). For a network with several inputs the latter two hold an array for each, by its
 name. `open_dataset` reads one of them once, sample by sample, into a container of edgekit's own,
 checks each on the way, and everything later reads that container: so a shuffling loader cannot give
 two answers, memory stays flat, and no image is decoded twice. Each sample has a digest, so that
-calibration and evaluation can be shown to share none.
+calibration and evaluation can be shown to share none. A truth that is no class has a container of its own, which never leaves the host.
 """
 
 from __future__ import annotations
 
-import csv
-import importlib
 import itertools
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.digest import sha256_bytes
-from edgekit.errors import EdgekitError, InputError
-from edgekit.npz import rows
+from edgekit.errors import InputError
+from edgekit.metrics import Truth
 from edgekit.ondevice import samples
+from edgekit.sample import Sample, source
 
-__all__ = ["Dataset", "Sample", "open_dataset", "refuse_overlap"]
+__all__ = ["Dataset", "open_dataset", "refuse_overlap"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_LABELS = "y"
-_IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One raw sample: arrays by name, an image as uint8 [height, width, 3] in RGB. The only array is ``x``, unless it has a name."""
-
-    arrays: Mapping[str, Array]
-    label: int | None
-    origin: str
+_IMAGE_RANK = 3
 
 
 @dataclass(frozen=True)
@@ -62,6 +51,10 @@ class Dataset:
         Names of the arrays that each sample holds, sorted.
     firsts
         Number and origin of the first sample of each combination of shapes and types.
+    truth, truth_digests
+        The container of truths that are no classes (`edgekit.truth`), with ``size``, an image's height and width; and a digest of each.
+    columns
+        What else is known of the samples: a text for each, by the column's name.
     """
 
     name: str
@@ -70,6 +63,9 @@ class Dataset:
     labels: tuple[int, ...] | None
     arrays: tuple[str, ...]
     firsts: tuple[tuple[int, str], ...]
+    truth: Path | None = None
+    truth_digests: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         return samples.read(self.container)
@@ -83,6 +79,13 @@ class Dataset:
             yield from (container[number] for number in numbers)
 
     @property
+    def truths(self) -> Iterator[dict[str, Array]] | None:
+        """The truth of each sample, as metrics read it; None where there is none."""
+        if self.truth is not None:
+            return samples.read(self.truth)
+        return None if self.labels is None else ({"label": np.array(label)} for label in self.labels)
+
+    @property
     def examples(self) -> Iterator[Sample]:
         """Read one sample of each combination of shapes and types: what holds for them holds for all."""
         for (number, origin), arrays in zip(self.firsts, self.read(number for number, _ in self.firsts), strict=True):
@@ -90,13 +93,20 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of all samples and labels in order: names the dataset in plans and reports."""
-        labels = self.labels or (None,) * len(self)
+        """Digest of all samples and what is true of them, in order: names the dataset in plans and reports."""
+        labels: tuple[int | str | None, ...] = self.truth_digests or self.labels or (None,) * len(self)
         return sha256_bytes("\n".join(f"{digest} {label}" for digest, label in zip(self.digests, labels, strict=True)).encode())
 
 
 def open_dataset(
-    word: str, folder: Path, container: Path, *, skip: int = 0, count: int | None = None, inputs: Collection[str] | None = None
+    word: str,
+    folder: Path,
+    container: Path,
+    *,
+    skip: int = 0,
+    count: int | None = None,
+    inputs: Collection[str] | None = None,
+    truth: Truth = "class",
 ) -> Dataset:
     """Read a dataset by what the project calls it.
 
@@ -111,6 +121,8 @@ def open_dataset(
     inputs
         Names of the model's inputs: arrays that none of them takes are left out. For a model with one input that is
         all but ``x``, where there is one. None keeps every array.
+    truth
+        What the metric holds the outputs against. Truths that are no classes are written beside the container.
 
     Raises
     ------
@@ -120,11 +132,15 @@ def open_dataset(
     """
     digests: list[str] = []
     labels: list[int | None] = []
+    truths: list[str] = []
+    columns: list[Mapping[str, str]] = []
     firsts: dict[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[int, str]] = {}
     names: list[tuple[str, ...]] = []
-
-    def checked() -> Iterator[dict[str, Array]]:
-        for sample in itertools.islice(_source(word, folder)(), skip, None if count is None else skip + count):
+    beside = container.with_suffix(".truth.npz")
+    with ExitStack() as stack:
+        writer = stack.enter_context(samples.Writer(container))
+        keeper = stack.enter_context(samples.Writer(beside)) if truth != "class" else None
+        for sample in itertools.islice(source(word, folder, truth)(), skip, None if count is None else skip + count):
             sample = replace(sample, arrays=_wanted(sample.arrays, inputs))
             names[:] = names or [tuple(sorted(sample.arrays))]
             _check(sample, names[0])
@@ -132,14 +148,35 @@ def open_dataset(
             firsts.setdefault(kind, (len(digests), sample.origin))
             digests.append(_digest(sample.arrays))
             labels.append(sample.label)
-            yield dict(sample.arrays)
-
-    samples.write(container, checked())
+            columns.append(sample.columns)
+            if keeper is not None and sample.truth is not None:
+                known = _with_size(sample.truth, sample.arrays)
+                keeper.add(known)
+                truths.append(_digest(known))
+            writer.add(dict(sample.arrays))
     if not digests or (count is not None and len(digests) < count):
         wanted = f"{count} were asked for" if count else "none is left"
         raise InputError(f"{word}: {len(digests)} samples after the first {skip}, {wanted}", fix="lower samples or skip in edgekit.toml")
-    known = tuple(label for label in labels if label is not None)
-    return Dataset(word, container, tuple(digests), known if len(known) == len(labels) else None, names[0], tuple(firsts.values()))
+    if truths and len(truths) < len(digests):
+        raise InputError(f"{word}: {len(truths)} of {len(digests)} samples have a truth", fix="give one for every sample, or for none")
+    known_labels = tuple(label for label in labels if label is not None)
+    return Dataset(
+        name=word,
+        container=container,
+        digests=tuple(digests),
+        labels=known_labels if len(known_labels) == len(labels) else None,
+        arrays=names[0],
+        firsts=tuple(firsts.values()),
+        truth=beside if truths else None,
+        truth_digests=tuple(truths),
+        columns={name: tuple(row[name] for row in columns) for name in columns[0] if all(name in row for row in columns)},
+    )
+
+
+def _with_size(truth: Mapping[str, Array], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Add the size of the image, where the sample is one: boxes and masks are in its pixels."""
+    shapes = {x.shape[:2] for x in arrays.values() if x.ndim == _IMAGE_RANK}
+    return {**truth, "size": np.array(shapes.pop())} if len(shapes) == 1 else dict(truth)
 
 
 def _wanted(arrays: Mapping[str, Array], inputs: Collection[str] | None) -> Mapping[str, Array]:
@@ -168,19 +205,6 @@ def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
         )
 
 
-def _source(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
-    path = folder / word
-    if path.is_dir():
-        return _image_folder(path)
-    if path.suffix == ".npz" and path.is_file():
-        return partial(_npz, path)
-    if ":" in word and not path.exists():
-        return _function(word, folder)
-    if path.exists():
-        raise InputError(f"{path}: not a dataset", fix="give a folder of images with labels.csv, an .npz with x and y, or module:function")
-    raise InputError(f"{path}: no such dataset", fix="check the path; it starts from the folder of edgekit.toml")
-
-
 def _check(sample: Sample, names: tuple[str, ...]) -> None:
     if tuple(sorted(sample.arrays)) != names:
         raise InputError(f"{sample.origin}: holds the arrays {', '.join(sorted(sample.arrays))}; the first sample holds {', '.join(names)}")
@@ -202,90 +226,3 @@ def _digest(arrays: Mapping[str, Array]) -> str:
         return sha256_bytes(f"{x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
     # Digests of fixed length between the names: no two samples spell the same text.
     return sha256_bytes("".join(f"{_digest({samples.ALONE: x})} {name}\n" for name, x in sorted(arrays.items())).encode())
-
-
-def _image_folder(folder: Path) -> Callable[[], Iterator[Sample]]:
-    listing = folder / "labels.csv"
-    rows: list[tuple[str, int | None]]
-    if listing.is_file():
-        rows = list(_label_rows(listing))
-    else:
-        rows = [(path.name, None) for path in sorted(folder.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
-    if not rows:
-        raise InputError(f"{folder}: no images in it", fix=f"put images there ({', '.join(sorted(_IMAGE_SUFFIXES))}) or a labels.csv")
-
-    def read() -> Iterator[Sample]:
-        for name, label in rows:
-            yield Sample({samples.ALONE: _decode(folder / name)}, label, str(folder / name))
-
-    return read
-
-
-def _label_rows(listing: Path) -> Iterator[tuple[str, int]]:
-    try:
-        # Spreadsheets put a byte order mark before the first column's name.
-        with listing.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = {"file", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(f"{listing}: no column {sorted(missing)[0]!r}", fix="its first line must read: file,label")
-            for row in reader:
-                try:
-                    yield row["file"], int(row["label"])
-                except (TypeError, ValueError) as error:
-                    raise InputError(f"{listing}:{reader.line_num}: the label {row['label']!r} is not a whole number") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{listing}: not readable as UTF-8 text: {error}", fix="save it as UTF-8") from error
-
-
-def _decode(path: Path) -> Array:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such image", fix="mend labels.csv, or put the file back") from error
-    # Pillow raises plain SyntaxError, ValueError and others for damaged files of some formats.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image: {error}", fix="replace or remove this file") from error
-
-
-def _npz(path: Path) -> Iterator[Sample]:
-    for number, row in enumerate(rows(path)):
-        label = row.pop(_LABELS, None)
-        if not row:
-            raise InputError(f"{path}: no array 'x' in it", fix="np.savez_compressed(path, x=samples, y=labels)")
-        if label is not None and (label.dtype.kind not in "iu" or label.shape):
-            raise InputError(f"{path}: y is {label.dtype} {list(label.shape)}", fix="y must hold whole numbers, one per sample")
-        yield Sample(row, None if label is None else int(label), f"{path}[{number}]")
-
-
-def _function(word: str, folder: Path) -> Callable[[], Iterator[Sample]]:
-    module_name, _, attribute = word.partition(":")
-    fix = (
-        f"{module_name}.py must lie in {folder} or be installed, and {attribute}() give samples or pairs (sample, label), "
-        "a sample being an array, or a dict with one for each input"
-    )
-    # The user's own module lies beside their edgekit.toml, as with any project-local plug-in.
-    if str(folder.resolve()) not in sys.path:
-        sys.path.insert(0, str(folder.resolve()))
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
-        raise InputError(f"{word}: {type(error).__name__}: {error}", fix=fix) from error
-
-    def read() -> Iterator[Sample]:
-        try:
-            for number, item in enumerate(function()):
-                paired = isinstance(item, (tuple, list)) and len(item) == 2 and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
-                sample, label = item if paired else (item, None)
-                named = sample if isinstance(sample, Mapping) else {samples.ALONE: sample}
-                arrays = {str(name): np.asarray(x) for name, x in named.items()}
-                yield Sample(arrays, None if label is None else int(label), f"{word}[{number}]")
-        except EdgekitError:
-            raise
-        except Exception as error:
-            raise InputError(f"{word}: {type(error).__name__}: {error}", fix=fix) from error
-
-    return read

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edgekit import throttle, validity
+from edgekit import validity
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
-from edgekit.throttle import BoardState
+from edgekit.validity import States, Watch
 
 __all__ = ["latency_measurements"]
 
@@ -26,7 +26,7 @@ _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
 _SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
-_Few = msgspec.Meta(max_length=1024)
+_MEASURED = frozenset({"invoke", "end-to-end", "trtexec"})
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 
 
@@ -46,26 +46,28 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``invoke_ns`` is the runtime alone, on a GPU with the copies to and from it; ``parts_ns`` are
     the device's own times of the copies in, the computing and the copies out. ``end_to_end_ns`` is
-    from raw sample to output, and empty where no sample was run; ``fed`` says what was. ``capped``
-    says that a series ended at the most the agent keeps, before its minimum time or count.
+    from raw sample to output, and empty where no sample was run; ``stages_ns`` is what it holds
+    beside the invoke, ``fed`` says what was run. ``capped`` says that a series ended at the most
+    the agent keeps, before its minimum time or count.
     """
 
+    import_ns: _Nanoseconds | None
     load_ns: _Nanoseconds | None
     first_invoke_ns: _Nanoseconds | None
     warmup: _Warmup
     invoke_ns: _Series
     parts_ns: dict[Literal["h2d", "compute", "d2h"], _Series]
     end_to_end_ns: _SeriesOrNone
+    stages_ns: dict[Literal["preprocess", "set", "get"], _Series]
     capped: bool
     peak_rss_bytes: _Bytes
     gpu_memory_bytes: _Bytes | None
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    affinity: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], _Few] | None
     runtime: _Runtime
     delegate: _Word | None
     fed: _Word
-    before: BoardState
-    after: BoardState
+    states: States
+    watch: Watch
 
 
 # The run's own rules, beside the board's (`edgekit.validity`). Each says why it is invalid, or None; its name goes into the report.
@@ -123,13 +125,13 @@ def latency_measurements(
         "invoke": run.invoke_ns,
         **{str(part): values for part, values in run.parts_ns.items()},
         "end_to_end": run.end_to_end_ns,
+        **{str(stage): values for stage, values in run.stages_ns.items()},
     }
     series = {name: summary(values) for name, values in raw.items() if values}
-    states = (run.before, run.after)
-    broken = validity.broken(states, cores=cores, simulated=simulated)
+    broken = validity.broken(run.states, cores=cores, simulated=simulated, measured=_MEASURED)
     broken |= {one.__name__: reason for one in _RULES if (reason := one(run, series))}
     rule = next(iter(broken), None)
-    once = {"load": run.load_ns, "first_invoke": run.first_invoke_ns}
+    once = {"import": run.import_ns, "load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
         times += _series_measurements(name, one, rule)
@@ -141,20 +143,13 @@ def latency_measurements(
     state = [Measurement("peak_rss", run.peak_rss_bytes / (1 << 20), "MiB", 1)]
     if run.gpu_memory_bytes is not None:
         state.append(Measurement("gpu_memory", run.gpu_memory_bytes / (1 << 20), "MiB", 1))
-    for moment, board in (("before", run.before), ("after", run.after)):
-        if board.temperature_c:
-            state.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
-        if board.cpu_mhz:
-            state.append(Measurement(f"clock_{moment}", max(board.cpu_mhz), "MHz", 1, details={"lowest": min(board.cpu_mhz)}))
-        if board.gpu:
-            bounds = {"lowest": board.gpu.min_mhz, "highest": board.gpu.max_mhz}
-            state.append(Measurement(f"gpu_clock_{moment}", board.gpu.mhz, "MHz", 1, details=bounds))
+    state += validity.figures(run.states)
     return Findings(
         measurements=(*times, *state),
         verdicts=tuple(verdicts),
         samples={f"{name}_ns": tuple(values) for name, values in raw.items() if values},
         environment=_environment(run),
-        states=states,
+        states=run.states,
     )
 
 
@@ -209,10 +204,7 @@ def _environment(run: _Run) -> dict[str, str]:
         "delegate": run.delegate or "none",
         "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
-        "governor": ", ".join(sorted(set(run.before.governor + run.after.governor))),
-        "gpu_clock": throttle.clock_words(run.after.gpu),
-        "power_mode": run.before.power_mode or "",
-        "affinity": ",".join(map(str, run.affinity or [])),
+        **validity.words(run.states, run.watch),
         "capped": "a series ended at the most samples kept" if run.capped else "",
     }
     return {key: word for key, word in words.items() if word}

@@ -18,7 +18,17 @@ from edgekit.parse import into, read_toml
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 
-__all__ = ["BuildSection", "DatasetSection", "DeploySection", "DeviceSection", "Project", "find_project", "load_project", "project_folder"]
+__all__ = [
+    "BuildSection",
+    "CiSection",
+    "DatasetSection",
+    "DeploySection",
+    "DeviceSection",
+    "Project",
+    "find_project",
+    "load_project",
+    "project_folder",
+]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -92,6 +102,43 @@ class DeploySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     allowed_signers: str | None = None
 
 
+_Limit = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
+class CiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``edgekit ci`` does: on which board, with which probes, and how long each step may take.
+
+    Attributes
+    ----------
+    devices
+        Names under ``[devices]`` or groups: one of them that is free is taken.
+    target
+        Any of the project's devices of this kind; goes with no ``devices``.
+    probes
+        Run in this order; see ``edgekit probe --list``.
+    lease_wait_s
+        How long to wait for a board.
+    timeout_s
+        For all steps but those that put the board back as it was; each step has its own limit below.
+    retries
+        How often a step that failed for the sake of the board or the link is done again. A verdict never is.
+    stand_in
+        Accept a board of another kind: an emulated one, say.
+    """
+
+    devices: tuple[str, ...] = ()
+    target: str | None = None
+    probes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=32)] = ("accuracy", "latency")
+    lease_wait_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 600.0
+    timeout_s: _Limit = 7200.0
+    build_timeout_s: _Limit = 3600.0
+    deploy_timeout_s: _Limit = 1800.0
+    probe_timeout_s: _Limit = 1800.0
+    restore_timeout_s: _Limit = 600.0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
+    stand_in: bool = False
+
+
 class DeviceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A board by name: kind (a target, or a family of them), interpreter, edgekit's folder there, groups, the site it stands at."""
 
@@ -120,6 +167,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     build: BuildSection = BuildSection()
     budget: Budget = Budget()
     deploy: DeploySection = DeploySection()
+    ci: CiSection = CiSection()
     probe: dict[Name, dict[str, Any]] = {}
     devices: dict[Name, DeviceSection] = {}
 

@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import NormalDist
 
 import msgspec
 import numpy as np
@@ -18,18 +17,16 @@ from numpy.typing import NDArray
 
 __all__ = [
     "PERCENTILES",
-    "LatencyRatio",
     "LatencySummary",
     "PercentileBound",
     "drift",
     "effective_count",
     "fewest_samples",
-    "latency_ratio",
     "percentile_bound",
     "summary",
 ]
 
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 _DRIFT_BLOCKS = 128
 """Points of the drift estimate: 8,128 pairs, a few milliseconds."""
@@ -37,12 +34,18 @@ _DRIFT_BLOCKS = 128
 _Z_99 = 2.5758293035489004
 """Standard normal quantile of 0.995: a two-sided 99 % interval."""
 
+_LEVELS = (0.5, 0.9, 0.95, 0.99)
+"""Where a series is looked at for correlation: at its middle, and at the levels whose percentiles are bounded."""
 
-_ROUNDS_MIN = 8
-"""Fewer rounds give a bootstrap no interval worth the name: our own choice, 6,435 different resamples."""
+_BEYOND_MIN = 5
+"""Fewer samples beyond a level show no pattern: our own choice."""
 
-_RESAMPLES = 4000
-"""Ends of a 95 % interval then have 100 resamples beyond them."""
+_DOUBT = 5.0
+"""How far a correlation time is taken above its estimate, in units of the root of one over the independent spells seen beyond the
+level: our own choice, by simulation (see ``effective_count``)."""
+
+_LAGS_DIRECT = 64
+"""Lags that are counted one by one before a Fourier transform gives them all: most series are done by then."""
 
 
 class PercentileBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,7 +157,7 @@ def percentile_bound(
     above, below = _tail_count(q, 1 - p, confidence), _tail_count(q, p, confidence)
     needs = max(1, math.ceil(fewest_samples(p, confidence) * n / q) - n) if above < 1 else 0
     return PercentileBound(
-        estimate_ns=int(sorted_ns[max(0, math.ceil(p * n - 1e-9) - 1)]),
+        estimate_ns=int(sorted_ns[_rank(n, p)]),
         lower_ns=int(sorted_ns[below * n // q - 1]) if below >= 1 else None,
         upper_ns=int(sorted_ns[n - above * n // q]) if above >= 1 else None,
         needs=needs,
@@ -169,14 +172,61 @@ def _lag1(samples: NDArray[np.float64]) -> float:
 
 
 def effective_count(samples: Sequence[float] | NDArray[np.generic]) -> float:
-    """Return how many independent samples a series is worth, between 1 and its length.
+    """Return how many independent samples a series is worth for bounds of its percentiles, between 1 and its length.
 
-    n (1-r) / (1+r) with r the lag-1 autocorrelation: exact for the mean of a first-order
-    autoregression (Bayley and Hammersley, J. R. Stat. Soc. Suppl. 8, 1946, 184-197).
+    A bound of a percentile counts the samples beyond it, so what matters is how these resemble their neighbours: n / tau, with tau the
+    integrated autocorrelation time of the series of 0 and 1 that says who is beyond a level. The largest tau of the levels 50, 90, 95
+    and 99 % counts for all of them: a slow mode that comes and goes shows at one level and harms the bound at another. tau is the
+    initial monotone positive sequence (C. J. Geyer, Statistical Science 7, 1992, 473-483), which assumes no model. A short run tells
+    tau badly, and too low just when it saw too few spells; so it is taken higher, by 5 (tau - 1) / sqrt(spells), with
+    n min(p, 1-p) / tau for their number. Simulated with 3,000 runs of 3,000 samples, a bound at 99 % then misses in at most 1 % of
+    them for first-order autoregressions up to 0.9 and two modes that take turns at random for 20 and 50 samples, and in 1.1 % where
+    the median lies between two modes of 50 samples each. What a run has not seen, no statistic knows.
     """
-    values = np.asarray(samples, dtype=np.float64)
-    r = _lag1(values)
-    return max(1.0, min(float(len(values)), len(values) * (1 - r) / (1 + r)))
+    values = np.asarray(samples)
+    n, ordered = len(values), np.sort(values)
+    longest = 1.0
+    for p in _LEVELS:
+        beyond = values > ordered[_rank(n, p)]
+        share = np.count_nonzero(beyond) / n
+        share = min(share, 1 - share)
+        if share * n >= _BEYOND_MIN:
+            tau = _correlation_time(beyond)
+            longest = max(longest, tau + _DOUBT * (tau - 1) * math.sqrt(tau / (n * share)))
+    return max(1.0, n / longest)
+
+
+def _rank(n: int, p: float) -> int:
+    """Return where in n sorted samples the p-quantile stands: nearest rank."""
+    return max(0, math.ceil(p * n - 1e-9) - 1)
+
+
+def _correlation_time(beyond: NDArray[np.bool_]) -> float:
+    """Return Geyer's estimate of the integrated autocorrelation time of a series of truth values, at least 1."""
+    n, count = len(beyond), int(np.count_nonzero(beyond))
+    share, so_far = count / n, np.concatenate(([0], np.cumsum(beyond)))
+    power = count * (1 - share)
+    centred_of_all: list[NDArray[np.float64]] = []
+
+    def covariance(lag: int) -> float:
+        if lag < _LAGS_DIRECT:
+            both = int(np.count_nonzero(beyond[: n - lag] & beyond[lag:]))
+            return float(both - share * (so_far[n - lag] + count - so_far[lag]) + (n - lag) * share * share)
+        if not centred_of_all:
+            size = 1 << (2 * n - 1).bit_length()
+            spectrum = np.fft.rfft(beyond - share, size)
+            centred_of_all.append(np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size))
+        return float(centred_of_all[0][lag])
+
+    total, least = 0.0, math.inf
+    for lag in range(0, n - 1, 2):
+        pair = covariance(lag) + covariance(lag + 1)
+        if pair <= 0:
+            break
+        least = min(least, pair)
+        total += least
+    # The sample's own mean takes tau / n off each of the correlations that were added up, on both sides.
+    return max(1.0, (2 * total / power - 1) / max(0.1, 1 - 2 * lag / n))
 
 
 def drift(samples: Sequence[float] | NDArray[np.generic]) -> tuple[float, float, float]:
@@ -216,7 +266,7 @@ def summary(samples_ns: Sequence[int] | NDArray[np.int64], confidence: float = 0
         raise ValueError("a summary needs at least one sample")
     exact = np.asarray(samples_ns, dtype=np.int64)
     ordered, values = np.sort(exact), exact.astype(np.float64)
-    mean, n_eff = float(values.mean()), effective_count(values)
+    mean, n_eff = float(values.mean()), effective_count(exact)
     change, low, high = drift(values)
     return LatencySummary(
         n=len(values),
@@ -231,63 +281,3 @@ def summary(samples_ns: Sequence[int] | NDArray[np.int64], confidence: float = 0
         drift_high=high,
         percentiles={name: percentile_bound(ordered, p, confidence, n_eff) for name, p in PERCENTILES.items()},
     )
-
-
-class LatencyRatio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many times as long one takes as another, with its two-sided interval, over ``rounds`` in which both took turns."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float
-    rounds: int
-
-
-def latency_ratio(
-    one_ns: Sequence[int] | NDArray[np.int64], other_ns: Sequence[int] | NDArray[np.int64], block_runs: int, confidence: float = 0.95
-) -> LatencyRatio:
-    """Compare two series that were measured in turns, a block of each in every round.
-
-    A block counts by its median, so that an interrupt is no argument, and the ratio is that of the
-    sums over the rounds. What slows the whole board down meets both in a round and cancels out. The
-    interval is that of a circular block bootstrap of rounds (D. N. Politis and J. P. Romano,
-    "A circular block-resampling procedure for stationary data", 1992), with blocks of the root of
-    their number, as neighbours resemble each other. So few blocks give too narrow an interval: it is
-    widened as Student's t is against the normal, with one degree of freedom less than there are
-    blocks, and by the bias of their variance. Simulated with 12 to 150 rounds that resemble each
-    other, 95 % then covers 92 to 98 %. It is the same on every call.
-
-    Parameters
-    ----------
-    one_ns, other_ns
-        Whole blocks, in the order of the rounds; as many of each.
-    block_runs
-        Runs in a block.
-
-    Raises
-    ------
-    ValueError
-        The series are not of the same whole blocks, or of fewer than 8 rounds, or hold no time.
-    """
-    rounds = len(one_ns) // block_runs
-    if len(one_ns) != len(other_ns) or len(one_ns) != rounds * block_runs:
-        raise ValueError(f"{len(one_ns)} and {len(other_ns)} runs are not the same whole blocks of {block_runs}")
-    if rounds < _ROUNDS_MIN:
-        raise ValueError(f"{rounds} rounds are too few to compare; {_ROUNDS_MIN} are needed")
-    one, other = (np.median(np.asarray(series, np.float64).reshape(rounds, block_runs), axis=1) for series in (one_ns, other_ns))
-    if other.min() <= 0:
-        raise ValueError("a block took no time")
-    length = math.ceil(math.sqrt(rounds))
-    starts = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, math.ceil(rounds / length)))
-    drawn = ((starts[:, :, None] + np.arange(length)) % rounds).reshape(_RESAMPLES, -1)[:, :rounds]
-    ratios = one[drawn].sum(axis=1) / other[drawn].sum(axis=1)
-    value, blocks = float(one.sum() / other.sum()), rounds / length
-    wider = _student(confidence, blocks - 1) / _student(confidence, math.inf) * math.sqrt(blocks / (blocks - 1))
-    low, high = (value + wider * (float(end) - value) for end in np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2]))
-    return LatencyRatio(value, max(0.0, low), high, confidence, rounds)
-
-
-def _student(confidence: float, freedom: float) -> float:
-    """Return the two-sided quantile of Student's t (Abramowitz and Stegun, 26.7.5, to the second order)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

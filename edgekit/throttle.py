@@ -1,6 +1,6 @@
-"""What a board says of itself before and after a measurement, and whether it slowed itself down meanwhile.
+"""What a board says of itself while it is measured, and whether it slowed itself down meanwhile.
 
-The answer of the agent's ``probe.latency`` holds it twice; `edgekit.latency` judges with it. It is parsed strictly and within bounds.
+The answers of the agent's timed probes hold it many times; `edgekit.validity` judges with it. It is parsed strictly and within bounds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-__all__ = ["BoardState", "GpuClock", "clock_words", "gpu_throttled", "throttled"]
+__all__ = ["BoardState", "GpuClock", "TimedCores", "clock_words", "gpu_throttled", "throttled"]
 
 _THROTTLED_NOW = 0xF
 _THROTTLED_SINCE_BOOT = 0xF0000
@@ -22,6 +22,8 @@ _EVENTS = {"oc1": "under-voltage", "oc2": "average over-current", "oc3": "instan
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Celsius = Annotated[float, msgspec.Meta(ge=-200, le=1000)]
 _Megahertz = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+_Watts = Annotated[float, msgspec.Meta(ge=-100_000, le=100_000)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 _Few = msgspec.Meta(max_length=1024)
 
 
@@ -34,10 +36,38 @@ class GpuClock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     governor: _Word
 
 
+class TimedCores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cores that the timed work may use: the highest clock among them, and their time since boot.
+
+    Attributes
+    ----------
+    total_s, busy_s
+        Of all of them together; busy also when an interrupt was served, or another machine's guest had the core.
+    own_s
+        CPU time of the work itself, with the threads and processes it began.
+    """
+
+    mhz: _Megahertz | None
+    total_s: _Seconds
+    busy_s: _Seconds
+    own_s: _Seconds
+
+
 class BoardState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The state of the board at one moment; None where it cannot say.
 
-    ``throttle_events`` counts since boot, ``alarms`` are what slows the board down at the moment.
+    Attributes
+    ----------
+    throttle_events
+        Counted since boot.
+    alarms
+        What slows the board down at the moment.
+    power_w
+        Of each rail that the board measures.
+    phase
+        What the probe did at the time: ``before``, ``warm-up``, ``invoke``, .., ``after``.
+    timed
+        None where nobody looked at the cores, as in reports of older releases.
     """
 
     time: _Word | float
@@ -50,6 +80,9 @@ class BoardState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     throttled: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{1,8}$")] | None
     load1: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None
     power_mode: _Word | None
+    power_w: Annotated[dict[_Word, _Watts], _Few] = {}
+    phase: _Word = ""
+    timed: TimedCores | None = None
 
 
 def throttled(before: BoardState, after: BoardState) -> str | None:

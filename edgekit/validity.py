@@ -1,28 +1,64 @@
 """When the board itself makes a timed measurement worthless: the rules that every such probe shares.
 
-A probe calls `broken` with what the board said of itself while it was measured, and adds rules of its own.
+A probe calls `broken` with what the board said of itself while it was measured, and adds rules of its own. `Watched` is the part of the
+agent's answers that tells it, `words` and `figures` are what a report says of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Annotated
+
+import msgspec
 
 from edgekit import throttle
+from edgekit.measurement import Measurement
 from edgekit.throttle import BoardState
 
-__all__ = ["broken"]
+__all__ = ["States", "Watch", "broken", "figures", "words"]
 
 _LOAD_PER_CORE_MAX = 0.5
+_CLOCK_LOSS_MAX = 0.03
+"""As for a GPU's clock and a run's drift: three times what the warm-up calls steady, our own choice."""
+_OTHERS_MAX = 0.05
+"""Share of the timed cores' time. Our own choice: what an idle Linux does for itself stays under 2 %."""
+_OTHERS_COUNTED_S = 0.5
+"""Less time than this says nothing: the kernel counts in hundredths of a second."""
+_HOLDING = {"performance", "userspace"}
+"""Governors that keep a clock (Linux, CPU Performance Scaling: generic scaling governors)."""
+_RISE_TOLD_C = 5.0
+
+States = Annotated[tuple[BoardState, ...], msgspec.Meta(min_length=2, max_length=10_000)]
+_Core = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the states were had.
+
+    Attributes
+    ----------
+    core
+        Where the process ran that asked the board; None where no core was spare and it was asked only between measurements.
+    timed
+        The cores that the timed work was allowed.
+    """
+
+    core: _Core | None
+    timed: Annotated[tuple[_Core, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    period_s: Annotated[float, msgspec.Meta(gt=0, le=3600)]
 
 
 @dataclass(frozen=True)
 class _Board:
-    """What the rules look at: its states in order, the first from before the run."""
+    """What the rules look at: its states in order, the first from before the run; those between are ``measured`` by their phase."""
 
     states: Sequence[BoardState]
     cores: int
     simulated: bool
+    measured: frozenset[str]
 
 
 def simulated(board: _Board) -> str | None:
@@ -40,6 +76,21 @@ def gpu_throttled(board: _Board) -> str | None:
     return _first(throttle.gpu_throttled, board)
 
 
+def clock_step(board: _Board) -> str | None:
+    """The timed cores' clock fell by more than 3 % while it was measured, or at any time under a governor that should hold it.
+
+    Held against the median of what was read before. One reading alone may be the meter's: two in a row count, or the last.
+    """
+    held = all(set(state.governor) <= _HOLDING and state.governor for state in board.states)
+    states = [state for state in board.states if held or state.phase in board.measured]
+    clocks = [state.timed.mhz for state in states if state.timed and state.timed.mhz]
+    for place in range(1, len(clocks)):
+        usual = median(clocks[:place])
+        if max(clocks[place : place + 2]) < usual * (1 - _CLOCK_LOSS_MAX):
+            return f"the cores' clock fell from {usual:g} to {clocks[place]:g} MHz"
+    return None
+
+
 def busy(board: _Board) -> str | None:
     """Other work shared the cores: a one-minute load before the run over half of them.
 
@@ -52,10 +103,25 @@ def busy(board: _Board) -> str | None:
     return f"the board was busy before the run: load {load:.2f} on {board.cores} cores"
 
 
-_RULES: tuple[Callable[[_Board], str | None], ...] = (simulated, throttled, gpu_throttled, busy)
+def disturbed(board: _Board) -> str | None:
+    """Other work had more than 5 % of the timed cores' time while it was measured (proc_stat(5), proc_pid_stat(5)).
+
+    Interrupts and the time that a hypervisor gave to others count as such.
+    """
+    total_s = others_s = 0.0
+    for one, other in pairwise(board.states):
+        if one.phase in board.measured and one.timed and other.timed:
+            total_s += other.timed.total_s - one.timed.total_s
+            others_s += (other.timed.busy_s - one.timed.busy_s) - (other.timed.own_s - one.timed.own_s)
+    if total_s < _OTHERS_COUNTED_S or others_s <= _OTHERS_MAX * total_s:
+        return None
+    return f"other work had {others_s / total_s:.0%} of the cores' time"
 
 
-def broken(states: Sequence[BoardState], *, cores: int, simulated: bool) -> dict[str, str]:
+_RULES: tuple[Callable[[_Board], str | None], ...] = (simulated, throttled, gpu_throttled, clock_step, busy, disturbed)
+
+
+def broken(states: Sequence[BoardState], *, cores: int, simulated: bool, measured: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the rules that a run broke, each with its reason; empty when its figures may be believed.
 
     Parameters
@@ -66,11 +132,51 @@ def broken(states: Sequence[BoardState], *, cores: int, simulated: bool) -> dict
         Cores of the board, by its facts.
     simulated
         The board is an emulator, or a machine that stands in for it.
+    measured
+        The phases whose times the figures are made of.
     """
-    board = _Board(states, cores, simulated)
+    board = _Board(states, cores, simulated, measured)
     return {rule.__name__: reason for rule in _RULES if (reason := rule(board))}
 
 
 def _first(rule: Callable[[BoardState, BoardState], str | None], board: _Board) -> str | None:
     """Hold every later state against the first: what slowed the board down in the middle may be over at the end."""
     return next((reason for state in board.states[1:] if (reason := rule(board.states[0], state))), None)
+
+
+def words(states: Sequence[BoardState], watch: Watch) -> dict[str, str]:
+    """Return what a report's environment says of the board and of how it was watched."""
+    spare = f"every {watch.period_s:g} s on core {watch.core}, where nothing was timed"
+    found = {
+        "governor": ", ".join(sorted({governor for state in (states[0], states[-1]) for governor in state.governor})),
+        "gpu_clock": throttle.clock_words(states[-1].gpu),
+        "power_mode": states[0].power_mode or "",
+        "affinity": ",".join(map(str, watch.timed)),
+        "watched": "between measurements only: no core was spare" if watch.core is None else spare,
+        "temperature": _rise(states),
+    }
+    return {key: word for key, word in found.items() if word}
+
+
+def _rise(states: Sequence[BoardState]) -> str:
+    """Tell of a board that was still getting warmer in the second half of a run: no rule, as it may have run as fast."""
+    later = [max(state.temperature_c.values()) for state in states[len(states) // 2 :] if state.temperature_c]
+    if not later or later[-1] - later[0] <= _RISE_TOLD_C:
+        return ""
+    return f"rose from {later[0]:.1f} to {later[-1]:.1f} degC in the second half of the run, and may not have reached its end"
+
+
+def figures(states: Sequence[BoardState]) -> list[Measurement]:
+    """Return the board's temperatures and clocks before, at most and after."""
+    found = []
+    for moment, board in (("before", states[0]), ("after", states[-1])):
+        if board.temperature_c:
+            found.append(Measurement(f"temperature_{moment}", max(board.temperature_c.values()), "degC", 1, details=board.temperature_c))
+        if board.cpu_mhz:
+            found.append(Measurement(f"clock_{moment}", max(board.cpu_mhz), "MHz", 1, details={"lowest": min(board.cpu_mhz)}))
+        if board.gpu:
+            bounds = {"lowest": board.gpu.min_mhz, "highest": board.gpu.max_mhz}
+            found.append(Measurement(f"gpu_clock_{moment}", board.gpu.mhz, "MHz", 1, details=bounds))
+    if hottest := [max(state.temperature_c.values()) for state in states if state.temperature_c]:
+        found.append(Measurement("temperature_max", max(hottest), "degC", len(hottest)))
+    return found

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TIERS = ("sshd", "tflite214", "tensorrt", "models", "netns", "fleet", "cluster", "arm64", "vm", "hardware")
+TIERS = ("sshd", "tflite214", "tensorrt", "models", "netns", "fleet", "cluster", "arm64", "browser", "vm", "hardware")
 
 # Read before the home is moved away.
 _MADE_DATA = Path(os.environ.get("EDGEKIT_MADE_DATA") or Path.home() / ".cache" / "edgekit-test-data")

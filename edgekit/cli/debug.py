@@ -18,7 +18,7 @@ from edgekit.explanation import Explanation, Finding, Layer, Loss, Preprocessing
 from edgekit.pipeline import debug as pipeline
 from edgekit.target import load_target
 
-__all__ = ["debug"]
+__all__ = ["debug", "print_explanation"]
 
 _ROWS = 15
 """How many layers the table shows; the document and the picture have all."""
@@ -65,16 +65,26 @@ def debug(path: Path | None, target: str | None, samples: int, plot: Path | None
             model = path or folder / (declared.model.path or "")
             name = declared.model.name or model.stem
             found = pipeline.debug(declared, folder, load_target(kind), model_path=model, samples=samples, progress=progress)
-    title = f"{name} for {kind}, {found.samples} samples"
     if plot:
         with atomic_file(plot) as file:
-            file.write(layer_chart(title, found.layers).encode())
+            file.write(layer_chart(_title(name, kind, found), found.layers).encode())
+
+    def text(page: Page) -> None:
+        print_explanation(page, name, kind, found)
+        if plot:
+            page.line(f"plot  {plot}")
+
     data = {"name": name, "target": kind, "explanation": msgspec.to_builtins(found), "plot": str(plot) if plot else None}
-    return Answer(data, lambda page: _print(page, title, found, plot))
+    return Answer(data, text)
 
 
-def _print(page: Page, title: str, found: Explanation, plot: Path | None) -> None:
-    page.line((title, "bold"), *(f"; {name}: {_loss(loss)}" for name, loss in found.outputs.items()))
+def _title(name: str, target: str, found: Explanation) -> str:
+    return f"{name} for {target}, {found.samples} samples"
+
+
+def print_explanation(page: Page, name: str, target: str, found: Explanation) -> None:
+    """Print an explanation for people: the layers that lose most, what is wrong and what treats it."""
+    page.line((_title(name, target, found), "bold"), *(f"; {output}: {_loss(loss)}" for output, loss in found.outputs.items()))
     columns = (
         "layer",
         "operator",
@@ -98,8 +108,6 @@ def _print(page: Page, title: str, found: Explanation, plot: Path | None) -> Non
         page.line(("nothing found:", "green"), " no layer is ill, and preprocessing is not at fault as far as it could be checked")
     for note in found.notes:
         page.line(("note:", "yellow"), f" {note}")
-    if plot:
-        page.line(f"plot  {plot}")
 
 
 def _print_finding(page: Page, finding: Finding) -> None:

@@ -18,6 +18,7 @@ from edgekit.cli.words import app_option, device_argument, open_project, project
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline.probe import probe as run_probe
+from edgekit.pipeline.probe import report_path
 from edgekit.pipeline.probes import PROBES, Options, find_probe
 from edgekit.report import Report, encode_report, worst
 
@@ -154,8 +155,7 @@ def _check_place(folder: Path) -> None:
 
 
 def _keep(report: Report, probe_name: str, path: Path | None, folder: Path) -> Answer:
-    stamp = report.environment["time"].replace(":", "").replace("+0000", "Z")
-    saved = path or _reports(folder) / f"{report.bundle.name}-{probe_name}-{stamp}.json"
+    saved = path or report_path(folder, report, probe_name)
     write_atomic(saved, encode_report(report))
 
     def text(page: Page) -> None:

@@ -2,37 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from edgekit.bundle import open_bundle
-from edgekit.cli.output import Answer, json_option
+from edgekit.cli.debug import print_explanation
+from edgekit.cli.output import Answer, Page, json_option
 from edgekit.cli.reports import print_report
-from edgekit.cli.root import Group
-from edgekit.errors import InputError
-from edgekit.report import decode_report, worst
+from edgekit.cli.root import Command
+from edgekit.digest import write_atomic
+from edgekit.errors import InputError, UsageError
+from edgekit.pages.contents import contents
+from edgekit.pages.markdown import markdown as markdown_page
+from edgekit.pages.saved import Saved, SavedReport, read_saved
+from edgekit.report import worst
 
 __all__ = ["report"]
 
 
-@click.group(cls=Group)
-def report() -> None:
-    """Show a saved report."""
-
-
-@report.command("show")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT", help="Write one self-contained HTML page of all.")
+@click.option("--markdown", is_flag=True, help="Print Markdown for a pull request instead of plain text.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT", help="Draw the raw series, as .png or .svg.")
 @json_option
-def show_report(path: Path) -> Answer:
-    """Show a report file, or the report inside a bundle, and exit as its verdicts say."""
-    if path.suffix == ".edge" or path.is_dir():
-        with open_bundle(path) as bundle:
-            found = decode_report(bundle.read("report.json"), f"{path}:report.json")
+def report(paths: tuple[Path, ...], html: Path | None, markdown: bool, plot: Path | None) -> Answer:
+    """Show saved reports, and exit as their verdicts say.
+
+    A FILE is what a probe has kept, a bundle, whose build's report is inside, or what edgekit debug --json printed.
+    """
+    kind = plot.suffix.lower().removeprefix(".") if plot else "png"
+    if kind not in ("png", "svg"):
+        raise UsageError(f"--plot draws .png or .svg, and {plot} is neither", fix="--plot report.png")
+    found = [read_saved(path) for path in paths]
+    if html:
+        _write_html(html, found)
+    if plot:
+        _write_plot(plot, kind, found)
+
+    def text(page: Page) -> None:
+        if markdown:
+            for line in markdown_page(contents(found)).splitlines():
+                page.line(line)
+            return
+        for saved in found:
+            _print(page, saved)
+        for name, path in (("page", html), ("plot", plot)):
+            if path:
+                page.line(f"{name}  {path}")
+
+    data = {
+        "reports": [_plain(saved, path) for saved, path in zip(found, paths, strict=True)],
+        "html": str(html) if html else None,
+        "plot": str(plot) if plot else None,
+    }
+    return Answer(data, text, _code(found))
+
+
+def _write_html(path: Path, found: Sequence[Saved]) -> None:
+    from edgekit.pages.html import html_page
+
+    write_atomic(path, html_page(contents(found)))
+
+
+def _write_plot(path: Path, kind: str, found: Sequence[Saved]) -> None:
+    from edgekit.pages.plot import picture
+
+    charts = [chart for section in contents(found).sections for block in section.blocks for chart in block.charts]
+    if not charts:
+        raise InputError(f"{path}: no raw series to draw in these files", fix="draw a report of edgekit probe latency")
+    write_atomic(path, picture(charts, kind))
+
+
+def _print(page: Page, saved: Saved) -> None:
+    if isinstance(saved, SavedReport):
+        print_report(page, saved.report)
     else:
-        try:
-            found = decode_report(path.read_bytes(), str(path))
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}", fix="edgekit probe latency prints where it keeps its report") from error
-    return Answer({"report": msgspec.to_builtins(found)}, lambda page: print_report(page, found), worst(found))
+        print_explanation(page, saved.network, saved.target, saved.explanation)
+
+
+def _plain(saved: Saved, path: Path) -> dict[str, Any]:
+    if isinstance(saved, SavedReport):
+        return {"path": str(path), "report": msgspec.to_builtins(saved.report)}
+    return {"path": str(path), "explanation": msgspec.to_builtins(saved.explanation)}
+
+
+def _code(found: Sequence[Saved]) -> int:
+    """Return the gravest exit code: a failed gate outweighs what nothing can be concluded from."""
+    codes = {worst(saved.report) for saved in found if isinstance(saved, SavedReport)}
+    return 1 if 1 in codes else max(codes, default=0)

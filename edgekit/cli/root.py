@@ -39,7 +39,9 @@ class Call:
     @property
     def schema(self) -> str:
         """The document's name, the same on success and failure: ``edgekit.device-facts/1``."""
-        return f"{'.'.join(filter(None, ('edgekit', '-'.join(self.command))))}/1"
+        # A saved report calls itself edgekit.report/1; the document of `edgekit report` holds several.
+        word = "reports" if self.command == ("report",) else "-".join(self.command)
+        return f"{'.'.join(filter(None, ('edgekit', word)))}/1"
 
     def note(self, ctx: click.Context, args: list[str]) -> None:
         """Remember where the call has got to; ``args`` are the words that follow."""
@@ -121,6 +123,7 @@ _EPILOG = (
         "debug": ("edgekit.cli.debug:debug", "Tell where INT8 loses accuracy, why, and what treats it."),
         "deploy": ("edgekit.cli.deploy:deploy", "Make a bundle the current release on a device."),
         "probe": ("edgekit.cli.probe:probe", "Measure a release on a device: latency, accuracy and more."),
+        "ci": ("edgekit.cli.ci:ci", "Take a board, build, deploy, probe, judge, and put the board back as it was."),
         "status": ("edgekit.cli.deploy:status", "Show the releases on a device."),
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),
         "inspect": ("edgekit.cli.inspect:inspect", "Show what a bundle holds, verify it, or judge a model before building."),
@@ -128,7 +131,8 @@ _EPILOG = (
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
         "device": ("edgekit.cli.device:device", "Look at a device, set it up, say whose releases it takes, take it for a while."),
         "virtual": ("edgekit.cli.virtual:virtual", "Emulate a board on this machine, behind a real SSH server."),
-        "report": ("edgekit.cli.report:report", "Show a saved report."),
+        "report": ("edgekit.cli.report:report", "Show saved reports: as text, one HTML page, Markdown or a picture."),
+        "history": ("edgekit.cli.history:history", "Show what edgekit ci has measured here over time."),
         "completion": ("edgekit.cli.completion:completion", "Print the completion script of a shell."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EDGEKIT"},

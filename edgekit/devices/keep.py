@@ -21,9 +21,12 @@ from edgekit.device import Device
 from edgekit.digest import make_folder, sha256_bytes
 from edgekit.errors import BusyError, InputError
 
-__all__ = ["Keep", "Kept", "by_hand", "opened"]
+__all__ = ["Keep", "Kept", "by_hand", "held", "lent", "opened"]
 
 _MAX_BYTES = 4096
+
+_LENT: dict[Path, str] = {}
+"""Tokens of the boards that this process holds over several pieces of work: they serve no other process."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -67,8 +70,25 @@ def _parse(data: bytes) -> Kept | None:
         return None  # empty, or torn by a power cut: then the lease runs out by itself
 
 
+@contextmanager
+def lent(device: Device, token: str) -> Iterator[None]:
+    """Let all that this process does on a board within the block go under one token; the caller has the file `opened`."""
+    _LENT[_path(device)] = token
+    try:
+        yield
+    finally:
+        del _LENT[_path(device)]
+
+
+def held(device: Device) -> str | None:
+    """Return the token under which this process holds a board over several pieces of work."""
+    return _LENT.get(_path(device))
+
+
 def by_hand(device: Device) -> str | None:
-    """Return the token of a lease that this user has taken on a board by hand."""
+    """Return the token of a lease that this user has taken on a board by hand, or that this process holds."""
+    if token := held(device):
+        return token
     try:
         kept = _parse(_path(device).read_bytes())
     except FileNotFoundError:

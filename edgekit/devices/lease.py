@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from edgekit.device import Device
 from edgekit.devices import connect, keep
 from edgekit.devices.keep import Kept
 from edgekit.devices.session import AgentSession
 from edgekit.errors import DeployError, DeviceError, EdgekitError
 
-__all__ = ["Forced", "Held", "Holder", "leased", "release", "take"]
+__all__ = ["Forced", "Held", "Hold", "Holder", "hold", "leased", "release", "take"]
 
 _TIMEOUT_S = 60.0
 _TTL_S = 120.0
@@ -68,6 +69,10 @@ def leased(session: AgentSession, *, reason: str, needed: bool = True) -> Iterat
     DeployError
         The board's disk cannot take the lease.
     """
+    if mine := keep.held(session.device):
+        session.lease = mine
+        yield
+        return
     with keep.opened(session.device) as kept:
         known = kept.read()
         if known and known.by_hand:
@@ -105,6 +110,68 @@ def _give_back(session: AgentSession, token: str, kept: keep.Keep) -> bool:
         return False  # kept for the next command
     kept.write(None)
     return True
+
+
+class Hold:
+    """A board that this process holds over several pieces of work."""
+
+    def __init__(self, device: Device, kept: keep.Keep, token: str | None, reason: str) -> None:
+        self._device, self._kept, self._token, self._reason = device, kept, token, reason
+
+    def extend(self, for_s: float) -> None:
+        """Begin the lease's time anew: that long it lasts if this process dies. One taken by hand has its own.
+
+        Raises
+        ------
+        BusyError
+            Somebody else holds the board.
+        DeviceError
+            It cannot be reached.
+        """
+        if self._token:
+            with connect(self._device) as connection, AgentSession(connection, self._device) as session:
+                _take(session, self._token, self._reason, for_s, renews=False)
+
+    def give_back(self) -> None:
+        """End the lease; one taken by hand stays.
+
+        Raises
+        ------
+        DeviceError
+            The board cannot be told; the lease runs out by itself.
+        """
+        if self._token:
+            with connect(self._device) as connection, AgentSession(connection, self._device) as session:
+                session.job("lease.release", timeout_s=_TIMEOUT_S, token=self._token)
+            self._kept.write(None)
+
+
+@contextmanager
+def hold(device: Device, *, reason: str, for_s: float) -> Iterator[Hold]:
+    """Hold a board for a block with several pieces of work in it: all this process does there goes under one lease.
+
+    Other processes, those of the same user too, find it busy. The caller gives it back: `Hold.give_back`; a process that is
+    killed leaves the lease to run out.
+
+    Raises
+    ------
+    BusyError
+        Somebody else holds the board, or another process of this user is at work on it.
+    DeviceError
+        It cannot be reached.
+    """
+    with keep.opened(device) as kept:
+        known = kept.read()
+        if known and known.by_hand:
+            with keep.lent(device, known.token):
+                yield Hold(device, kept, None, reason)
+            return
+        token = known.token if known else secrets.token_hex(16)
+        kept.write(Kept(token))
+        held = Hold(device, kept, token, reason)
+        held.extend(for_s)
+        with keep.lent(device, token):
+            yield held
 
 
 def take(session: AgentSession, *, reason: str, for_s: float) -> Held:

@@ -23,6 +23,7 @@ JOBS = {
     "facts": "facts:facts",
     "deploy.admit": "trust:admit",
     "store.stage": "store:stage",
+    "store.restore": "restore:restore",
     "store.rollback": "recover:rollback",
     "store.status": "releases:status",
     "deploy.activate": "deploy:activate",
@@ -46,6 +47,7 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "probe.regression": "regression:probe",
     "serve": "serve:serve",
     "service.look": "service:look",
     "service.install": "service:install",
@@ -57,7 +59,7 @@ _ASKING = {"facts", "store.status", "trust.show", "deploy.admit", "transfer.offe
 _OWN = {"engine.work", "deploy.settle", "deploy.watch", "serve"}
 UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.release"})
 # What decides which release runs: where the disk fails under it, what is current may not be what was.
-DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.rollback"}
+DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.restore", "store.rollback"}
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

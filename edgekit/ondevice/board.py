@@ -1,6 +1,6 @@
-"""The state of the board that decides whether a measurement is valid: temperatures, clocks, throttling, load.
+"""The state of the board that decides whether a measurement is valid: temperatures, clocks, throttling, power, load.
 
-Read before and after a probe.
+Asked by `edgekit.ondevice.sampler`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def state(top: str = "/") -> dict[str, Any]:
     return {
         "time": time.time(),
         "temperature_c": sensor.temperatures(top),
+        "power_w": sensor.rails(top),
         "cpu_mhz": [clock / 1000 for clock in clocks if clock is not None],
         "governor": [governor for governor in governors if governor],
         "gpu": gpu,

@@ -14,7 +14,7 @@ from .wire import AgentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["apply", "check", "feed", "resize", "run"]
+__all__ = ["apply", "check", "feed", "resize", "run", "scaled_size"]
 
 DEFAULTS: dict[str, Any] = {"resize": None, "crop": None, "filter": "bilinear", "color": "rgb"}
 DEFAULTS.update(scale=1.0, mean=[], std=[], layout="nchw", inputs=[ALONE], pad={})
@@ -66,7 +66,7 @@ def run(steps: dict[str, Any], sample: NDArray[Any]) -> NDArray[Any]:
     image = sample.ndim == 3
     if image:
         if steps["resize"] is not None:
-            sample = resize(sample, *_size(sample.shape[0], sample.shape[1], steps["resize"]), steps["filter"])
+            sample = resize(sample, *scaled_size(sample.shape[0], sample.shape[1], steps["resize"]), steps["filter"])
         height, width = steps["crop"] or sample.shape[:2]
         top, left = (sample.shape[0] - height) // 2, (sample.shape[1] - width) // 2
         if min(top, left) < 0:
@@ -106,7 +106,8 @@ def feed(steps: dict[str, Any], sample: Sample, shapes: dict[str, list[int]]) ->
     return fed
 
 
-def _size(height: int, width: int, wanted: Any) -> tuple[int, int]:
+def scaled_size(height: int, width: int, wanted: Any) -> tuple[int, int]:
+    """Return the height and width that an image gets by ``resize``."""
     if not isinstance(wanted, int):
         return wanted[0], wanted[1]
     short = max(1, min(height, width))  # the longer side is cut to a whole number, as torchvision's Resize does

@@ -1,6 +1,6 @@
 """What nobody needs any more: releases beyond those to keep, their blobs, engines, parts nobody goes on with, agents nobody runs.
 
-Used by `deploy.commit`. The caller holds the root `locked`.
+Used by `deploy.commit` and `store.restore`. The caller holds the root `locked`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .store import MANIFEST, read_manifest, release_path
 from .tensorrt import engines
 from .wire import DIGEST, NAME, AgentError
 
-__all__ = ["prune"]
+__all__ = ["drop", "prune"]
 
 GOING = ".prune-"
 # A transfer that has not gone on for so long, by the card's own times, begins anew; an engine of no release stays as long for the next one.
@@ -43,7 +43,26 @@ def prune(root: str, app: str, keep: int) -> list[str]:
     for name in present:
         if len(stay - {None}) < keep:
             stay.add(name)
-    gone = [name for name in present if name not in stay and not held(os.path.join(folder, name))]
+    gone = _take_away(root, folder, [name for name in present if name not in stay])
+    if os.path.isdir(os.path.join(root, "engines")):
+        _remove_engines(root, _needed(root))
+    _remove_parts(os.path.join(root, "incoming"))
+    _remove_agents(root)
+    return gone
+
+
+def drop(root: str, app: str, release: str) -> bool:
+    """Remove one release of an app, unless a link names it or somebody uses it; tell whether it went."""
+    if release in (read_link(root, app, "current"), read_link(root, app, "previous")) or not os.path.isdir(
+        release_path(root, app, release)
+    ):
+        return False
+    return bool(_take_away(root, os.path.dirname(release_path(root, app, release)), [release]))
+
+
+def _take_away(root: str, folder: str, names: list[str]) -> list[str]:
+    """Remove releases that nobody uses, and what an earlier call has not finished; return those that went."""
+    gone = [name for name in names if not held(os.path.join(folder, name))]
     for name in gone:
         os.rename(os.path.join(folder, name), os.path.join(folder, GOING + name))
     if gone:
@@ -53,10 +72,6 @@ def prune(root: str, app: str, keep: int) -> list[str]:
         needed = _needed(root)
         for name in left:
             _remove(root, os.path.join(folder, name), needed)
-    if os.path.isdir(os.path.join(root, "engines")):
-        _remove_engines(root, _needed(root))
-    _remove_parts(os.path.join(root, "incoming"))
-    _remove_agents(root)
     return gone
 
 

@@ -17,7 +17,7 @@ from .releases import SETTLED, WATCH, Standing, complete, set_previous, standing
 from .store import whole
 from .wire import NAME, AgentError, Progress, matching
 
-__all__ = ["FIX", "go_back", "rollback", "settle", "settle_app", "stuck", "undone"]
+__all__ = ["FIX", "finish", "go_back", "rollback", "settle", "settle_app", "stuck", "undone"]
 
 FIX = "edgekit rollback tries again; edgekit deploy brings a release that works"
 # What is current and must not stay so without another word in the journal.
@@ -38,7 +38,7 @@ def go_back(root: str, app: str, deployment: str | None, why: str, by: str, prog
             now = standing(root, app)
             if now.state == "activated" and deployment in (None, now.entry["deployment"]):
                 _swap_back(root, app, now, why, by)
-        return _finish(root, app, progress)
+        return finish(root, app, progress)
     except OSError as error:
         raise stuck(root, app, error, why) or error from error
 
@@ -66,7 +66,7 @@ def _swap_back(root: str, app: str, now: Standing, why: str, by: str) -> None:
     switch(root, app, target, None if earlier == target else earlier, "rolled-back", **more)
 
 
-def _finish(root: str, app: str, progress: Progress) -> Standing:
+def finish(root: str, app: str, progress: Progress) -> Standing:
     """Restart the application on the release gone back to, and write down how that ended."""
     now = standing(root, app)
     if now.state == "going-back":
@@ -186,5 +186,5 @@ def rollback(job: dict[str, Any], root: str, progress: Progress) -> dict[str, An
                 raise AgentError("state", text, "deploy that release again")
             earlier = now.previous if left == target else left
             switch(root, app, target, None if earlier == target else earlier, "rolled-back", by="operator", why="an operator asked for it")
-        now = _finish(root, app, progress)
+        now = finish(root, app, progress)
     return {"app": app, "release": now.current, "previous": now.previous, "changed": True, "left": left}

@@ -21,7 +21,7 @@ from .wire import AgentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "npy_header", "read", "read_npy", "write"]
+__all__ = ["ALONE", "ARRAY", "REFUSED", "Sample", "Samples", "Writer", "npy_header", "read", "read_npy", "write"]
 
 Sample = Dict[str, Any]  # arrays by name
 
@@ -111,34 +111,56 @@ def read(path: str | os.PathLike[str]) -> Iterator[Sample]:
         yield from (samples[index] for index in range(len(samples)))
 
 
+class Writer(ContextManager["Writer"]):
+    """A container that is written as samples come; it is there, whole, once the block ends well, or not at all."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path, self.count, self._first = path, 0, frozenset([ALONE])
+        handle, self._temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".samples-")
+        self._file = os.fdopen(handle, "wb")
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+
+    def add(self, sample: Sample | NDArray[Any]) -> None:
+        """Write one more sample; an array stands for ``{"x": array}``."""
+        named = sample if isinstance(sample, dict) else {ALONE: sample}
+        first = self._first = self._first if self.count else frozenset(named)
+        if not named or named.keys() != first or not all(map(ARRAY.fullmatch, named)):
+            raise AgentError("input", "sample %d holds the arrays %s, the first %s" % (self.count, sorted(named), sorted(first)))
+        for array, entry in _entries(self.count, sorted(named)).items():
+            _add(self._zip, entry, named[array])
+        self.count += 1
+
+    def label(self, labels: Any) -> None:
+        """Write the labels of the samples."""
+        import numpy as np
+
+        if len(labels) != self.count:
+            raise AgentError("input", "%d labels for %d samples" % (len(labels), self.count))
+        _add(self._zip, "y.npy", np.asarray(labels, np.int64))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            with self._file:
+                self._zip.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            if kind is None:
+                os.replace(self._temporary, self.path)
+                return
+        except BaseException:
+            os.unlink(self._temporary)
+            raise
+        os.unlink(self._temporary)
+
+
 def write(path: str | os.PathLike[str], samples: Iterable[Sample | NDArray[Any]], labels: Any = None) -> int:
     """Write a container as the samples come, whole or not at all; return how many there were. An array stands for ``{"x": array}``."""
-    import numpy as np
-
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".samples-")
-    count, first = 0, frozenset([ALONE])
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for sample in samples:
-                    named = sample if isinstance(sample, dict) else {ALONE: sample}
-                    first = first if count else frozenset(named)
-                    if not named or named.keys() != first or not all(map(ARRAY.fullmatch, named)):
-                        raise AgentError("input", "sample %d holds the arrays %s, the first %s" % (count, sorted(named), sorted(first)))
-                    for array, entry in _entries(count, sorted(named)).items():
-                        _add(archive, entry, named[array])
-                    count += 1
-                if labels is not None:
-                    if len(labels) != count:
-                        raise AgentError("input", "%d labels for %d samples" % (len(labels), count))
-                    _add(archive, "y.npy", np.asarray(labels, np.int64))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return count
+    with Writer(path) as writer:
+        for sample in samples:
+            writer.add(sample)
+        if labels is not None:
+            writer.label(labels)
+        return writer.count
 
 
 def _entries(index: int, arrays: Iterable[str]) -> dict[str, str]:

@@ -99,15 +99,38 @@ def install(job: dict[str, Any], root: str, _progress: Progress) -> dict[str, An
     if text != before:
         make_folder(units_folder())
         write_file(path, text.encode("ascii"))
+    try:
+        _run_unit(app, port, text != before)
+    except AgentError:
+        if text != before:
+            _put_back(app, before)
+        raise
+    return {"app": app, "port": port, "unit": path, "was_there": before is not None}
+
+
+def _run_unit(app: str, port: int, changed: bool) -> None:
+    if changed:
         _must("daemon-reload")
     _must("enable", UNIT % app)
     wants = os.path.join(units_folder(), "default.target.wants")
     if os.path.isdir(wants):
         fsync_path(wants)
-    running = _ask(port) if text == before else None
+    running = None if changed else _ask(port)
     if not running or running.get("agent") != agent_file():
         _must("restart", UNIT % app)
-    return {"app": app, "port": port, "unit": path, "was_there": before is not None}
+
+
+def _put_back(app: str, before: str | None) -> None:
+    """Leave no unit that does not run: each later release would be proven by it, and taken back. systemd is asked, and may refuse again."""
+    if before is None:
+        _systemctl("disable", "--now", UNIT % app)
+        os.unlink(_unit(app))
+        fsync_path(units_folder())
+    else:
+        write_file(_unit(app), before.encode("utf-8"))
+    _systemctl("daemon-reload")
+    if before is not None:
+        _systemctl("restart", UNIT % app)
 
 
 def await_release(root: str, app: str, release: str, seconds: float, progress: Progress) -> int | None:

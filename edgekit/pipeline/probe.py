@@ -19,7 +19,7 @@ from edgekit.pipeline.undertest import UnderTest, under_test
 from edgekit.project import Project
 from edgekit.report import BundleName, DeviceName, Report
 
-__all__ = ["probe"]
+__all__ = ["probe", "report_path"]
 
 
 def probe(
@@ -63,6 +63,12 @@ def probe(
     asked = chosen.asked(project, options or {})
     with under_test(device, app, threads, project, folder, reason=f"probe {name} of") as under:
         return _report(under, chosen.measure(under, asked, progress))
+
+
+def report_path(folder: Path, report: Report, name: str) -> Path:
+    """Return where a project keeps the report of a probe unless told otherwise."""
+    stamp = report.environment["time"].replace(":", "").replace("+0000", "Z")
+    return folder / "build" / "reports" / f"{report.bundle.name}-{name}-{stamp}.json"
 
 
 def _report(under: UnderTest, findings: Findings) -> Report:

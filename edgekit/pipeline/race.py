@@ -20,7 +20,7 @@ from edgekit.latency import latency_measurements
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.parse import Sha256
 from edgekit.pipeline import Progress, silent
-from edgekit.statistics import LatencyRatio, latency_ratio
+from edgekit.ratio import LatencyRatio, latency_ratio
 
 __all__ = ["RaceResult", "judge", "race"]
 

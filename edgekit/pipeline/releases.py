@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Any
+
 import msgspec
 
 from edgekit.device import Device
 from edgekit.devices import connect
 from edgekit.devices.lease import leased
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceError, InconsistentError
 from edgekit.pipeline.activate import HOOK_MAX_S
 
-__all__ = ["App", "RolledBack", "Status", "ask_status", "rollback", "status"]
+__all__ = ["App", "RolledBack", "Status", "ask_status", "restore", "rollback", "status"]
 
 _TIMEOUT_S = 300.0
 
@@ -101,3 +104,33 @@ def rollback(device: Device, app: str) -> RolledBack:
             return msgspec.convert(data, RolledBack)
         except msgspec.ValidationError as error:
             raise DeviceError(f"{device.address}: the answer to store.rollback is malformed: {error}") from error
+
+
+def restore(device: Device, app: str, *, current: str | None, previous: str | None, tried: str | None) -> None:
+    """Set an application's links back to what they were before a trial, and restart what runs again by its hook.
+
+    Parameters
+    ----------
+    current, previous
+        Releases; None for a link that there was not.
+    tried
+        The release that came for the trial, which goes; None keeps all.
+
+    Raises
+    ------
+    InconsistentError
+        The board cannot go back, or has gone back and its application could not be restarted.
+    DeviceError
+        It cannot be reached.
+    """
+    fields: dict[str, Any] = {"app": app, "current": current, "previous": previous, "tried": tried, "deployment": secrets.token_hex(8)}
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        with leased(session, reason=f"restore {app}", needed=False):
+            data = session.job("store.restore", timeout_s=_TIMEOUT_S + HOOK_MAX_S, **fields)
+    try:
+        now = msgspec.convert(data, RolledBack)
+    except msgspec.ValidationError as error:
+        raise DeviceError(f"{device.address}: the answer to store.restore is malformed: {error}") from error
+    if now.release != current:
+        text = f"{device.address}: {app} runs {(now.release or 'nothing')[:12]}, not {(current or 'nothing')[:12]} as before"
+        raise InconsistentError(text, fix=f"edgekit status {device.name}")

@@ -90,7 +90,7 @@ def test_texts_on_a_board(project: Path, bundle: Path, lab: Lab, board: Device) 
     assert deployed.document["golden"]["max_diff"] == 0
     accuracy = edgekit("probe", "accuracy", "--json", cwd=project)
     assert accuracy.code == 0, accuracy
-    host = edgekit("report", "show", str(bundle), "--json", cwd=project).document["report"]
+    host = edgekit("report", str(bundle), "--json", cwd=project).document["reports"][0]["report"]
     found = [{m["name"]: m["value"] for m in report["measurements"]} for report in (accuracy.document["report"], host)]
     assert found[0]["top1_artifact"] == found[1]["top1_artifact"] > 0.95
     latency = edgekit("probe", "latency", "--min-time", "0.2", "--min-count", "50", "--json", cwd=project)

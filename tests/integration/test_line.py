@@ -78,7 +78,7 @@ def test_device_and_host_agree_on_every_sample(project: Path, bundles: dict[str,
     """The proof made on the host is the one the device repeats."""
     edgekit("deploy", "--bundle", str(bundles["local"]), cwd=project)
     device = edgekit("probe", "accuracy", "--json", cwd=project).document["report"]["measurements"]
-    host = edgekit("report", "show", str(bundles["local"]), "--json", cwd=project).document["report"]["measurements"]
+    host = edgekit("report", str(bundles["local"]), "--json", cwd=project).document["reports"][0]["report"]["measurements"]
     for name in ("top1_float", "top1_artifact", "disagreement"):
         values = [next(m["value"] for m in side if m["name"] == name) for side in (device, host)]
         assert values[0] == values[1], name
@@ -99,7 +99,7 @@ def test_latency_keeps_every_raw_sample(project: Path, bundles: dict[str, Path])
     assert figures["end_to_end_p50"]["value"] >= figures["invoke_p50"]["value"]
     assert figures["peak_rss"]["value"] > 1
     assert (said.code == 8) == any(v["outcome"] == "invalid" for v in report["verdicts"])
-    saved = edgekit("report", "show", "r.json", "--json", cwd=project).document["report"]
+    saved = edgekit("report", "r.json", "--json", cwd=project).document["reports"][0]["report"]
     assert len(saved["samples"]["invoke_ns"]) == figures["invoke_p50"]["n"]
 
 

@@ -130,6 +130,19 @@ def test_a_first_release_that_is_taken_back_leaves_no_service(project: Path, bui
     assert not list(units.glob("edgekit-meter-digits.service"))
 
 
+@pytest.mark.parametrize("refused", ["enable", "restart"])
+def test_a_service_that_cannot_be_installed_takes_its_release_back(
+    project: Path, built: dict[str, Path], units: Path, port: int, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """At once: the deadline that the board would keep by itself is ten minutes."""
+    release = deploy(project, built["plain"], "--json").document["release"]
+    monkeypatch.setenv("STANDIN_SYSTEMCTL_REFUSES", f"{refused} edgekit-meter-digits.service")
+    deploy(project, built["other"], "--service", "--port", str(port)).refused(6, f"systemctl --user {refused}", "Access denied")
+    (app,) = edgekit("status", "board", "--json", cwd=project).document["apps"]
+    assert (app["current"], app["previous"], app["state"], app["whole"]) == (release, None, "rolled-back", True)
+    assert not list(units.glob("edgekit-meter-digits.service"))
+
+
 @pytest.mark.parametrize(
     ("systemd", "words"), [("down", ["no systemd of the user", "enable-linger"]), ("229", ["its systemd is 229", "236"])]
 )

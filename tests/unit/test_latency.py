@@ -26,29 +26,42 @@ BOARD: Data = {
     "throttled": "0x0",
     "load1": 0.3,
     "power_mode": None,
+    "power_w": {},
+    "timed": None,
 }
+PHASES = ("before", "warm-up", "invoke", "invoke", "invoke", "end-to-end", "end-to-end", "after")
+
+
+def states() -> list[Data]:
+    """Return what a quiet board says: our own work has the timed cores to itself."""
+    found = []
+    for second, phase in enumerate(PHASES):
+        timed = {"mhz": 1800.0, "total_s": 1000.0 + 3 * second, "busy_s": 500.0 + second, "own_s": 2.0 + second}
+        found.append({**copy.deepcopy(BOARD), "time": 1.7e9 + second, "phase": phase, "timed": timed})
+    return found
 
 
 def answer() -> Data:
     """Return a sound answer of the agent, as JSON brings it: 2,000 runs near 20 ms, 25 ms end to end."""
     rng = np.random.default_rng(31)
     return {
+        "import_ns": 210_000_000,
         "load_ns": 31_000_000,
         "first_invoke_ns": 44_000_000,
         "warmup": {"runs": 120, "seconds": 2.4, "steady": True},
         "invoke_ns": (20e6 + rng.gamma(2, 2e5, 2000)).astype(int).tolist(),
         "end_to_end_ns": (25e6 + rng.gamma(2, 3e5, 2000)).astype(int).tolist(),
+        "stages_ns": {"preprocess": [4_000_000] * 2000, "set": [300_000] * 2000, "get": [100_000] * 2000},
         "parts_ns": {},
         "capped": False,
         "peak_rss_bytes": 64 << 20,
         "gpu_memory_bytes": None,
         "threads": 4,
-        "affinity": [0, 1, 2, 3],
         "runtime": {"name": "tflite_runtime", "version": "2.14.0"},
         "delegate": "xnnpack",
         "fed": "samples",
-        "before": copy.deepcopy(BOARD),
-        "after": copy.deepcopy(BOARD),
+        "states": states(),
+        "watch": {"core": 3, "timed": [0, 1, 2], "period_s": 0.5},
     }
 
 
@@ -75,7 +88,8 @@ def test_a_sound_run() -> None:
         "delegate": "xnnpack",
         "threads": "4",
         "governor": "ondemand",
-        "affinity": "0,1,2,3",
+        "affinity": "0,1,2",
+        "watched": "every 0.5 s on core 3, where nothing was timed",
     }
 
 
@@ -92,15 +106,17 @@ def test_the_parts_of_a_run_on_a_gpu() -> None:
 
 def test_a_run_that_was_fed_no_samples_says_so() -> None:
     data = answer()
-    data.update(load_ns=None, first_invoke_ns=None, end_to_end_ns=[], fed="random values of trtexec")
+    data.update(import_ns=None, load_ns=None, first_invoke_ns=None, end_to_end_ns=[], stages_ns={}, fed="random values of trtexec")
     findings = measure(data)
-    assert not any(measurement.name.startswith(("load", "first", "end_to_end")) for measurement in findings.measurements)
+    assert not any(
+        measurement.name.startswith(("import", "load", "preprocess", "first", "end_to_end")) for measurement in findings.measurements
+    )
     assert set(findings.samples) == {"invoke_ns"}
     assert findings.environment["fed"] == "random values of trtexec"
 
 
-def set_(*path: str, to: object) -> Callable[[Data], None]:
-    def change(data: Data) -> None:
+def set_(*path: str | int, to: object) -> Callable[[Data], None]:
+    def change(data: Any) -> None:
         for key in path[:-1]:
             data = data[key]
         data[path[-1]] = to
@@ -110,7 +126,8 @@ def set_(*path: str, to: object) -> Callable[[Data], None]:
 
 def throttled(before: str, after: str) -> Callable[[Data], None]:
     def change(data: Data) -> None:
-        data["before"]["throttled"], data["after"]["throttled"] = before, after
+        for place, state in enumerate(data["states"]):
+            state["throttled"] = after if place else before
 
     return change
 
@@ -126,8 +143,8 @@ def heat_up(data: Data) -> None:
         (throttled("0x1", "0x0"), "throttled", "under-voltage"),
         (throttled("0x0", "0x4"), "throttled", "throttling"),
         (throttled("0x50000", "0xD0000"), "throttled", "soft temperature limit"),
-        (set_("after", "alarms", to=["gpu-throttle-alert"]), "gpu_throttled", "gpu-throttle-alert"),
-        (set_("before", "load1", to=2.5), "busy", "load 2.50 on 4 cores"),
+        (set_("states", 4, "alarms", to=["gpu-throttle-alert"]), "gpu_throttled", "gpu-throttle-alert"),
+        (set_("states", 0, "load1", to=2.5), "busy", "load 2.50 on 4 cores"),
         (heat_up, "drifting", "invoke drifted by +5"),
     ],
 )
@@ -147,9 +164,9 @@ def test_a_broken_rule_makes_the_run_invalid(change: Callable[[Data], None], rul
     "change",
     [
         throttled("0x50000", "0x50000"),
-        set_("before", "load1", to=1.9),
-        set_("after", "load1", to=4.0),
-        set_("before", "throttled", to=None),
+        set_("states", 0, "load1", to=1.9),
+        set_("states", -1, "load1", to=4.0),
+        set_("states", 0, "throttled", to=None),
     ],
 )
 def test_what_is_no_fault_of_the_run_leaves_it_valid(change: Callable[[Data], None]) -> None:
@@ -166,20 +183,21 @@ def test_a_simulated_board_is_never_measured() -> None:
 def test_every_broken_rule_is_told() -> None:
     data = answer()
     throttled("0x0", "0xF")(data)
-    set_("before", "load1", to=9.0)(data)
+    set_("states", 0, "load1", to=9.0)(data)
     (verdict,) = measure(data).verdicts
     assert list(verdict.figures) == ["throttled", "busy"]
 
 
 def test_the_state_that_the_agent_reads_is_understood() -> None:
     data = answer()
-    data["before"] = data["after"] = board.state()
+    data["states"] = [board.state()] * 2
     assert measure(data).samples["invoke_ns"] == tuple(data["invoke_ns"])
 
 
 def test_the_clock_of_the_gpu_is_told() -> None:
     data = answer()
-    data["before"]["gpu"] = data["after"]["gpu"] = {"mhz": 1020.0, "min_mhz": 1020.0, "max_mhz": 1020.0, "governor": "nvhost_podgov"}
+    for state in data["states"]:
+        state["gpu"] = {"mhz": 1020.0, "min_mhz": 1020.0, "max_mhz": 1020.0, "governor": "nvhost_podgov"}
     findings = measure(data)
     (clock,) = (measurement for measurement in findings.measurements if measurement.name == "gpu_clock_after")
     assert (clock.value, clock.unit, clock.details) == (1020.0, "MHz", {"lowest": 1020.0, "highest": 1020.0})
@@ -227,15 +245,19 @@ def test_too_few_samples_say_how_many_are_missing() -> None:
         set_("peak_rss_bytes", to=1 << 60),
         set_("surprise", to=1),
         set_("threads", to=0),
-        set_("before", "throttled", to="0x0; rm"),
-        set_("before", "throttled", to="0x" + "f" * 99),
-        set_("after", "governor", to=["x" * 201]),
-        set_("after", "temperature_c", to={"cpu": 1e9}),
+        set_("states", 0, "throttled", to="0x0; rm"),
+        set_("states", 0, "throttled", to="0x" + "f" * 99),
+        set_("states", -1, "governor", to=["x" * 201]),
+        set_("states", -1, "temperature_c", to={"cpu": 1e9}),
         set_("warmup", to={}),
         set_("parts_ns", to={"h2d": []}),
         set_("parts_ns", to={"lunch": [1]}),
         set_("gpu_memory_bytes", to=-1),
         set_("fed", to="x" * 201),
+        set_("states", to=[]),
+        set_("states", 1, "timed", "own_s", to=-1.0),
+        set_("watch", "timed", to=[]),
+        set_("stages_ns", to={"lunch": [1]}),
     ],
 )
 def test_a_malformed_answer_is_refused_with_the_device(change: Callable[[Data], None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.statistics import PERCENTILES, drift, effective_count, fewest_samples, latency_ratio, percentile_bound, summary
+from edgekit.statistics import PERCENTILES, drift, effective_count, fewest_samples, percentile_bound, summary
 
 latencies = st.lists(st.integers(0, 10**12), min_size=1, max_size=300)
 
@@ -72,7 +72,7 @@ def test_the_bound_holds_for_correlated_samples_and_would_not_without_n_eff() ->
     rng, truth = np.random.default_rng(7), 1_000_000 + 100_000 * 1.2815515655
     corrected = plain = 0
     for _ in range(200):
-        series = (1_000_000 + 100_000 * autoregression(rng, 0.8, 1500)).astype(int)
+        series = (1_000_000 + 100_000 * autoregression(rng, 0.8, 2500)).astype(int)
         upper = summary(series).percentiles["p90"].upper_ns
         naive = percentile_bound(np.sort(series), 0.9).upper_ns
         assert upper is not None
@@ -93,13 +93,29 @@ def test_a_hundred_thousand_samples_are_bound_in_fifty_milliseconds() -> None:
     assert fastest < 0.05
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_effective_count_of_an_autoregression(rho: float) -> None:
+@pytest.mark.parametrize(("rho", "least", "most"), [(0.0, 0.9, 1.0), (0.5, 0.35, 0.5), (0.9, 0.04, 0.075)])
+def test_effective_count_of_an_autoregression(rho: float, least: float, most: float) -> None:
+    """At the median, where it is largest, the correlation of who is beyond is 2 / pi asin(rho^k): tau is 2.45 and 15.5."""
     series = autoregression(np.random.default_rng(3), rho, 20_000)
-    assert effective_count(series) == pytest.approx(20_000 * (1 - rho) / (1 + rho), rel=0.1)
+    assert least <= effective_count(series) / 20_000 <= most
 
 
-@pytest.mark.parametrize(("series", "count"), [([5], 1), ([5, 5, 5, 5], 4), ([1, 9] * 20, 40), (range(50), 1.5)])
+def test_outliers_do_not_hide_that_neighbours_resemble_each_other() -> None:
+    rng = np.random.default_rng(4)
+    series = autoregression(rng, 0.9, 20_000)
+    hidden = series.copy()
+    hidden[rng.integers(0, 20_000, 20)] += 1e6
+    assert effective_count(hidden) == pytest.approx(effective_count(series), rel=0.1)
+
+
+def test_long_patterns_are_counted_as_short_ones_are() -> None:
+    """Beyond the lags that are counted one by one, a Fourier transform gives the same."""
+    slow = np.repeat(np.random.default_rng(6).integers(0, 2, 400), 100)
+    assert 100 <= effective_count(slow) <= 400
+    assert effective_count(slow[::50]) == pytest.approx(effective_count(slow), rel=0.3)
+
+
+@pytest.mark.parametrize(("series", "count"), [([5], 1), ([5, 5, 5, 5], 4), ([1, 9] * 20, 40), (range(50), 1)])
 def test_effective_count_at_its_ends(series: list[int], count: float) -> None:
     assert effective_count(series) == pytest.approx(count, abs=0.6)
 
@@ -160,33 +176,3 @@ def test_no_sample_is_refused() -> None:
         summary([])
     with pytest.raises(ValueError, match="at least one sample"):
         percentile_bound([], 0.5)
-
-
-def in_turns(rng: np.random.Generator, ratio: float, *, rounds: int = 40, own: float = 0.0) -> tuple[list[int], list[int]]:
-    """Return two series in turns on a board that wanders by 5 %, each besides on its ``own``, with interrupts."""
-    pace = 1 + 0.05 * autoregression(rng, 0.8, rounds)
-    paces = (np.repeat(pace * (1 + own * autoregression(rng, 0.6, rounds)), 20) for _ in range(2))
-    one, other = (1e6 * series * (1 + 0.03 * rng.exponential(size=rounds * 20)) for series in paces)
-    one[rng.integers(0, len(one), 8)] *= 30
-    return (one * ratio).astype(int).tolist(), other.astype(int).tolist()
-
-
-@pytest.mark.parametrize(("rounds", "own"), [(12, 0.0), (40, 0.0), (40, 0.01), (150, 0.01)])
-def test_the_ratio_of_two_series_in_turns_is_within_its_interval_as_often_as_it_says(rounds: int, own: float) -> None:
-    rng = np.random.default_rng(5)
-    found = [latency_ratio(*in_turns(rng, 1.1, rounds=rounds, own=own), 20) for _ in range(200)]
-    assert sum(ratio.low <= 1.1 <= ratio.high for ratio in found) >= 180  # 10 failures are expected
-    assert all(1.06 < ratio.value < 1.14 and ratio.rounds == rounds for ratio in found)
-
-
-def test_the_ratio_is_the_same_on_every_call_and_turns_over() -> None:
-    one, other = in_turns(np.random.default_rng(6), 1.5)
-    assert latency_ratio(one, other, 20) == latency_ratio(one, other, 20)
-    assert latency_ratio(one, other, 20).value * latency_ratio(other, one, 20).value == pytest.approx(1)
-    assert latency_ratio(one, one, 20).low == latency_ratio(one, one, 20).high == 1
-
-
-@pytest.mark.parametrize(("one", "other"), [([1] * 160, [1] * 140), ([1] * 170, [1] * 170), ([1] * 140, [1] * 140), ([1] * 160, [0] * 160)])
-def test_what_cannot_be_compared_is_refused(one: list[int], other: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"blocks|rounds|no time"):
-        latency_ratio(one, other, 20)

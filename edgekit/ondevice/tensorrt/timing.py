@@ -15,9 +15,9 @@ import subprocess
 import tempfile
 from typing import Any
 
-from .. import board
 from ..latency import KEPT_MAX, STEADY
 from ..runtimes import programs, trtexec
+from ..sampler import Sampler
 from ..wire import AgentError
 
 __all__ = ["probe", "series"]
@@ -32,14 +32,16 @@ FED = "random values of trtexec, not samples; it queues one run ahead of the oth
 NO_COPIES = "; it was not told to copy them: compute alone"
 
 
-def probe(plan: str, dla_core: int | None, min_time_s: float, min_count: int, threads: int, missing: AgentError) -> dict[str, Any]:
+def probe(
+    plan: str, dla_core: int | None, min_time_s: float, min_count: int, threads: int, sampler: Sampler, missing: AgentError
+) -> dict[str, Any]:
     """Return an answer to `probe.latency`; refuse with what is ``missing`` where there is no `trtexec` either."""
     program = trtexec()
     if program is None:
         raise AgentError(missing.kind, "%s; nor is there a trtexec" % missing.message, missing.fix) from missing
     if min_time_s > TIME_MAX_S:
         raise AgentError("usage", "trtexec keeps every run: it is not asked for %d s, %d are the most" % (min_time_s, TIME_MAX_S))
-    before = board.state()
+    sampler.phase("trtexec")  # it does not say when its warm-up is over
     with tempfile.TemporaryDirectory(prefix="edgekit-timing-") as folder:
         trace = os.path.join(folder, "times.json")
         command = [program, "--loadEngine=" + plan, "--exportTimes=" + trace, "--warmUp=%d" % WARM_UP_MS]
@@ -61,27 +63,28 @@ def probe(plan: str, dla_core: int | None, min_time_s: float, min_count: int, th
             raise AgentError("runtime-failed", "trtexec does not time %s (status %d): %s" % (plan, done.returncode, "; ".join(said)))
         if os.path.getsize(trace) > TRACE_BYTES_MAX:
             raise AgentError("runtime-failed", "trtexec's times are more than %d bytes" % TRACE_BYTES_MAX, "ask for a shorter run")
+        watched = sampler.end()
         with open(trace, "rb") as file:
             invoke_ns, parts_ns = series(file.read())
     half = len(invoke_ns) // 2
     medians = [statistics.median(part) for part in (invoke_ns[:half] or invoke_ns, invoke_ns[half:])]
     return {
+        "import_ns": None,
         "load_ns": None,
         "first_invoke_ns": None,
         "warmup": {"runs": 0, "seconds": WARM_UP_MS / 1e3, "steady": abs(medians[1] - medians[0]) <= STEADY * medians[0]},
         "invoke_ns": invoke_ns,
         "parts_ns": parts_ns,
         "end_to_end_ns": [],
+        "stages_ns": {},
         "capped": len(invoke_ns) == KEPT_MAX,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         "gpu_memory_bytes": None,
         "threads": threads,
-        "affinity": sorted(os.sched_getaffinity(0)),
         "runtime": {"name": "trtexec", "version": programs()[0]["version"]},
         "delegate": None,
         "fed": FED + ("" if "h2d" in parts_ns else NO_COPIES),
-        "before": before,
-        "after": board.state(),
+        **watched,
     }
 
 

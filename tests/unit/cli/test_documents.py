@@ -35,7 +35,7 @@ def test_a_failure_bears_the_name_of_its_command(words: list[str], asked: str, m
         monkeypatch.setenv("_".join(["EDGEKIT", *words, "JSON"]).upper(), "1")
     flag = ["--json"] if asked == "by flag" else []
     found = document(monkeypatch, *words, *flag, "--no-such-option")
-    assert found["schema"] == f"edgekit.{'-'.join(words)}/1"
+    assert found["schema"] == ("edgekit.reports/1" if words == ["report"] else f"edgekit.{'-'.join(words)}/1")
     assert found["error"]["kind"] == "usage"
     assert found["error"]["fix"] == f"edgekit {' '.join(words)} --help"
 
@@ -54,7 +54,7 @@ def test_a_word_that_is_no_command_names_no_document(words: tuple[str, ...], sch
 
 
 def test_words_after_a_double_dash_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "report", "show", "--", "--json") == ("", 3)
+    assert run(monkeypatch, "report", "--", "--json") == ("", 3)
 
 
 def test_the_environment_asks_for_json_on_success_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +83,10 @@ def test_success_bears_the_same_name(outcome: Any, code: int, tmp_path: Path, mo
     ]:
         found = document(monkeypatch, *words, "--json")
         assert (found["schema"], held in found) == (f"edgekit.{schema}/1", True)
-    text, ended = run(monkeypatch, "report", "show", "r.json", "--json")
+    text, ended = run(monkeypatch, "report", "r.json", "--json")
     shown = json.loads(text)
-    assert (shown["schema"], shown["ok"], ended) == ("edgekit.report-show/1", code == 0, code)
-    assert shown["report"]["schema"] == "edgekit.report/1"
+    assert (shown["schema"], shown["ok"], ended) == ("edgekit.reports/1", code == 0, code)
+    assert [(one["path"], one["report"]["schema"]) for one in shown["reports"]] == [("r.json", "edgekit.report/1")]
 
 
 def test_a_path_need_not_be_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

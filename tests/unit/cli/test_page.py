@@ -109,7 +109,7 @@ def test_a_report_shows_what_a_device_said_as_it_is(tmp_path: Path, monkeypatch:
         environment={"board": "Board [/y]"},
     )
     (tmp_path / "r.json").write_bytes(encode_report(report))
-    text, code = run(monkeypatch, "report", "show", str(tmp_path / "r.json"))
+    text, code = run(monkeypatch, "report", str(tmp_path / "r.json"))
     assert code == 8
     for words in ["gate [/x]", "invoke [bold]", "INVALID latency: [/nothing] �[2J", "SIMULATED: Board [/y] stands in"]:
         assert words in text

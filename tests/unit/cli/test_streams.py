@@ -49,7 +49,7 @@ def test_a_reader_that_has_gone_changes_no_success(words: str) -> None:
 
 @pytest.mark.parametrize("flag", ["", "--json"])
 def test_a_reader_that_stops_early_changes_no_verdict(failed: str, flag: str) -> None:
-    done = shell(f'edgekit report show "$1" {flag} | head -c 10', failed)
+    done = shell(f'edgekit report "$1" {flag} | head -c 10', failed)
     assert (done.returncode, done.stderr) == (1, "")
     assert len(done.stdout) == 10
 
@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_clear_error(words: str) -> None:
 
 
 def test_a_full_disk_hides_no_verdict(failed: str) -> None:
-    assert shell('edgekit report show "$1" > /dev/full', failed).returncode == 1
+    assert shell('edgekit report "$1" > /dev/full', failed).returncode == 1
 
 
 def test_a_closed_stdout_is_one_clear_error_before_anything_is_done(tmp_path: Path) -> None:

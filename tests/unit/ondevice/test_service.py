@@ -103,6 +103,27 @@ def test_another_port_moves_it(agent: Agent, units: Path, port: int) -> None:
         ask(port, "GET", "/health")
 
 
+@pytest.mark.parametrize("refused", ["daemon-reload", "enable edgekit-meter.service", "restart edgekit-meter.service"])
+def test_one_that_systemd_refuses_leaves_what_was_there(
+    agent: Agent, units: Path, port: int, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    install(agent)
+    release, unit = deploy(agent, 1), units / "edgekit-meter.service"
+    with monkeypatch.context() as patch:
+        patch.setenv("STANDIN_SYSTEMCTL_REFUSES", refused)
+        assert "Access denied" in agent.refuse("service.install", app="meter", port=port)["message"]
+    assert not unit.exists()
+    assert wait(agent, release) is None  # a later release is not asked for a service
+    agent.ask("service.install", app="meter", port=port)
+    wait(agent, release)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        other = listener.getsockname()[1]
+    with monkeypatch.context() as patch:
+        patch.setenv("STANDIN_SYSTEMCTL_REFUSES", refused)
+        agent.refuse("service.install", app="meter", port=other)
+    assert wait(agent, release) == port
+
+
 def test_the_agent_that_lib_names_is_kept(tmp_path: Path) -> None:
     (tmp_path / "agent").mkdir()
     for name in ("agent-aaaaaaaaaaaa.pyz", "agent-bbbbbbbbbbbb.pyz"):

@@ -36,22 +36,23 @@ def latency(rng: np.random.Generator, millis: float) -> dict[str, Any]:
     rounds = np.repeat(1 + 0.01 * np.sin(np.arange(ROUNDS)), BLOCK)
     series = millis * 1e6 * rounds * (1 + 0.02 * rng.gamma(2, 0.5, ROUNDS * BLOCK))
     return {
+        "import_ns": None,
         "load_ns": 1_000_000,
         "first_invoke_ns": 1_000_000,
         "warmup": {"runs": 100, "seconds": 2.0, "steady": True},
         "invoke_ns": series.astype(int).tolist(),
         "parts_ns": {},
         "end_to_end_ns": [],
+        "stages_ns": {},
         "capped": False,
         "peak_rss_bytes": 1,
         "gpu_memory_bytes": 64 << 20,
         "threads": 1,
-        "affinity": [0],
         "runtime": {"name": "tensorrt", "version": "10.3.0"},
         "delegate": None,
         "fed": "samples",
-        "before": copy.deepcopy(BOARD),
-        "after": copy.deepcopy(BOARD),
+        "states": [copy.deepcopy(BOARD), copy.deepcopy(BOARD)],
+        "watch": {"core": None, "timed": [0], "period_s": 0.5},
     }
 
 
@@ -137,7 +138,7 @@ def unsteady(data: dict[str, Any]) -> None:
 
 
 def throttled(data: dict[str, Any]) -> None:
-    data["engines"]["1" * 64]["latency"]["after"]["throttled"] = "0x4"
+    data["engines"]["1" * 64]["latency"]["states"][-1]["throttled"] = "0x4"
 
 
 def few(data: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.ondevice import samples
-from edgekit.ondevice.tensorrt.race import BLOCK_RUNS, order
+from edgekit.ondevice.turns import BLOCK_RUNS, order
 
 DIGESTS = {"FP16": "1" * 64, "FP16+INT8": "2" * 64}
 
@@ -62,7 +62,7 @@ def test_a_race(raced: Any) -> None:
     assert min(slow["latency"]["invoke_ns"]) >= 3_000_000
     assert sorted(fast["latency"]["invoke_ns"])[BLOCK_RUNS] < sorted(slow["latency"]["invoke_ns"])[BLOCK_RUNS]
     assert "end_to_end_ns" in fast["latency"]
-    assert json.dumps(fast["latency"]["before"]) == json.dumps(slow["latency"]["before"])
+    assert json.dumps(fast["latency"]["states"]) == json.dumps(slow["latency"]["states"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.ondevice.sampler import Sampler
 from edgekit.ondevice.tensorrt import timing
 from edgekit.ondevice.wire import AgentError
 
@@ -89,7 +90,7 @@ def test_an_answer_that_the_host_knows(tmp_path: Path, monkeypatch: pytest.Monke
         'echo "$@" >%s/said\nfor word; do case $word in --exportTimes=*) cp %s/trace "${word#*=}";; esac; done' % ((tmp_path,) * 2),
     )
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    data = timing.probe("/board/engine.plan", 1, 3.2, 40, 2, MISSING)
+    data = timing.probe("/board/engine.plan", 1, 3.2, 40, 2, Sampler(4096), MISSING)
     said = (tmp_path / "said").read_text().split()
     assert [word for word in said if "exportTimes" not in word] == [
         "--loadEngine=/board/engine.plan",
@@ -119,7 +120,7 @@ def test_a_trtexec_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
     program(tmp_path, body)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(AgentError) as refused:
-        timing.probe("/board/engine.plan", None, 1, 1, 1, MISSING)
+        timing.probe("/board/engine.plan", None, 1, 1, 1, Sampler(4096), MISSING)
     assert said in refused.value.message
 
 
@@ -127,12 +128,12 @@ def test_a_run_whose_trace_would_fill_the_disk_is_refused(tmp_path: Path, monkey
     program(tmp_path, "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(AgentError, match=r"not asked for 121 s, 120 are the most"):
-        timing.probe("/board/engine.plan", None, 121, 1, 1, MISSING)
+        timing.probe("/board/engine.plan", None, 121, 1, 1, Sampler(4096), MISSING)
 
 
 def test_without_a_trtexec_what_python_lacks_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AgentError) as refused:
-        timing.probe("/board/engine.plan", None, 1, 1, 1, MISSING)
+        timing.probe("/board/engine.plan", None, 1, 1, 1, Sampler(4096), MISSING)
     found: Any = refused.value
     assert (found.kind, found.message) == ("runtime-missing", MISSING.message + "; nor is there a trtexec")

@@ -1,0 +1,104 @@
+"""``edgekit history``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from edgekit.cli.output import Answer, Page, json_option, say
+from edgekit.cli.root import Command
+from edgekit.pipeline.export import FORMS, Exported, export, left_out
+from edgekit.pipeline.history import Point, points
+
+__all__ = ["history", "trend"]
+
+_BARS = "▁▂▃▄▅▆▇█"
+_TREND_MAX = 40
+
+
+@click.command(cls=Command)
+@click.argument("app", required=False)
+@click.option("--device", metavar="NAME", help="Only what was measured on this device.")
+@click.option("--metric", metavar="NAME", help="Only this probe, latency, or this figure, latency.invoke_p99: each value on a line.")
+@click.option("--runs", type=click.IntRange(1, 100_000), default=_TREND_MAX, show_default=True, help="How many of the last runs.")
+@click.option("--export", type=click.Choice(list(FORMS)), help="Print the newest figures in another tool's JSON instead.")
+@click.option("--simulated", is_flag=True, help="Export those of emulated boards too; their names say so.")
+@json_option
+def history(app: str | None, device: str | None, metric: str | None, runs: int, simulated: bool, **more: str | None) -> Answer:
+    """Show what `edgekit ci` has measured on this host over time: each figure's newest value, its span, and its course.
+
+    A figure that broke a rule counts for nothing: it has no value in the trend, and is marked. What is simulated is marked too, and is
+    exported only on demand.
+    """
+    found = points(app, device, metric, runs=runs)
+    if form := more["export"]:
+        handed = export(found, form, simulated=simulated)
+        if why := left_out(found, simulated=simulated):
+            say(lambda page: page.line(("left out:", "yellow"), f" {why}"))
+        return Answer({"export": handed}, lambda page: _print_json(page, handed))
+    return Answer({"points": msgspec.to_builtins(found)}, lambda page: _print(page, found, bool(metric and "." in metric)))
+
+
+def _print_json(page: Page, handed: Exported) -> None:
+    for line in json.dumps(handed, indent=1).splitlines():
+        page.line(line)
+
+
+def _print(page: Page, found: Sequence[Point], listed: bool) -> None:
+    if not found:
+        page.line("nothing was measured here yet: edgekit ci")
+    if listed and found:
+        page.table(("time", "application", "device", "value", "samples", "revision", "release", "note"), [_row(point) for point in found])
+    series: dict[tuple[str, str, str], list[Point]] = {}
+    for point in found:
+        series.setdefault((point.app, point.device, point.metric), []).append(point)
+    if series:
+        rows = [(*key, *_course(one)) for key, one in series.items()]
+        page.table(("application", "device", "figure", "newest", "least", "most", "runs", "course"), rows)
+
+
+def _row(point: Point) -> tuple[str, ...]:
+    return (
+        point.time,
+        point.app,
+        point.device,
+        _words(point.value, point.unit),
+        str(point.n),
+        (point.revision or "")[:12],
+        (point.release or "")[:12],
+        _note(point),
+    )
+
+
+def _course(points: Sequence[Point]) -> tuple[str, ...]:
+    newest, unit = points[-1], points[-1].unit
+    values = [point.value for point in points if point.rule is None and point.value is not None]
+    note = _note(newest)
+    span = [_words(value, unit) for value in (min(values), max(values))] if values else ["", ""]
+    return (f"{_words(newest.value, unit)}{f' ({note})' if note else ''}", *span, f"{len(values)}/{len(points)}", trend(points))
+
+
+def _note(point: Point) -> str:
+    return ", ".join(filter(None, (f"invalid: {point.rule}" if point.rule else "", "simulated" if point.simulated else "")))
+
+
+def _words(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.4g}" + ("" if unit == "1" else f" {unit}")
+
+
+def trend(points: Sequence[Point]) -> str:
+    """Return a figure's course as bars, from its least to its most; a dot stands for one that is not valid."""
+    shown = points[-_TREND_MAX:]
+    values = [point.value for point in shown if point.rule is None and point.value is not None]
+    least, most = (min(values), max(values)) if values else (0.0, 0.0)
+    step = (most - least) / (len(_BARS) - 1)
+
+    def bar(point: Point) -> str:
+        if point.rule is not None or point.value is None:
+            return "·"
+        return _BARS[round((point.value - least) / step)] if step else _BARS[len(_BARS) // 2]
+
+    return "".join(map(bar, shown))

@@ -1,0 +1,166 @@
+"""``contents``: saved files in the order of a page. Verdicts, latency, its course, accuracy, layers, what else there is, provenance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgekit.measurement import Measurement, Outcome
+from edgekit.pages import accuracy, latency, layers
+from edgekit.pages.number import bounds, count, of_measurement
+from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table, table
+from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
+from edgekit.report import Report
+
+__all__ = ["contents"]
+
+_LATENCY = (
+    "Above, how often each duration came; below, how rare longer ones are: at p99, one run in a hundred takes longer. "
+    "A dot is a percentile of these runs, its bar the 99 % bounds of the true one; a hollow dot has too few runs for an upper bound."
+)
+_COURSE = "The line is the median of neighbouring runs, the band spans from the least to the greatest: no run is left out."
+_ACCURACY = "All on the same samples. A change below zero is a loss against the float network."
+_LAYERS = (
+    "Signal over error in decibels: at 20 the error is a tenth of the signal, at 40 a hundredth. Alone means that only this layer is "
+    "INT8; in the whole, that every one before it is too."
+)
+_ALONE: dict[Outcome, str] = {
+    "pass": "The gate passed.",
+    "fail": "The gate failed.",
+    "invalid": "The measurement is invalid: not to be acted on.",
+    "inconclusive": "The gate is undecided: not to be acted on.",
+}
+_GRAVEST: tuple[Outcome, ...] = ("fail", "invalid", "inconclusive", "pass")
+
+
+def contents(saved: Sequence[Saved]) -> Contents:
+    """Put what was saved in order.
+
+    Parameters
+    ----------
+    saved
+        At least one.
+    """
+    saved = _told_apart(saved)
+    reports = [one for one in saved if isinstance(one, SavedReport)]
+    explanations = [one for one in saved if isinstance(one, SavedExplanation)]
+    verdicts = tuple(Judged(v.outcome, v.name, v.text, one.name) for one in reports for v in one.report.verdicts)
+    outcome = next((worse for worse in _GRAVEST if any(verdict.outcome == worse for verdict in verdicts)), None)
+    sections = (
+        Section("latency", "Latency", _LATENCY, tuple(block for one in reports for block in latency.distributions(one))),
+        Section("course", "Over time", _COURSE, tuple(block for one in reports for block in latency.courses(one))),
+        Section("accuracy", "Accuracy", _ACCURACY, accuracy.blocks(reports)),
+        Section("layers", "Layers", _LAYERS, tuple(layers.block(one) for one in explanations)),
+        Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),
+        Section("figures", "Other figures", "", tuple(block for one in reports for block in _others(one))),
+        Section("provenance", "Provenance", "", tuple(_provenance(one) for one in saved)),
+    )
+    return Contents(
+        title=_title(saved[0]),
+        about=_about(saved),
+        outcome=outcome,
+        lead=_lead(verdicts, reports),
+        simulated=tuple(dict.fromkeys(_stand_in(one.report) for one in reports if one.report.simulated)),
+        verdicts=tuple(sorted(verdicts, key=lambda verdict: _GRAVEST.index(verdict.outcome))),
+        sections=tuple(section for section in sections if section.blocks),
+    )
+
+
+def _told_apart(saved: Sequence[Saved]) -> list[Saved]:
+    """Number files of one name, which lie in different folders."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in saved:
+        seen[one.name] += 1
+        found.append(replace(one, name=f"{one.name} ({seen[one.name]})") if seen[one.name] > 1 else one)
+    return found
+
+
+def _title(first: Saved) -> str:
+    return first.report.bundle.name if isinstance(first, SavedReport) else first.network
+
+
+def _about(saved: Sequence[Saved]) -> tuple[str, ...]:
+    """Return for which target, which release, on which devices, when: the first line a reader needs."""
+    found = [f"for {one.report.bundle.target if isinstance(one, SavedReport) else one.target}" for one in saved]
+    reports = [one.report for one in saved if isinstance(one, SavedReport)]
+    found += [f"release {report.bundle.digest[:12]}" for report in reports if report.bundle.digest]
+    found += [f"on {report.device.name}" for report in reports if report.device]
+    found += [_when(report.environment["time"]) for report in reports if "time" in report.environment][-1:]
+    return tuple(dict.fromkeys(found))
+
+
+def _when(time: str) -> str:
+    """Write the day and the minute of a report's time; one that is written otherwise stays as it is."""
+    day, mark, clock = time.partition("T")
+    return f"{day}, {clock[:5]} UTC" if mark and clock[8:] in ("+00:00", "Z") else time
+
+
+def _stand_in(report: Report) -> str:
+    board = report.environment.get("board", "This device")
+    return f"{board} stands in for {report.bundle.target}. Its answers count; its times say nothing about the board."
+
+
+def _lead(verdicts: Sequence[Judged], reports: Sequence[SavedReport]) -> str:
+    """Say in a sentence what became of the gates."""
+    if not verdicts:
+        doubtful = any(not measurement.valid for one in reports for measurement in one.report.measurements)
+        return "No gate was set, and some figures are invalid." if doubtful else "No gate was set: figures without a verdict."
+    if len(verdicts) == 1:
+        return _ALONE[verdicts[0].outcome]
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    if counts["pass"] == len(verdicts):
+        return f"All {len(verdicts)} gates passed."
+    told = [f"{counts['fail']} failed"] if counts["fail"] else []
+    told += [f"{n} {'is' if n == 1 else 'are'} {word}" for word in ("invalid", "inconclusive") if (n := counts[word])]
+    return f"Of {len(verdicts)} verdicts {', '.join(told)}{'.' if counts['fail'] else ': not to be acted on.'}"
+
+
+def _others(one: SavedReport) -> list[Block]:
+    """Return the measurements that no other section shows."""
+    shown = latency.shown(one.report) | accuracy.shown(one.report)
+    rest = [measurement for measurement in one.report.measurements if measurement.name not in shown]
+    if not rest:
+        return []
+    rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
+    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds", "n"), rows, words=("Bounds",)),))]
+
+
+def _details(measurement: Measurement) -> str:
+    """Write a measurement's details, a few of them; its raw report has all."""
+    told = [
+        f"{key} {value:g}" for key, value in measurement.details.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return ", ".join(told[:3])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _provenance(one: Saved) -> Block:
+    if isinstance(one, SavedExplanation):
+        rows = [("network", one.network), ("target", one.target), ("samples compared", count(one.explanation.samples))]
+        return Block(one.name, tables=(_pairs(rows),), notes=one.explanation.notes)
+    report = one.report
+    device = report.device
+    rows = [
+        ("bundle", report.bundle.name),
+        ("target", report.bundle.target),
+        ("bundle digest", report.bundle.digest or "in the bundle itself"),
+    ]
+    rows += (
+        [("device", device.name), ("address", device.address), ("facts digest", device.facts)] if device else [("measured on", "the host")]
+    )
+    rows += [("simulated", "yes" if report.simulated else "no")]
+    rows += [(_words(key), value) for key, value in sorted(report.environment.items())]
+    rows += (
+        [("raw series", ", ".join(f"{name}: {count(len(values))}" for name, values in report.samples.items()))] if report.samples else []
+    )
+    rows += [("readings of the board", count(len(report.states)))] if report.states else []
+    return Block(one.name, tables=(_pairs(rows),))
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
+    return Table("", (), tuple(Row(pair) for pair in rows), frozenset({1}), shown=1000)

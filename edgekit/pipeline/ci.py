@@ -1,0 +1,298 @@
+"""``edgekit ci``: take a board, build, deploy, measure, judge, put the board back as it was, give it back.
+
+Whatever happens in between, a Ctrl-C too, what ran before runs again and the board is free; docs/ci.md has the order and the exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from edgekit.bundle import Bundle, open_bundle
+from edgekit.device import Device
+from edgekit.devices import connect
+from edgekit.devices.lease import Hold
+from edgekit.devices.session import AgentSession
+from edgekit.digest import write_atomic
+from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError, InconsistentError, InputError, UsageError
+from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.activate import settle
+from edgekit.pipeline.build import build
+from edgekit.pipeline.deploy import deploy
+from edgekit.pipeline.hold import candidates, take_one
+from edgekit.pipeline.probe import probe, report_path
+from edgekit.pipeline.probes import find_probe
+from edgekit.pipeline.releases import ask_status, restore
+from edgekit.pipeline.step import Ended, Found, Steps, shielded
+from edgekit.project import CiSection, Project
+from edgekit.report import encode_report, worst
+from edgekit.run import Run
+from edgekit.target import load_target, target_names
+
+__all__ = ["Wanted", "ci"]
+
+_KEEP_ALL = 1000
+"""A trial prunes none of the releases that are the board's own."""
+_MARGIN_S = 120.0
+"""What a lease lasts beyond the step it is for."""
+_LEASE_MAX_S = 7 * 86400.0
+"""What a board grants at most (`edgekit.ondevice.lease`)."""
+_FAILED, _INCONSISTENT = 1, InconsistentError.exit_code
+_REVISIONS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+"""Where GitHub Actions, GitLab and Jenkins say what is being tested."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call asks for beside the project's ``[ci]``.
+
+    Attributes
+    ----------
+    device, target
+        See `edgekit.pipeline.hold.candidates`.
+    bundle
+        Tested as it is, instead of building one.
+    restore
+        Put the board back as it was afterwards.
+    """
+
+    device: str | None = None
+    target: str | None = None
+    root: str | None = None
+    bundle: Path | None = None
+    restore: bool = True
+
+
+def ci(project: Project, folder: Path, wanted: Wanted, *, allowed_signers: Path | None = None, progress: Progress = silent) -> Run:
+    """Run the whole line on one board, and return what came of it, however it ended.
+
+    Parameters
+    ----------
+    project, folder
+        What the project declares, its ``[ci]`` above all, and where its paths start from.
+    allowed_signers
+        Whose signatures count, see `edgekit.pipeline.deploy.deploy`.
+
+    Raises
+    ------
+    UsageError
+        There is no such probe, or no board to run on; nothing was begun.
+    """
+    for name in project.ci.probes:
+        find_probe(name)
+    devices = candidates(project, wanted.device, wanted.target, root=wanted.root)
+    course = _Course(project, folder, wanted, devices, allowed_signers, progress)
+    course.go()
+    return course.run()
+
+
+@dataclass(frozen=True)
+class _Before:
+    """How an application stood on the board before."""
+
+    app: str
+    current: str | None
+    previous: str | None
+    there: bool  # the release under test, already
+
+
+class _Course:
+    """The steps in their order, and what each leaves for the next."""
+
+    def __init__(
+        self, project: Project, folder: Path, wanted: Wanted, devices: tuple[Device, ...], signers: Path | None, progress: Progress
+    ) -> None:
+        self._project, self._folder, self._wanted, self._devices = project, folder, wanted, devices
+        self._signers, self._progress = signers, progress
+        self._terms: CiSection = project.ci
+        self._begun_s, self._time = time.monotonic(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._steps = Steps(self._begun_s + self._terms.timeout_s, self._terms.retries)
+        self._device: Device | None = None
+        self._hold: Hold | None = None
+        self._bundle: Bundle | None = None
+        self._before: _Before | None = None
+        self._notes: list[str] = []
+
+    def go(self) -> None:
+        """Do it all."""
+        with ExitStack() as stack:
+            why = "what went before"
+            try:
+                self._forward(stack)
+            except Ended as end:
+                why = str(end)
+            except BaseException as error:  # noqa: BLE001  # it is written down, and what was changed is put back
+                self._steps.stopped(error)
+                why = "the run"
+            with shielded() as came:
+                self._back(f"{why} did not end well")
+            if came:
+                self._notes.append("told to stop while the board was put back; that came first")
+
+    def run(self) -> Run:
+        """Return what has come of it."""
+        manifest = self._bundle.manifest if self._bundle else None
+        gates = [verdict for step in self._steps.done for verdict in step.verdicts]
+        if not gates and all(step.code == 0 for step in self._steps.done):
+            self._notes.append("nothing was judged: no probe has a budget to hold; see [budget] in edgekit.toml")
+        return Run(
+            app=manifest.name if manifest else self._project.model.name,
+            target=manifest.target if manifest else self._wanted.target or self._terms.target,
+            device=self._device.name if self._device else None,
+            address=str(self._device.address) if self._device else None,
+            release=self._bundle.digest if self._bundle else None,
+            revision=next((os.environ[name] for name in _REVISIONS if os.environ.get(name)), None),
+            time=self._time,
+            seconds=round(time.monotonic() - self._begun_s, 3),
+            steps=tuple(self._steps.done),
+            notes=tuple(self._notes),
+        )
+
+    def _forward(self, stack: ExitStack) -> None:
+        terms, run = self._terms, self._steps.run
+        device, hold = run("lease", lambda _: self._take(stack), timeout_s=terms.lease_wait_s + _MARGIN_S)
+        bundle = self._bundle = run(
+            self._made, lambda found: self._make(stack, device, found), timeout_s=terms.build_timeout_s, again=False
+        )
+        if self._steps.done[-1].code == _FAILED:
+            raise Ended(self._made)
+        run("deploy", lambda _: self._deploy(bundle, device, hold), timeout_s=terms.deploy_timeout_s)
+        wrong: Ended | None = None
+        for name in terms.probes:
+            try:
+                run(name, partial(self._measure, name, bundle, device, hold), timeout_s=terms.probe_timeout_s, probe=True)
+            except Ended as end:
+                if not isinstance(end.__cause__, (InputError, UsageError)):
+                    raise  # what says nothing of the board lets the other probes run
+                wrong = wrong or end
+        if wrong:
+            raise wrong
+
+    @property
+    def _made(self) -> str:
+        return "bundle" if self._wanted.bundle else "build"
+
+    def _lasting_s(self, step_s: float) -> float:
+        """Return how long the lease is to outlast this process: all attempts of a step."""
+        return min(step_s * (1 + self._terms.retries) + _MARGIN_S, _LEASE_MAX_S)
+
+    def _take(self, stack: ExitStack) -> tuple[Device, Hold]:
+        reason, lasting_s = f"edgekit ci of {self._project.model.name or 'a model'}", self._lasting_s(self._terms.build_timeout_s)
+        wait_s = self._terms.lease_wait_s
+        took = take_one(self._devices, stack, reason=reason, for_s=lasting_s, wait_s=wait_s, progress=self._progress)
+        self._device, self._hold = took
+        return took
+
+    def _make(self, stack: ExitStack, device: Device, found: Found) -> Bundle:
+        """Open the bundle to test, or build it: then what the host has found of it is judged here too."""
+        if self._wanted.bundle:
+            return stack.enter_context(open_bundle(self._wanted.bundle))
+        model = self._project.model.path
+        if model is None:
+            raise InputError("no model", fix='path = "..." under [model] in edgekit.toml, or --bundle PATH')
+        built = build(
+            self._project,
+            self._folder,
+            load_target(self._kind(device)),
+            model_path=self._folder / model,
+            output=self._folder / "build",
+            progress=self._progress,
+        )
+        found.code, found.verdicts, found.measurements = worst(built.report), built.report.verdicts, built.report.measurements
+        self._notes += [*built.notes, *built.manifest.taints]
+        return stack.enter_context(open_bundle(built.path))
+
+    def _kind(self, device: Device) -> str:
+        asked = (device.target, self._wanted.target, self._terms.target, self._project.build.target)
+        for name in (*asked, "local" if device.address.is_local else None):
+            if name in target_names():
+                return name
+        raise UsageError(f"which target is {device.name}?", fix=f'target = "..." under [devices.{device.name}], or --target NAME')
+
+    def _deploy(self, bundle: Bundle, device: Device, hold: Hold) -> None:
+        terms = self._terms
+        hold.extend(self._lasting_s(terms.deploy_timeout_s))
+        if self._before is None and self._wanted.restore:
+            self._before = _look(device, bundle)
+        deploy(
+            bundle,
+            device,
+            terms=msgspec.structs.replace(self._project.deploy, keep=_KEEP_ALL if self._wanted.restore else self._project.deploy.keep),
+            folder=self._folder,
+            stand_in=terms.stand_in,
+            allowed_signers=self._signers,
+            progress=self._progress,
+        )
+
+    def _measure(self, name: str, bundle: Bundle, device: Device, hold: Hold, found: Found) -> None:
+        hold.extend(self._lasting_s(self._terms.probe_timeout_s))
+        app = bundle.manifest.name
+        report = probe(device, name, project=self._project, folder=self._folder, app=app, progress=self._progress)
+        if report.bundle.digest != bundle.digest:
+            raise DeviceError(f"{device.address}: {str(report.bundle.digest)[:12]} of {app} runs there, not the release under test")
+        path = report_path(self._folder, report, name)
+        write_atomic(path, encode_report(report))
+        found.report, found.code, found.simulated = str(path), worst(report), report.simulated
+        found.verdicts, found.measurements = report.verdicts, report.measurements
+
+    def _back(self, why: str) -> None:
+        """Put the board back as it was, and give it back."""
+        terms, steps = self._terms, self._steps
+        done = {step.name for step in steps.done}
+        for name in ("lease", self._made, "deploy", *terms.probes):
+            if name not in done:
+                steps.skip(name, why, probe=name in terms.probes)
+        steps.end_s = time.monotonic() + terms.restore_timeout_s + _MARGIN_S
+        device, hold, before = self._device, self._hold, self._before
+        with suppress(Ended):
+            if device and hold and before:
+                steps.run("restore", lambda _: self._restore(device, hold, before), timeout_s=terms.restore_timeout_s, fatal=_INCONSISTENT)
+            else:
+                steps.skip("restore", "nothing was deployed" if self._wanted.restore else "asked not to")
+        if device and hold:
+            with suppress(Ended):
+                steps.run("release", lambda _: self._release(hold), timeout_s=_MARGIN_S, again=False)
+        else:
+            steps.skip("release", "no board was taken")
+
+    def _restore(self, device: Device, hold: Hold, before: _Before) -> None:
+        hold.extend(self._lasting_s(self._terms.restore_timeout_s))
+        tried = None if before.there or self._bundle is None else self._bundle.digest
+        restore(device, before.app, current=before.current, previous=before.previous, tried=tried)
+
+    def _release(self, hold: Hold) -> None:
+        try:
+            hold.give_back()
+        except EdgekitError as error:  # nothing is wrong with the board or the release: the lease ends by itself
+            self._notes.append(f"the lease could not be given back, and runs out: {error.message}")
+
+
+def _look(device: Device, bundle: Bundle) -> _Before:
+    """Return how the application stands on the board, once what was broken off there has been put in order.
+
+    Raises
+    ------
+    BusyError
+        Another deployment is being decided there.
+    DeployError
+        What runs there is damaged, so that it could not be put back.
+    """
+    name = bundle.manifest.name
+    with connect(device) as connection, AgentSession(connection, device) as session:
+        settle(session, name)
+        app = next((app for app in ask_status(session, name).apps), None)
+    if app is None:
+        return _Before(name, None, None, there=False)
+    if app.state in ("activated", "going-back"):
+        raise BusyError(f"{device.address}: another deployment of {name} is being decided there", fix="wait until it is")
+    if app.current and not app.whole:
+        text = f"{device.address}: the release {app.current[:12]} of {name} that runs there is damaged, and could not be put back"
+        raise DeployError(text, fix=f"mend it: edgekit deploy {device.name}; or --no-restore")
+    return _Before(name, app.current, app.previous, there=bundle.digest in app.releases)
