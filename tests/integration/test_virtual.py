@@ -15,6 +15,7 @@ import pytest
 from edgekit.devices import connect
 from edgekit.inventory import find_device
 from edgekit.project import Project
+from edgekit.virtual import home
 from tests.integration.command import edgekit
 from tests.integration.test_line import copy_demo
 from tests.integration.virtual import bring_up
@@ -39,9 +40,8 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def deploy(target: str, project: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def deploy(target: str, project: Path, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Build for a target, set its virtual board up and deploy there; returns what each said."""
-    name = f"virtual-{target}"
     built = edgekit("build", "--target", target, "--json", cwd=project)
     assert built.code in (0, 8), built  # 8: so few samples may prove nothing
     setup = edgekit("device", "setup", name, "--json", cwd=project)
@@ -52,9 +52,9 @@ def deploy(target: str, project: Path) -> tuple[dict[str, Any], dict[str, Any], 
     return built.document, setup.document["facts"], deployed.document
 
 
-def measured(target: str, built: dict[str, Any], project: Path) -> None:
+def measured(built: dict[str, Any], project: Path, name: str) -> None:
     """Check that the board scores what the host has scored."""
-    accuracy = edgekit("probe", "accuracy", f"virtual-{target}", "--json", cwd=project)
+    accuracy = edgekit("probe", "accuracy", name, "--json", cwd=project)
     assert accuracy.code in (0, 8), accuracy
     assert accuracy.document["report"]["simulated"] is True
     board, host = ({m["name"]: m["value"] for m in report["measurements"]} for report in (accuracy.document["report"], built["report"]))
@@ -86,9 +86,9 @@ print(digest.hexdigest())
 """
 
 
-def answers_there(target: str, kernels: str) -> str:
+def answers_there(name: str, kernels: str) -> str:
     """Return a digest of what the deployed model answers to 32 random inputs."""
-    device = find_device(Project(), f"virtual-{target}")
+    device = find_device(Project(), name)
     model = "~/.edgekit/apps/meter-digits/current/model.tflite"
     with connect(device) as connection:
         done = connection.run(["python3", "-c", _ANSWERS, model, kernels], timeout_s=120)
@@ -113,7 +113,7 @@ def answers_here(built: dict[str, Any], kernels: str, folder: Path, python: str 
 )
 def test_the_whole_way(up: Up, project: Path, target: str, cpu: str, model: str) -> None:
     board = up(target)
-    built, facts, deployed = deploy(target, project)
+    built, facts, deployed = deploy(target, project, board["name"])
     assert (facts["machine"], facts["cpu"], facts["board"]) == ("aarch64", cpu, model)
     assert ("asimddp" in facts["cpu_features"]) is (target == "rpi5"), "the A76 has the dot product, with kernels of its own"
     assert (facts["python"][:5], facts["glibc"]) == ("3.11.", "2.36")
@@ -122,8 +122,8 @@ def test_the_whole_way(up: Up, project: Path, target: str, cpu: str, model: str)
     assert (runtime["name"], runtime["lock"][:26], runtime["error"]) == ("ai-edge-litert", "litert-2.3.0-cp311-aarch64", None)
     assert deployed["golden"]["max_diff"] == 0, "XNNPACK computes on Arm what it computes on x86, to the last bit"
     assert 0 < deployed["bytes_sent"] <= deployed["bytes_total"]
-    assert answers_there(target, "BUILTIN") == answers_here(built, "BUILTIN", project)
-    measured(target, built, project)
+    assert answers_there(board["name"], "BUILTIN") == answers_here(built, "BUILTIN", project)
+    measured(built, project, board["name"])
 
     (Path(board["folder"]) / "sys/class/thermal/thermal_zone0/temp").write_text("84000\n")
     (Path(board["folder"]) / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("4\n")
@@ -138,15 +138,32 @@ def test_the_whole_way(up: Up, project: Path, target: str, cpu: str, model: str)
 
 def test_a_32_bit_board(up: Up, project: Path) -> None:
     """Its runtime is tflite-runtime 2.14: its optimised kernels round on Arm as none of this host's do, its reference kernels as all."""
-    up("rpi3-armv7")
-    built, facts, deployed = deploy("rpi3-armv7", project)
+    board = up("rpi3-armv7")
+    built, facts, deployed = deploy("rpi3-armv7", project, board["name"])
     assert (facts["machine"], facts["board"]) == ("armv7l", "Raspberry Pi 3 Model B Plus (emulated)")
     assert facts["simulated"] is True
     (runtime,) = facts["runtimes"]
     assert (runtime["name"], runtime["version"], runtime["error"]) == ("tflite-runtime", "2.14.0", None)
     assert deployed["golden"]["max_diff"] > 0, "then the optimised kernels may be compared below, too"
-    there = answers_there("rpi3-armv7", "BUILTIN_REF")
+    there = answers_there(board["name"], "BUILTIN_REF")
     assert there == answers_here(built, "BUILTIN_REF", project)
     if older := os.environ.get("EDGEKIT_TFLITE_RUNTIME_PYTHON"):
         assert there == answers_here(built, "BUILTIN_REF", project, older)
-    measured("rpi3-armv7", built, project)
+    measured(built, project, board["name"])
+
+
+@pytest.mark.vm
+def test_a_whole_machine(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    """A kernel of its own: what it says of itself comes from there, but for the name of its model."""
+    board = bring_up("rpi5", monkeypatch, project, "--vm")
+    try:
+        assert (board["name"], board["target"]) == ("virtual-rpi5-vm", "rpi5")
+        built, facts, deployed = deploy("rpi5", project, board["name"])
+        assert (facts["machine"], facts["cpu"], facts["board"]) == ("aarch64", "Cortex-A76", "Raspberry Pi 5 Model B (emulated)")
+        assert "cloud-arm64" in facts["kernel"]
+        assert facts["simulated"] is True
+        assert deployed["golden"]["max_diff"] == 0
+        measured(built, project, board["name"])
+    finally:
+        assert edgekit("virtual", "down", board["name"], cwd=project).code == 0
+    assert not list(home().iterdir())

@@ -148,6 +148,22 @@ def test_interrupted_at_any_moment(board: dict[str, Any], tmp_path: Path, number
         assert not mine, (moment, code)
 
 
+def test_interrupted_while_its_system_is_fetched(board: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert edgekit("virtual", "down", "--all", cwd=tmp_path).code == 0
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    command = [sys.executable, "-m", "edgekit", "virtual", "up", "rpi4"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not list(tmp_path.glob("mmdebstrap.*")) and process.poll() is None:  # it has begun
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert [path.suffix for path in (cache / "edgekit" / "virtual").iterdir()] == [".lock"]
+    assert not list(home().iterdir())
+    assert not list(tmp_path.glob("mmdebstrap.*"))
+
+
 def wait_for(folder: Path, process: subprocess.Popen[bytes], moment: int) -> None:
     """Wait for a moment of ``up``: the folder is made, a file in it is written, or some time after."""
     names = ("", "key", "host_key", "enter", "known_hosts", "process.json", "log", "board.json")

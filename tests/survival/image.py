@@ -5,14 +5,14 @@ Made once per kind and kept in the tests' cache. Called by `tests.survival.machi
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
 
 from edgekit.devices.virtual import image as virtual
-from edgekit.devices.virtual.userland import cache, unpack
+from edgekit.devices.virtual.userland import SUITE, made, unpack
 from edgekit.pipeline import silent
 from tests.integration.virtual import CACHE
 
@@ -46,19 +46,13 @@ def make_image(kind: str) -> Image:
 
 
 def _make_uml() -> Image:
-    image = Image(cache() / "uml", "uml")
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "uml.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp, wanted = image.folder / "stamp", repr((_PACKAGES, virtual.FILES))
-        if not stamp.is_file() or stamp.read_text() != wanted:
-            shutil.rmtree(image.folder, ignore_errors=True)
-            image.folder.mkdir(mode=0o700)
-            root = image.folder / "root"
-            unpack("amd64", _PACKAGES, root, silent)
-            shutil.move(root / "usr" / "bin" / "linux.uml", image.kernel)
-            shutil.rmtree(root / "usr" / "lib" / "uml")
-            virtual.furnish_machine(image, root)
-            virtual.pack_disk(image, root)
-            stamp.write_text(wanted)
-    return image
+    def make(fresh: Path) -> None:
+        image, root = Image(fresh, "uml"), fresh / "root"
+        root.mkdir()
+        unpack("amd64", _PACKAGES, root, silent)
+        shutil.move(root / "usr" / "bin" / "linux.uml", image.kernel)
+        shutil.rmtree(root / "usr" / "lib" / "uml")
+        virtual.furnish_machine(image, root)
+        virtual.pack_disk(image, root)
+
+    return Image(made("uml", repr((SUITE, _PACKAGES, virtual.FILES)), make), "uml")

@@ -5,7 +5,6 @@ Made once and kept in the cache; `edgekit.devices.virtual.machine` runs it.
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import os
 import shutil
@@ -15,8 +14,7 @@ from pathlib import Path
 
 from edgekit.devices import Progress
 from edgekit.devices.virtual.process import run
-from edgekit.devices.virtual.userland import SUITE, cache, unpack
-from edgekit.digest import make_folder
+from edgekit.devices.virtual.userland import SUITE, made, unpack
 from edgekit.errors import DeviceError
 
 __all__ = ["FILES", "PACKAGES", "Image", "furnish_machine", "make_image", "pack_disk"]
@@ -108,25 +106,19 @@ def make_image(progress: Progress) -> Image:
     DeviceError
         The packages cannot be fetched or unpacked, or a program for it is missing.
     """
-    image = Image(cache() / "arm64-vm")
-    make_folder(cache())
-    with (cache() / "arm64-vm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp, wanted = image.folder / "stamp", repr((SUITE, _KERNEL, PACKAGES, _MODULES, _INIT, FILES))
-        if not stamp.is_file() or stamp.read_text() != wanted:
-            if image.folder.exists():
-                shutil.rmtree(image.folder)
-            image.folder.mkdir(mode=0o700)
-            root = image.folder / "root"
-            unpack("arm64", (*PACKAGES, _KERNEL), root, progress)
-            (packed,) = (root / "boot").glob("vmlinuz-*")
-            shutil.copyfile(packed, image.kernel)
-            _make_initramfs(image, root)
-            shutil.rmtree(root / "usr" / "lib" / "modules")
-            furnish_machine(image, root)
-            pack_disk(image, root)
-            stamp.write_text(wanted)
-    return image
+
+    def make(fresh: Path) -> None:
+        image, root = Image(fresh), fresh / "root"
+        root.mkdir()
+        unpack("arm64", (*PACKAGES, _KERNEL), root, progress)
+        (packed,) = (root / "boot").glob("vmlinuz-*")
+        shutil.copyfile(packed, image.kernel)
+        _make_initramfs(image, root)
+        shutil.rmtree(root / "usr" / "lib" / "modules")
+        furnish_machine(image, root)
+        pack_disk(image, root)
+
+    return Image(made("arm64-vm", repr((SUITE, _KERNEL, PACKAGES, _MODULES, _INIT, FILES)), make))
 
 
 def _make_initramfs(image: Image, root: Path) -> None:
