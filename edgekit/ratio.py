@@ -18,6 +18,12 @@ __all__ = ["ROUNDS_MIN", "LatencyRatio", "latency_ratio"]
 ROUNDS_MIN = 8
 """Fewer rounds give a bootstrap no interval worth the name: our own choice, 6,435 different resamples."""
 
+_LENGTH = 1.5
+"""Of a block, in roots of the number of rounds: our own choice, by simulation."""
+
+_CORRELATION_MAX, _CUT_OFF_MAX = 0.9, 0.6
+"""What is estimated from some ten rounds alone must not blow an interval up without end."""
+
 _RESAMPLES = 4000
 """Ends of a 95 % interval then have 100 resamples beyond them."""
 
@@ -40,11 +46,12 @@ def latency_ratio(
     A block counts by its median, so that an interrupt is no argument, and the ratio is that of the
     sums over the rounds. What slows the whole board down meets both in a round and cancels out. The
     interval is that of a circular block bootstrap of rounds (D. N. Politis and J. P. Romano,
-    "A circular block-resampling procedure for stationary data", 1992), with blocks of the root of
-    their number, as neighbours resemble each other. So few blocks give too narrow an interval: it is
-    widened as Student's t is against the normal, with one degree of freedom less than there are
-    blocks, and by the bias of their variance. Simulated with 12 to 150 rounds that resemble each
-    other, 95 % then covers 92 to 98 %. It is the same on every call.
+    "A circular block-resampling procedure for stationary data", 1992), with blocks of one and a half
+    times the root of their number, as neighbours resemble each other. So few blocks give too narrow an
+    interval: it is widened as Student's t is against the normal, with one degree of freedom less than
+    there are blocks, by the bias of their variance, and by what blocks cut off a first-order
+    autoregression. Simulated with 8 to 300 rounds that resemble each other, 95 % then covers 95 to
+    100 %. It is the same on every call.
 
     Parameters
     ----------
@@ -66,13 +73,27 @@ def latency_ratio(
     one, other = (np.median(np.asarray(series, np.float64).reshape(rounds, block_runs), axis=1) for series in (one_ns, other_ns))
     if other.min() <= 0:
         raise ValueError("a block took no time")
-    length = math.ceil(math.sqrt(rounds))
+    length = math.ceil(_LENGTH * math.sqrt(rounds))
     starts = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, math.ceil(rounds / length)))
     ratios = _sums(one, starts, length) / _sums(other, starts, length)
     value, blocks = float(one.sum() / other.sum()), rounds / length
     wider = _student(confidence, blocks - 1) / _student(confidence, math.inf) * math.sqrt(blocks / (blocks - 1))
+    wider /= math.sqrt(1 - _cut_off(np.log(one / other), length))
     low, high = (value + wider * (float(end) - value) for end in np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2]))
     return LatencyRatio(value, max(0.0, low), high, confidence, rounds)
+
+
+def _cut_off(rounds: NDArray[np.float64], length: int) -> float:
+    """Return the share of the variance of a mean that blocks of a length do not see.
+
+    2 r / ((1 - r^2) length) for a first-order autoregression: what they miss at lag k is k / length of its covariance. r is the lag-1
+    autocorrelation with its bias taken back, (1 + 3 r) / n (M. G. Kendall, Biometrika 41, 1954, 403-404).
+    """
+    centred = rounds - rounds.mean()
+    power = float(centred @ centred)
+    r = float(centred[:-1] @ centred[1:]) / power if power > 0 else 0.0
+    r = min(_CORRELATION_MAX, max(0.0, r + (1 + 3 * r) / len(rounds)))
+    return min(_CUT_OFF_MAX, 2 * r / ((1 - r * r) * length))
 
 
 def _sums(series: NDArray[np.float64], starts: NDArray[np.int64], length: int) -> NDArray[np.float64]:

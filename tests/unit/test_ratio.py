@@ -16,12 +16,13 @@ def in_turns(rng: np.random.Generator, ratio: float, *, rounds: int = 40, own: f
     return (one * ratio).astype(int).tolist(), other.astype(int).tolist()
 
 
-@pytest.mark.parametrize(("rounds", "own"), [(12, 0.0), (40, 0.0), (40, 0.01), (150, 0.01)])
+@pytest.mark.parametrize(("rounds", "own"), [(8, 0.01), (12, 0.0), (12, 0.01), (20, 0.01), (40, 0.0), (40, 0.01), (75, 0.01), (150, 0.01)])
 def test_the_ratio_of_two_series_in_turns_is_within_its_interval_as_often_as_it_says(rounds: int, own: float) -> None:
+    """1,000 runs tell a share of 95 % to 2.1 points (3 standard deviations)."""
     rng = np.random.default_rng(5)
-    found = [latency_ratio(*in_turns(rng, 1.1, rounds=rounds, own=own), 20) for _ in range(200)]
-    assert sum(ratio.low <= 1.1 <= ratio.high for ratio in found) >= 180  # 10 failures are expected
-    assert all(1.06 < ratio.value < 1.14 and ratio.rounds == rounds for ratio in found)
+    found = [latency_ratio(*in_turns(rng, 1.1, rounds=rounds, own=own), 20) for _ in range(1000)]
+    assert sum(ratio.low <= 1.1 <= ratio.high for ratio in found) >= 930
+    assert all(1.04 < ratio.value < 1.16 and ratio.rounds == rounds for ratio in found)
 
 
 def test_the_ratio_is_the_same_on_every_call_and_turns_over() -> None:
