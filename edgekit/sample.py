@@ -93,6 +93,9 @@ def _image_folder(folder: Path, kind: Truth) -> Callable[[], Iterator[Sample]]:
                 yield Sample(arrays, int(entry["label"]) if "label" in entry else None, origin, columns=columns)
                 continue
             truth: Any = None
+            if kind == "none":
+                yield Sample(arrays, None, origin, columns=columns)
+                continue
             if boxes is not None:
                 if name not in boxes:
                     raise InputError(
@@ -160,7 +163,7 @@ def _npz(path: Path, kind: Truth) -> Iterator[Sample]:
         if not row:
             raise InputError(f"{path}: no array 'x' in it", fix="np.savez_compressed(path, x=samples, y=labels)")
         if kind != "class":
-            yield Sample(row, None, origin, None if value is None else read_truth(kind, value, origin), columns)
+            yield Sample(row, None, origin, None if value is None or kind == "none" else read_truth(kind, value, origin), columns)
             continue
         if value is not None and (value.dtype.kind not in "iu" or value.shape):
             raise InputError(f"{path}: y is {value.dtype} {list(value.shape)}", fix="y must hold whole numbers, one per sample")
@@ -187,7 +190,8 @@ def _function(word: str, folder: Path, kind: Truth) -> Callable[[], Iterator[Sam
                 if kind == "class":
                     yield Sample(arrays, None if value is None else int(value), origin, columns=known)
                 else:
-                    yield Sample(arrays, None, origin, None if value is None else read_truth(kind, value, origin), known)
+                    truth = None if value is None or kind == "none" else read_truth(kind, value, origin)
+                    yield Sample(arrays, None, origin, truth, known)
         except EdgekitError:
             raise
         except Exception as error:

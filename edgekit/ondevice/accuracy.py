@@ -1,4 +1,4 @@
-"""Running an artifact over samples: the golden check of a release, its predictions on a set, and any artifact on the host.
+"""Running an artifact over samples: the golden check of a release, its answers to a set, and any artifact on the host.
 
 Jobs `golden`, `probe.accuracy`, `infer`. Memory holds one sample.
 """
@@ -13,15 +13,18 @@ import time
 from typing import TYPE_CHECKING, Any, Iterator
 
 from . import inputs, preprocess
+from .disk import make_folder, sha256_file
 from .runner import GOLDEN, Runner, open_artifact, open_release
-from .samples import ALONE, Samples, write
+from .samples import ALONE, Sample, Samples, write
 from .store import check_blob
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Pass", "golden", "infer", "probe", "steps"]
+__all__ = ["OUTPUTS", "Pass", "golden", "infer", "probe", "steps"]
+
+OUTPUTS = "outputs.npz"  # below incoming/, while a host takes it
 
 
 class Pass:
@@ -32,17 +35,28 @@ class Pass:
         self.shapes = inputs.shapes(runner.inputs, samples.arrays)
         self.predictions: list[int] = []
 
-    def outputs(self, stage: str, progress: Progress) -> Iterator[NDArray[Any]]:
+    def outputs(self, stage: str, progress: Progress, first: int = 0, count: int | None = None) -> Iterator[Sample]:
         told = time.monotonic()
-        for index in range(len(self.samples)):
+        for index in range(first, len(self.samples) if count is None else first + count):
             self.runner.set(preprocess.feed(self.steps, self.samples[index], self.shapes))
             self.runner.invoke()
-            output = self.runner.get()
-            self.predictions.append(int(output.argmax()))
-            yield output
+            answer = self.runner.answer()
+            self.predictions.append(int(self._first(answer).argmax()))
+            yield answer
             if time.monotonic() - told > 0.5:  # seconds
                 told = time.monotonic()
                 progress(stage, index + 1, len(self.samples))
+
+    def _first(self, answer: Sample) -> NDArray[Any]:
+        """Return the first output; which that is, the names alone do not say."""
+        first: NDArray[Any] = answer[ALONE] if len(self.runner.outputs) == 1 else answer[self.runner.output["name"]]
+        return first
+
+    def compare(self, wanted: Sample, answer: Sample) -> float:
+        """Return how many steps an answer is from a golden one, which may hold the first output alone."""
+        if wanted.keys() == answer.keys():
+            return max(steps(wanted[name], answer[name]) for name in wanted)
+        return steps(wanted[ALONE], self._first(answer))
 
     def report(self) -> dict[str, Any]:
         labels = self.samples.labels()
@@ -55,22 +69,35 @@ class Pass:
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
             "inputs": self.runner.inputs,
-            "output": self.runner.output,
+            "outputs": self.runner.outputs,
         }
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1."""
+    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1.
+
+    With ``count`` it is so many samples from ``first`` on, and all their outputs are written to `OUTPUTS`, for the host to fetch. None
+    left to answer, that file goes.
+    """
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
+    outputs = os.path.join(make_folder(os.path.join(root, "incoming")), OUTPUTS)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(outputs)
+    if job.get("count") == 0:
+        return {}
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
         run = Pass(runner, declared, samples)
-        collections.deque(run.outputs("accuracy", progress), maxlen=0)
-        return run.report()
+        if job.get("count") is None:
+            collections.deque(run.outputs("accuracy", progress), maxlen=0)
+            return run.report()
+        first = integer(job, "first", 0, len(samples) - 1, 0)
+        write(outputs, run.outputs("accuracy", progress, first, integer(job, "count", 1, len(samples) - first, 1)))
+        return {**run.report(), "bytes": os.path.getsize(outputs), "sha256": sha256_file(outputs)}
 
 
 def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Run any artifact over a set and write its raw first outputs; the host's way, for a bad file may abort the process."""
+    """Run any artifact over a set and write its raw outputs; the host's way, for a bad file may abort the process."""
     artifact, container, outputs = (job.get(key) for key in ("artifact", "samples", "outputs"))
     absolute = all(isinstance(path, str) and os.path.isabs(path) for path in (artifact, container, outputs))
     if not absolute or not isinstance(job.get("preprocess"), dict):
@@ -92,10 +119,12 @@ def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
     with contextlib.ExitStack() as stack:
         samples, *expected = [stack.enter_context(Samples(kept[key])) for key in GOLDEN]
         count, worst = len(samples), [0.0] * len(expected)
-        if not count or any((len(outputs), outputs.arrays) != (count, (ALONE,)) for outputs in expected):
+        run = Pass(runner, declared, samples)
+        known = ((ALONE,), tuple(sorted(table["name"] for table in runner.outputs)))
+        if not count or any(len(outputs) != count or outputs.arrays not in known for outputs in expected):
             raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
-        for index, output in enumerate(Pass(runner, declared, samples).outputs("golden", progress)):
-            worst = [max(so_far, steps(outputs[index][ALONE], output)) for so_far, outputs in zip(worst, expected)]
+        for index, answer in enumerate(run.outputs("golden", progress)):
+            worst = [max(so_far, run.compare(outputs[index], answer)) for so_far, outputs in zip(worst, expected)]
     nearest = min(worst)
     return {"ok": nearest <= tolerance, "count": count, "max_diff": nearest if math.isfinite(nearest) else None, "tolerance": tolerance}
 
