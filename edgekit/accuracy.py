@@ -129,8 +129,7 @@ def score_measurements(
     if len(before) != len(after) or not len(before):
         raise ValueError(f"{len(before)} and {len(after)} scores are not of the same samples")
     n, name, details = len(before), metric.name.rpartition(":")[2], {"confidence": _CONFIDENCE}
-    share = float(np.mean(before.changed(after)))
-    measurements = [Measurement("changed", share, "1", n)]
+    measurements = [Measurement("changed", float(np.mean(before.changed(after))), "1", n)]
     if metric.is_share:
         right = [statistics.values[:, 0] > 0 for statistics in (before, after)]
         ends = [wilson(int(np.count_nonzero(one)), n, _CONFIDENCE) for one in right]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from edgekit.comparison import non_inferiority, samples_needed
+from edgekit.comparison import samples_needed, tango
 
 __all__ = ["ROUNDS", "Drawn", "PairedVerdict", "draw", "interval", "judge"]
 
@@ -124,17 +124,13 @@ class PairedVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def judge(drawn: Drawn, n: int, margin: float, confidence: float = 0.95) -> PairedVerdict:
     """Judge a paired difference, a loss being negative, as `edgekit.comparison.non_inferiority` does a share.
 
-    Draws know nothing of what no sample shows. A loss of the margin may sit in a share of the samples as large as the margin, and n
-    samples may miss it; so none passes with fewer than a share would need that no sample changes.
+    Draws know nothing of what no sample shows: a whole loss in a few of all samples, which n of them may miss. So the lower bound is
+    never above that of a share of which no sample changed.
     """
     low, high = interval(drawn, 2 * confidence - 1)
-    enough = non_inferiority([True] * n, [True] * n, margin, confidence)
-    if high < -margin:
-        return PairedVerdict("fail", n, drawn.value, low, high, margin, confidence, 0)
-    if low > -margin:
-        return PairedVerdict(
-            "pass" if enough.outcome == "pass" else "inconclusive", n, drawn.value, low, high, margin, confidence, enough.needs
-        )
+    low = min(low, tango(0, 0, n, 2 * confidence - 1)[0])
+    if low > -margin or high < -margin:
+        return PairedVerdict("pass" if low > -margin else "fail", n, drawn.value, low, high, margin, confidence, 0)
     normal = NormalDist()
     variance = n * float(np.nanvar(drawn.rounds))
     z = normal.inv_cdf(confidence) + normal.inv_cdf(_POWER)

@@ -127,13 +127,13 @@ def build(
         else:
             golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
             finished = Finished(chosen, runtime.artifact_name, {runtime.artifact_name: chosen.artifact.data, **golden}, tolerance)
+        proof, statistics = _evaluation(project, reference, finished.chosen.answers)
     name = project.model.name or _name_from(model_path)
     tools = _tools()
     chosen, evaluation = finished.chosen, material.evaluation
-    plan, artifact, answers = chosen.plan, chosen.artifact, chosen.answers
+    plan, artifact = chosen.plan, chosen.artifact
     sizes = {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
     report = _report(name, target.name, finished, len(evaluation), tools, sizes)
-    proof, statistics = _evaluation(project, reference, answers)
     files = {
         **finished.files,
         **declared.files,

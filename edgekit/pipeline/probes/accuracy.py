@@ -125,9 +125,7 @@ def _answered(under: UnderTest, record: Evaluation, evaluation: Dataset, sha256:
         )
     kept = _kept(under, scratch)
     if len(kept.before) != len(evaluation):
-        raise InputError(
-            f"{STATISTICS} is of {len(kept.before)} samples, the set of {len(evaluation)}", fix="edgekit build, then deploy again"
-        )
+        raise InputError(f"{STATISTICS} is of {len(kept.before)} samples, not of {len(evaluation)}", fix="edgekit build, then deploy again")
     truths = evaluation.truths or ({"vector": vector} for vector in (kept.vectors if kept.vectors is not None else ()))
     after = scorer(board_outputs(under, sha256, len(evaluation), scratch, progress), truths)
     try:
