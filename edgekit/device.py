@@ -94,6 +94,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         edgekit's folder there: absolute, or starting with ``~/``.
     site
         Where it stands: from there it is reached by the workers of that site.
+    ssh_config
+        The file that says how to reach it, where that is not the user's own: a virtual board has one.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     python: str | None = None
     root: str = "~/.edgekit"
     site: str | None = None
+    ssh_config: str | None = None
 
     def __post_init__(self) -> None:
         parts = self.root.split("/")

@@ -8,12 +8,13 @@ from edgekit.device import Address, Device
 from edgekit.errors import UsageError
 from edgekit.nearest import did_you_mean
 from edgekit.project import Project
+from edgekit.virtual import find_board
 
 __all__ = ["find_device", "find_devices"]
 
 
 def find_device(project: Project, word: str | None, *, root: str | None = None) -> Device:
-    """Find the board that a word means: a name under ``[devices]``, else an SSH address or ``local``.
+    """Find the board that a word means: a name under ``[devices]``, else a virtual board, an SSH address or ``local``.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
     ------
     UsageError
         No word and no single device to fall back on, or a word that is close to a known name.
+    DeviceError
+        A virtual board that is not up.
     """
     names = sorted(project.devices)
     if word is None:
@@ -38,14 +41,23 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
         near = did_you_mean(word, names) if "@" not in word and "." not in word else None
         if near:
             raise UsageError(f"no device is called {word!r}", fix=f"did you mean {near!r}?")
-        return Device(name=word, address=Address.parse(word), root=root or "~/.edgekit")
+        virtual = find_board(word)
+        return Device(
+            name=word,
+            address=Address.parse(word),
+            target=virtual.target if virtual else None,
+            root=root or "~/.edgekit",
+            ssh_config=str(virtual.ssh_config) if virtual else None,
+        )
+    virtual = find_board(section.address)
     return Device(
         name=word,
         address=Address.parse(section.address),
-        target=section.target,
+        target=section.target or (virtual.target if virtual else None),
         python=section.python,
         root=root or section.root,
         site=section.site,
+        ssh_config=str(virtual.ssh_config) if virtual else None,
     )
 
 

@@ -130,6 +130,7 @@ _EPILOG = (
         "sign": ("edgekit.cli.sign:sign", "Sign a bundle with an SSH key."),
         "targets": ("edgekit.cli.targets:targets", "List the kinds of boards edgekit knows."),
         "device": ("edgekit.cli.device:device", "Look at a device, set it up, say whose releases it takes, take it for a while."),
+        "virtual": ("edgekit.cli.virtual:virtual", "Emulate a board on this machine, behind a real SSH server."),
         "report": ("edgekit.cli.report:report", "Show saved reports: as text, one HTML page, Markdown or a picture."),
         "history": ("edgekit.cli.history:history", "Show what edgekit ci has measured here over time."),
         "completion": ("edgekit.cli.completion:completion", "Print the completion script of a shell."),

@@ -34,11 +34,13 @@ _KEEPALIVE_S = 5
 _PROXY_END_S = 1.0
 
 
-def open_transport(address: Address, *, timeout_s: float, stack: ExitStack) -> paramiko.Transport:
+def open_transport(address: Address, config: str | None = None, *, timeout_s: float, stack: ExitStack) -> paramiko.Transport:
     """Connect, check the host key, log in.
 
     Parameters
     ----------
+    config
+        The ssh_config to go by, when it is not the user's.
     stack
         Gets what must be closed afterwards: the session, those of the hops before it, proxy processes.
 
@@ -51,7 +53,7 @@ def open_transport(address: Address, *, timeout_s: float, stack: ExitStack) -> p
     AuthError
         The board takes none of our keys.
     """
-    return _open(find_route(address), None, timeout_s, stack, hops=0)
+    return _open(find_route(address, config), None, timeout_s, stack, hops=0)
 
 
 def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, stack: ExitStack, *, hops: int) -> paramiko.Transport:
@@ -62,7 +64,7 @@ def _open(route: Route, before: paramiko.Transport | None, timeout_s: float, sta
     connect_s = route.connect_timeout_s or timeout_s
     if before is None:
         for jump in route.jumps:
-            hop = find_route(jump)
+            hop = find_route(jump, str(route.config) if route.config else None)
             before = _open(hop, before, timeout_s, stack, hops=hops + 1)
     sock = _socket(route, before, connect_s, timeout_s, stack)
     known = known_keys(route.key_name, route.known_hosts)

@@ -76,18 +76,18 @@ class Route:
         return options + (["-p", str(self.address.port)] if self.address.port else [])
 
 
-def find_route(address: Address) -> Route:
-    """Look an address up in the user's ssh_config; what the address itself says comes first.
+def find_route(address: Address, config: str | None = None) -> Route:
+    """Look an address up in the user's ssh_config, or in another one; what the address itself says comes first.
 
     Raises
     ------
     InputError
         The file cannot be read, or a value in it makes no sense.
     """
-    override = os.environ.get("EDGEKIT_SSH_CONFIG")
+    override = config or os.environ.get("EDGEKIT_SSH_CONFIG")
     path = Path(override).expanduser() if override else Path("~/.ssh/config").expanduser()
     if override and not path.is_file():
-        raise InputError(f"EDGEKIT_SSH_CONFIG: {path}: no such file")
+        raise InputError(f"{'' if config else 'EDGEKIT_SSH_CONFIG: '}{path}: no such file")
     try:
         # The first value counts (ssh_config(5)): so what the address says reaches Match, %p and %r, too.
         own = [f"User {address.user}"] if address.user else []

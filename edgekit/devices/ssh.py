@@ -51,7 +51,7 @@ class SshConnection:
         self._sftp: paramiko.SFTPClient | None = None
         self._without_sftp = False
         with ExitStack() as stack:
-            self._transport = open_transport(device.address, timeout_s=timeout_s, stack=stack)
+            self._transport = open_transport(device.address, device.ssh_config, timeout_s=timeout_s, stack=stack)
             self._pulse = Pulse(self._transport)
             self._closing = stack.pop_all()
 

@@ -47,6 +47,7 @@ JOBS = {
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
     "probe.latency": "latency:probe",
+    "probe.regression": "regression:probe",
     "serve": "serve:serve",
     "service.look": "service:look",
     "service.install": "service:install",

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Callable
 
-__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "SENT_STAGE", "AgentError", "decode_event", "encode_job", "strict_json"]
+__all__ = ["IMPORT_TIMEOUT_S", "JOB_SCHEMA", "KINDS", "SENT_STAGE", "AgentError", "Progress", "decode_event", "encode_job", "strict_json"]
 
 Progress = Callable[[str, int, int], None]
 # The one stage of progress that is counted in bytes.
@@ -19,7 +19,13 @@ JOB_SCHEMA = "edgekit.job/1"
 MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20
 # Of the jobs that answer with numbers per run or sample: eight series of 200,000 timings, predictions and labels of a million samples; the
 # race's are those of several engines, see there.
-LONG_EVENT_BYTES = {"probe.latency": 24 << 20, "probe.accuracy": 20 << 20, "infer": 20 << 20, "engine.race": 32 << 20}
+LONG_EVENT_BYTES = {
+    "probe.latency": 24 << 20,
+    "probe.regression": 4 << 20,
+    "probe.accuracy": 20 << 20,
+    "infer": 20 << 20,
+    "engine.race": 32 << 20,
+}
 MAX_DEPTH, MAX_VALUES = 16, 2_100_000  # parsed, a value takes many times its bytes
 IMPORT_TIMEOUT_S = 300  # a runtime's import, from a slow card
 

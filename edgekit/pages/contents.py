@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgekit.measurement import Measurement, Outcome
 from edgekit.pages import accuracy, latency, layers
@@ -41,6 +42,7 @@ def contents(saved: Sequence[Saved]) -> Contents:
     saved
         At least one.
     """
+    saved = _told_apart(saved)
     reports = [one for one in saved if isinstance(one, SavedReport)]
     explanations = [one for one in saved if isinstance(one, SavedExplanation)]
     verdicts = tuple(Judged(v.outcome, v.name, v.text, one.name) for one in reports for v in one.report.verdicts)
@@ -63,6 +65,16 @@ def contents(saved: Sequence[Saved]) -> Contents:
         verdicts=tuple(sorted(verdicts, key=lambda verdict: _GRAVEST.index(verdict.outcome))),
         sections=tuple(section for section in sections if section.blocks),
     )
+
+
+def _told_apart(saved: Sequence[Saved]) -> list[Saved]:
+    """Number files of one name, which lie in different folders."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in saved:
+        seen[one.name] += 1
+        found.append(replace(one, name=f"{one.name} ({seen[one.name]})") if seen[one.name] > 1 else one)
+    return found
 
 
 def _title(first: Saved) -> str:

@@ -5,6 +5,7 @@ No script, no request, everything inline; a content security policy in the page 
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["html_page"]
 _FOLDER = Path(__file__).parent
 _WIDE, _NARROW = 816, 328
 """Pixels: a chart is drawn for a desk and for a phone of 360, so that its letters are as large as the text on both."""
+_TOGETHER = re.compile(r"(?<=\d) (?=(?:\d{3}|%|ms|MB|kB|MiB|MHz|dB|°C)(?!\w))")
+"""What no line may end in the middle of: the groups of a number, a number and its unit."""
 
 
 def html_page(found: Contents) -> bytes:
@@ -51,7 +54,7 @@ def html_page(found: Contents) -> bytes:
         return markupsafe.Markup("".join(sizes))
 
     def shown(value: Any) -> Any:
-        return value if isinstance(value, markupsafe.Markup) else printable(str(value))
+        return value if isinstance(value, markupsafe.Markup) else _TOGETHER.sub("\N{NARROW NO-BREAK SPACE}", printable(str(value)))
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),

@@ -38,21 +38,21 @@ def distributions(one: SavedReport) -> list[Block]:
     samples, budget = series_of(one.report), _budget_ms(one.report)
     blocks = []
     for number, (name, statistics) in enumerate(_series(one.report).items()):
-        rule = next((m.rule for m in statistics.values() if m.rule), "")
+        rule = _rule(statistics)
         charts = []
         if name in samples and number < _DRAWN_MAX:
             title = ascii_words(f"{_words(name)}, {len(samples[name])} runs")
             limit = budget if name == "invoke" else None
-            charts.append(Distribution(title, samples[name], _percentiles(statistics), limit, ascii_words(rule or "", 30)))
-        blocks.append(Block(one.name, _words(name), rule or "", tuple(charts), (_table(statistics),)))
+            charts.append(Distribution(title, samples[name], _percentiles(statistics), limit, ascii_words(rule, 30)))
+        blocks.append(Block(one.name, _words(name), rule, tuple(charts), (_table(statistics),)))
     return blocks
 
 
 def courses(one: SavedReport) -> list[Block]:
     """Return the course of the first series over time, with what the board said of itself."""
-    samples = series_of(one.report)
-    known = [name for name in _series(one.report) if name in samples] or list(samples)
-    rule = next((m.rule for m in one.report.measurements if m.rule), "") or ""
+    samples, series = series_of(one.report), _series(one.report)
+    known = [name for name in series if name in samples] or list(samples)
+    rule = next(filter(None, map(_rule, series.values())), "")
     chart = timeline(
         one.report, known[:2], ascii_words(f"{one.report.bundle.name} over time"), _budget_ms(one.report), ascii_words(rule, 30)
     )
@@ -62,6 +62,11 @@ def courses(one: SavedReport) -> list[Block]:
     if len(one.report.states) < 2:
         notes = ["The board was not read meanwhile; time is the sum of the inferences before."]
     return [Block(one.name, "", rule, (chart,), (), tuple(notes))]
+
+
+def _rule(statistics: Mapping[str, Measurement]) -> str:
+    """Return the rule that a series broke; empty where it broke none."""
+    return next((measurement.rule for measurement in statistics.values() if measurement.rule), "")
 
 
 def _budget_ms(report: Report) -> float | None:
@@ -126,7 +131,7 @@ def _spread(mean: Measurement | None) -> str:
     for key, words in (("n_eff", "worth {:,.0f} independent ones"), ("cov", "coefficient of variation {:.1%}"), ("drift", "drift {:+.1%}")):
         value = mean.details.get(key)
         if isinstance(value, (int, float)):
-            told.append(words.format(value).replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}").replace("%", " %"))
+            told.append(words.format(value).replace(",", " ").replace("-", "\N{MINUS SIGN}").replace("%", " %"))
     return "".join(f", {words}" for words in told) + ". Each bound holds with 99 % confidence, whatever the distribution."
 
 

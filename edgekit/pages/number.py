@@ -20,7 +20,7 @@ def decimals(value: float) -> int:
 
 def fixed(value: float | None, places: int) -> str:
     """Write a number with so many decimals, its thousands apart."""
-    return "–" if value is None else f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return "–" if value is None else f"{value:,.{places}f}".replace(",", " ")
 
 
 def count(number: int) -> str:

@@ -61,6 +61,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "lease.take": {"token": "0" * 32, "ttl_s": 60, "owner": "anna", "reason": "a test", "renews": True},
     "probe.accuracy": {**NAMED, "threads": 1, "samples": BLOB},
     "probe.latency": {**NAMED, "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
+    "probe.regression": {"app": "meter", "releases": [OLDER, RELEASE], "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
     "service.install": {"app": "meter", "port": 8080},
     "service.look": {"app": "meter", "port": 8080},
@@ -119,7 +120,7 @@ DISK: dict[str, bytes] = {
     "trust/allowed_signers": LINE,
 }
 LINKS = ("apps/meter/current", "apps/meter/previous")
-READERS = sorted({*JOBS} - {"golden", "probe.accuracy", "probe.latency", "runtime.install"})
+READERS = sorted({*JOBS} - {"golden", "probe.accuracy", "probe.latency", "probe.regression", "runtime.install"})
 
 
 _furnished: dict[Path, list[tuple[object, ...]]] = {}

@@ -25,6 +25,7 @@ __all__ = ["PROBES", "Options", "Probe", "find_probe"]
 PROBES = {
     "latency": ("edgekit.pipeline.probes.latency:PROBE", "How long one inference takes, with the bounds of each percentile."),
     "accuracy": ("edgekit.pipeline.probes.accuracy:PROBE", "The evaluation set on the board, against the float model, sample by sample."),
+    "regression": ("edgekit.pipeline.probes.regression:PROBE", "Whether the current release is slower than another there, timed in turns."),
 }
 """Name -> (where it is, one line for a list)."""
 

@@ -43,7 +43,9 @@ def test_a_version_in_the_environment_is_not_asked_for_ours(monkeypatch: pytest.
 
 
 # Programs of others that our texts tell people to run; what follows their name is theirs.
-OTHERS = re.compile(r"\b(pip|systemctl|systemd-run|tf2onnx|ssh-keygen|ssh-keyscan|python|pytest|scripts/\w+|docker|apt-get|dask|du)\b.*")
+OTHERS = re.compile(
+    r"\b(pip|systemctl|systemd-run|tf2onnx|ssh-keygen|ssh-keyscan|python|pytest|scripts/\w+|docker|apt-get|dask|du|usermod)\b.*"
+)
 WORD = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 

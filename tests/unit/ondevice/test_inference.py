@@ -149,6 +149,22 @@ def test_latency_counts_when_time_is_short(agent: Agent, tmp_path: Path, model: 
     assert data["warmup"]["steady"] is False
 
 
+def test_two_releases_take_turns_in_one_process(agent: Agent, tmp_path: Path, model: bytes, images: tuple[Any, Any]) -> None:
+    releases = [agent.deploy("meter", contents(tmp_path, agent, model, images[0][:1], shift), **MANIFEST) for shift in (0, 1)]
+    asked = {"app": "meter", "min_time_s": 0, "min_count": 30, "warmup_cap_s": 0}
+    data = agent.ask("probe.regression", releases=releases, **asked)
+    assert [one["release"] for one in data["releases"]] == releases
+    assert [len(one["invoke_ns"]) for one in data["releases"]] == [40, 40]  # whole blocks
+    assert min(time for one in data["releases"] for time in one["invoke_ns"]) > 0
+    assert {one["runtime"]["name"] for one in data["releases"]} == {"ai-edge-litert"}
+    assert data["block_runs"] == 20
+    assert [state["phase"] for state in data["states"]][:1] == ["before"]
+    assert {state["phase"] for state in data["states"]} >= {"warm-up", "invoke", "after"}
+    for wrong in (releases[:1], [releases[0]] * 2, None, [releases[0], "x"]):
+        assert agent.refuse("probe.regression", releases=wrong, **asked)["kind"] == "usage"
+    assert agent.refuse("probe.regression", releases=[releases[0], "0" * 64], **asked)["kind"] == "state"
+
+
 def test_accuracy_on_a_pushed_set(agent: Agent, tmp_path: Path, model: bytes, images: tuple[Any, Any]) -> None:
     release = agent.deploy("meter", contents(tmp_path, agent, model, images[0][:1]), **MANIFEST)
     expected, _ = infer(agent, tmp_path, model, *images)

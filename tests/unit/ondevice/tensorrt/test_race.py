@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.ondevice import samples
-from edgekit.ondevice.tensorrt.race import BLOCK_RUNS, order
+from edgekit.ondevice.turns import BLOCK_RUNS, order
 
 DIGESTS = {"FP16": "1" * 64, "FP16+INT8": "2" * 64}
 

@@ -1,0 +1,122 @@
+"""The system that a virtual board runs: Debian's packages for its processor, unpacked once and kept in the cache.
+
+The packages' own scripts, which would run emulated for minutes, are not needed. Making one needs root or subordinate user ids.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import shutil
+from pathlib import Path
+
+import platformdirs
+
+from edgekit.devices.virtual.kind import VCGENCMD
+from edgekit.devices.virtual.process import run
+from edgekit.digest import make_folder
+from edgekit.errors import DeviceError
+from edgekit.ondevice.wire import Progress
+
+__all__ = ["SFTP_SERVER", "SUITE", "cache", "can_unpack", "make_userland", "unpack"]
+
+SUITE = "bookworm"  # Raspberry Pi OS of 2023 to 2025 is this release
+SFTP_SERVER = "/usr/lib/openssh/sftp-server"
+_COMMON = ("base-files", "coreutils", "dash", "libc-bin", "libgcc-s1", "libstdc++6", "openssh-sftp-server", "python3", "sed")
+# There are no wheels of NumPy for 32-bit Arm: the board's own serves, as on Raspberry Pi OS.
+_PACKAGES = {"arm64": _COMMON, "armhf": (*_COMMON, "python3-numpy")}
+_STAMP = "edgekit-userland"
+
+
+def cache() -> Path:
+    """Return the folder in which what virtual boards are made of is kept."""
+    return platformdirs.user_cache_path("edgekit") / "virtual"
+
+
+def can_unpack() -> None:
+    """Refuse where packages cannot be fetched and unpacked.
+
+    Raises
+    ------
+    DeviceError
+        With the command that mends it.
+    """
+    if shutil.which("mmdebstrap") is None:
+        raise DeviceError("no mmdebstrap here, which fetches the board's system", fix="sudo apt install mmdebstrap")
+    if os.geteuid() != 0:
+        user = getpass.getuser()
+        owners = Path("/etc/subuid").read_text().splitlines() if Path("/etc/subuid").exists() else []
+        if shutil.which("newuidmap") is None or not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
+            raise DeviceError(
+                f"the board's system is unpacked as root, or as a user with subordinate ids, and {user} has none",
+                fix=f"sudo apt install uidmap && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+            )
+
+
+def make_userland(arch: str, progress: Progress) -> Path:
+    """Return the folder of an architecture's system, made now unless it is there: about half a minute, 90 MB.
+
+    Raises
+    ------
+    DeviceError
+        The packages cannot be fetched or unpacked.
+    """
+    folder = cache() / arch
+    make_folder(folder.parent)
+    with (cache() / f"{arch}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it made
+        stamp = folder / _STAMP
+        wanted = repr((SUITE, _PACKAGES[arch], VCGENCMD))
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            if folder.exists():
+                shutil.rmtree(folder)
+            fresh = folder.with_name(f"{arch}.new")
+            unpack(arch, _PACKAGES[arch], fresh, progress)
+            _complete(fresh)
+            (fresh / _STAMP).write_text(wanted)
+            fresh.rename(folder)
+    return folder
+
+
+def unpack(arch: str, packages: tuple[str, ...], folder: Path, progress: Progress) -> None:
+    """Unpack Debian packages, and those that they need, into a folder that is then new.
+
+    Raises
+    ------
+    DeviceError
+        They cannot be fetched or unpacked.
+    """
+    can_unpack()
+    stage = f"Debian for {arch}"
+    progress(stage, 0, 2)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    archive = folder.with_suffix(".tar")
+    words = ["mmdebstrap", "--quiet", f"--arch={arch}", "--variant=extract", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+    words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none", "--aptopt=Acquire::Retries 3"]
+    words += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")]
+    try:
+        run([*words, f"--include={','.join(packages)}", SUITE, str(archive), *_mirror()])
+        progress(stage, 1, 2)
+        run(["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", str(archive), "--directory", str(folder)])
+    finally:
+        archive.unlink(missing_ok=True)
+    progress(stage, 2, 2)
+
+
+def _mirror() -> list[str]:
+    """Return the mirror this machine has the release from, if it is a Debian of the same release; else mmdebstrap knows one."""
+    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", f"Codename: {SUITE}"]
+    return run(words).split()[:1] if shutil.which(words[0]) else []
+
+
+def _complete(root: Path) -> None:
+    """Do what packages' scripts would have done, as far as it is needed, and add what makes it a Raspberry Pi's."""
+    for triplet in (root / "usr" / "lib").glob("*-linux-gnueabihf"):
+        for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):  # NumPy's; chosen by update-alternatives
+            (triplet / Path(name).name).symlink_to(name)
+    program = root / "usr" / "bin" / "vcgencmd"
+    program.write_text(VCGENCMD)
+    program.chmod(0o755)

@@ -1,0 +1,135 @@
+"""`edgekit ci` on a board: each outcome has its exit code and its class in the JUnit document, and leaves the board as it was."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Address, Device
+from edgekit.devices import connect
+from edgekit.devices.session import AgentSession
+from tests.integration.command import edgekit
+from tests.integration.conftest import Lab, free_port
+from tests.integration.test_line import copy_demo
+from tests.integration.trial import Trial, ci, judged, project
+
+pytestmark = pytest.mark.sshd
+
+APP = "meter-digits"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    said = edgekit("build", "--target", "local", "--json", cwd=copy_demo(tmp_path_factory.mktemp("built") / "demo"))
+    assert said.code == 0, said
+    return Path(said.document["bundle"])
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Device:
+    """This machine as a board, without SSH."""
+    return Device(name="b1", address=Address(host="local"), python=sys.executable, root=str(tmp_path / "root"))
+
+
+def current(board: Device) -> str | None:
+    link = Path(board.root) / "apps" / APP / "current"
+    return link.readlink().name if link.is_symlink() else None
+
+
+def leased(board: Device) -> bool:
+    return (Path(board.root) / "lease.json").exists()
+
+
+def restored(trial: Trial, board: Device, before: str | None) -> None:
+    assert trial.cases["restore"] == trial.cases["release"] == "pass"
+    assert current(board) == before
+    assert not leased(board)
+
+
+def test_the_whole_line_on_an_empty_board(here: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds, too; then nothing is current again, the release that was tried is gone, and the history knows."""
+    folder = project(tmp_path / "project", here)
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_SHA", "0123abcd")
+    trial = ci("--markdown", "run.md", cwd=folder)
+    assert trial.said.code == 0, trial
+    steps = ["lease", "build", "build: accuracy", "deploy", "accuracy", "accuracy: accuracy", "restore", "release"]
+    assert list(trial.cases) == steps
+    assert set(trial.cases.values()) == {"pass"}
+    restored(trial, here, None)
+    assert list((Path(here.root) / "apps" / APP / "releases").iterdir()) == []
+    assert trial.cases.properties["revision"] == "0123abcd"
+    assert float(trial.cases.properties["accuracy.top1_artifact"]) > 0.97
+    assert summary.read_text() == (folder / "run.md").read_text()
+    assert "::error" not in trial.said.err
+    (report,) = (folder / "build" / "reports").iterdir()
+    assert trial.steps["accuracy"]["report"] == str(report)
+    found = edgekit("history", APP, "--metric", "accuracy", "--json", cwd=folder).document["points"]
+    assert {(point["device"], point["code"], point["revision"]) for point in found} == {("b1", 0, "0123abcd")}
+
+
+def test_a_failing_budget(here: Device, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project(tmp_path / "project", here)
+    before = edgekit("deploy", "b1", "--bundle", str(built), "--json", cwd=folder).document["release"]
+    previous = (Path(here.root) / "apps" / APP / "previous").is_symlink()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    trial = ci("--bundle", str(judged(built, tmp_path / "bad", "fail")), cwd=folder)
+    assert trial.said.code == 1, trial
+    assert trial.cases["accuracy: accuracy"] == "failure"
+    assert [name for name, how in trial.cases.items() if how != "pass"] == ["accuracy: accuracy"]
+    assert "::error title=edgekit ci%3A accuracy%3A accuracy fail::top-1 changed" in trial.said.err
+    restored(trial, here, before)
+    assert (Path(here.root) / "apps" / APP / "previous").is_symlink() == previous, "what the board would go back to is as it was, too"
+    assert [path.name for path in (Path(here.root) / "apps" / APP / "releases").iterdir()] == [before]
+
+
+def test_too_few_samples(here: Device, built: Path, tmp_path: Path) -> None:
+    trial = ci("--bundle", str(judged(built, tmp_path / "few", "inconclusive")), cwd=project(tmp_path / "project", here))
+    assert trial.said.code == 8, trial
+    assert trial.cases["accuracy: accuracy"] == "skipped"
+    assert "more samples are needed" in trial.cases.messages["accuracy: accuracy"]
+    restored(trial, here, None)
+
+
+def test_an_unreachable_board(lab: Lab, built: Path, tmp_path: Path) -> None:
+    trial = ci("--bundle", str(built), cwd=project(tmp_path / "project", lab.device(free_port())))
+    assert trial.said.code == 5, trial
+    assert trial.cases["lease"] == "error"
+    assert {how for name, how in trial.cases.items() if name != "lease"} == {"skipped"}
+    assert [retry["error"] for retry in trial.steps["lease"]["retries"]] == ["DeviceError"], "tried again, as often as was allowed"
+
+
+def test_busy_boards(lab: Lab, built: Path, tmp_path: Path) -> None:
+    """Somebody has the first, nobody answers at the second: it waits, gives up, and says who; a third that is free is taken at once."""
+    boards = [
+        lab.device(lab.serve().port, python=sys.executable),
+        lab.device(free_port()),
+        lab.device(lab.serve().port, python=sys.executable),
+    ]
+    with connect(boards[0]) as connection, AgentSession(connection, boards[0]) as session:
+        session.job("lease.take", timeout_s=30, token="c" * 32, owner="ann@laptop", reason="measuring", ttl_s=600)
+    two = ci("--bundle", str(built), "--target", "local", "--lease-wait", "1s", cwd=project(tmp_path / "two", *boards[:2]))
+    assert two.said.code == 9, two
+    assert two.cases["lease"] == "error"
+    assert "ann@laptop holds the board: measuring" in two.cases.messages["lease"]
+    three = ci("--bundle", str(built), "--target", "local", cwd=project(tmp_path / "three", *boards))
+    assert (three.said.code, three.said.document["run"]["device"]) == (0, "b3"), three
+    restored(three, boards[2], None)
+
+
+def test_no_restore_leaves_the_release(here: Device, built: Path, tmp_path: Path) -> None:
+    trial = ci("--bundle", str(built), "--no-restore", cwd=project(tmp_path / "project", here))
+    assert trial.said.code == 0, trial
+    assert trial.cases["restore"] == "skipped"
+    assert current(here) == trial.said.document["run"]["release"]
+    assert not leased(here)
+
+
+def test_nothing_to_run_on(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    edgekit("ci", cwd=folder).refused(2, "which device?")
+    edgekit("ci", "local", "--probe", "latncy", cwd=folder).refused(2, "latency")

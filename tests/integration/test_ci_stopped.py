@@ -1,0 +1,109 @@
+"""`edgekit ci` told to stop, or out of time, in each of its phases: what ran before runs again, and the board is free."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekit.device import Device
+from tests.integration.command import edgekit
+from tests.integration.deployment import Place, place
+from tests.integration.trial import Trial, project, stopped
+
+pytestmark = pytest.mark.sshd
+
+SLOW = 'case "$(tail -c 1 model.tflite)" in 2) sleep 30;; esac'
+
+
+@pytest.fixture
+def there(board: Device, tmp_path: Path) -> Place:
+    """A board on which release 1 runs."""
+    return place(board, tmp_path / "project")
+
+
+def ready(there: Place, *, restart: str = "exit 0", check: str = "exit 0", **terms: object) -> tuple[str, str]:
+    """Deploy release 1; returns its name, and the bundle of release 2, whose hooks are these."""
+    there.project(restart=restart, check=check)
+    lines = ["[ci]", 'probes = ["latency"]', "retries = 0", *(f"{key} = {value}" for key, value in terms.items())]
+    lines += ["[probe.latency]", "min_time_s = 60.0"]
+    with (there.folder / "edgekit.toml").open("a") as file:
+        file.write("\n" + "\n".join(lines) + "\n")
+    said = edgekit("deploy", "board", "--bundle", there.bundle(1), "--json", cwd=there.folder)
+    assert said.code == 0, said
+    return said.document["release"], there.bundle(2)
+
+
+def as_before(there: Place, trial: Trial, release: str) -> None:
+    (app,) = edgekit("status", "--json", cwd=there.folder).document["apps"]
+    assert (app["current"], app["previous"], app["whole"], app["releases"]) == (release, None, True, [release]), trial
+    assert edgekit("device", "lease", "board", "--json", cwd=there.folder).document["lease"] is None
+    assert trial.cases["release"] == "pass"
+
+
+def saw(there: Place, line: str, times: int = 1) -> Callable[[], bool]:
+    return lambda: there.hooks().count(line) == times
+
+
+def wrote(there: Place, word: bytes, times: int) -> Callable[[], bool]:
+    journal = there.root / "apps" / "meter" / "journal"
+    return lambda: journal.read_bytes().count(b'"event": "%s"' % word) == times
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=lambda by: by.name)
+def test_in_the_deployment(there: Place, by: signal.Signals) -> None:
+    """The check hook of release 2 hangs: it is current, and not proven."""
+    release, bundle = ready(there, check=SLOW)
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=saw(there, "check 2"), by=by)
+    assert trial.said.code == {signal.SIGINT: 130, signal.SIGTERM: 143}[by]
+    assert (trial.cases["deploy"], trial.cases["latency"], trial.cases["restore"]) == ("error", "skipped", "pass")
+    as_before(there, trial, release)
+
+
+def test_in_the_build(board: Device, tmp_path: Path) -> None:
+    folder, lease = project(tmp_path / "project", board), Path(board.root) / "lease.json"
+    trial = stopped(cwd=folder, when=lease.exists)
+    assert trial.said.code == 130
+    assert (trial.cases["build"], trial.cases["restore"], trial.cases["release"]) == ("error", "skipped", "pass")
+    assert not lease.exists()
+
+
+def test_in_a_probe(there: Place) -> None:
+    release, bundle = ready(there, probe_timeout_s=777.0)
+    lease = there.root / "lease.json"
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=lambda: lease.exists() and b'"ttl_s": 897' in lease.read_bytes())
+    assert trial.said.code == 130
+    assert (trial.cases["deploy"], trial.cases["latency"], trial.cases["restore"]) == ("pass", "error", "pass")
+    as_before(there, trial, release)
+    assert there.hooks()[-1] == "restart 1", "its program has taken it up again"
+
+
+def test_while_it_restores(there: Place) -> None:
+    """Release 1 takes seconds to restart: neither Ctrl-C nor SIGTERM breaks that off."""
+    release, bundle = ready(there, restart='case "$(tail -c 1 model.tflite)" in 1) sleep 2;; esac', timeout_s=10.0)
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=saw(there, "restart 1", 2), again=True)
+    assert trial.said.code == 124, "the probe ran out of the whole run's time, and then it was told to stop"
+    assert trial.cases["restore"] == "pass"
+    assert any("told to stop" in note for note in trial.said.document["run"]["notes"])
+    as_before(there, trial, release)
+
+
+def test_out_of_time_in_a_probe(there: Place) -> None:
+    release, bundle = ready(there, probe_timeout_s=1.0)
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=wrote(there, b"committed", 2), by=signal.SIGCONT)
+    assert trial.said.code == 124
+    assert "latency did not end within 1 s" in trial.cases.messages["latency"]
+    as_before(there, trial, release)
+
+
+def test_a_board_that_cannot_go_back_needs_a_person(there: Place) -> None:
+    """The restart hook of release 1 fails once release 2 has run."""
+    broken = there.folder / "broken"
+    _, bundle = ready(
+        there, restart=f'case "$(tail -c 1 model.tflite)" in 1) test ! -e {broken};; 2) touch {broken};; esac', probe_timeout_s=1.0
+    )
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=wrote(there, b"committed", 2), by=signal.SIGCONT)
+    assert trial.said.code == 7, "which outweighs the probe's timeout"
+    assert (trial.cases["latency"], trial.cases["restore"], trial.cases["release"]) == ("error", "error", "pass")
