@@ -120,8 +120,8 @@ class Judge:
         return Trial(
             kept=tuple(kept),
             outcome=verdict.outcome,
-            top1_delta=_number(verdict.figures.get("delta"), 0.0),
-            top1_delta_low=_number(verdict.figures.get("low"), -1.0),
+            delta=_number(verdict.figures.get("delta"), 0.0),
+            delta_low=_number(verdict.figures.get("low"), -1.0),
             disagreement=figures.get("disagreement", figures.get("changed")) or 0.0,
             sqnr_db=built.answers.sqnr_db if math.isfinite(built.answers.sqnr_db) else None,
             artifact_bytes=len(built.artifact.data),
