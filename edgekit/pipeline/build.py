@@ -184,12 +184,11 @@ def _scorer(project: Project, folder: Path, material: Material) -> Scorer | None
 def _evaluation(project: Project, reference: Reference, answers: Answers) -> tuple[Evaluation, dict[str, bytes]]:
     """Return who said what on each sample, and the file of the metric's statistics where there is one."""
     evaluation = reference.evaluation
-    scored = reference.scorer and reference.statistics and answers.statistics
     proof = Evaluation(
         dataset_sha256=evaluation.sha256,
         labels=evaluation.labels,
-        float_predictions=() if scored else answers.float_predictions,
-        artifact_predictions=() if scored else answers.artifact_predictions,
+        float_predictions=answers.float_predictions,
+        artifact_predictions=answers.artifact_predictions,
     )
     if not (reference.scorer and reference.statistics and answers.statistics):
         return proof, {}
