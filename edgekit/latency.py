@@ -15,30 +15,20 @@ from edgekit import validity
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
-from edgekit.validity import States, Watch
+from edgekit.validity import Runtime, States, Warmup, Watch, Word
 
 __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
 _DRIFT_MAX = 0.03
 
-_Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
 _SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
+_OF_A_STAGE = ("_p50", "_p99")
+"""What is told of a stage; its series is in the samples."""
 _MEASURED = frozenset({"invoke", "end-to-end", "trtexec"})
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
-
-
-class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-    steady: bool
-
-
-class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: _Word
-    version: _Word | None
 
 
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +44,7 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     import_ns: _Nanoseconds | None
     load_ns: _Nanoseconds | None
     first_invoke_ns: _Nanoseconds | None
-    warmup: _Warmup
+    warmup: Warmup
     invoke_ns: _Series
     parts_ns: dict[Literal["h2d", "compute", "d2h"], _Series]
     end_to_end_ns: _SeriesOrNone
@@ -63,9 +53,9 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peak_rss_bytes: _Bytes
     gpu_memory_bytes: _Bytes | None
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    runtime: _Runtime
-    delegate: _Word | None
-    fed: _Word
+    runtime: Runtime
+    delegate: Word | None
+    fed: Word
     states: States
     watch: Watch
 
@@ -134,7 +124,8 @@ def latency_measurements(
     once = {"import": run.import_ns, "load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
-        times += _series_measurements(name, one, rule)
+        figures = _series_measurements(name, one, rule)
+        times += [figure for figure in figures if name not in run.stages_ns or figure.name.endswith(_OF_A_STAGE)]
     verdicts = []
     if broken:
         verdicts.append(Verdict("latency", "invalid", "; ".join(broken.values()), broken))
@@ -200,8 +191,7 @@ def _p99_verdict(invoke: LatencySummary, budget_ms: float) -> Verdict:
 def _environment(run: _Run) -> dict[str, str]:
     """Return what the figures were measured with, in words."""
     words = {
-        "runtime": f"{run.runtime.name} {run.runtime.version or 'of unknown version'}",
-        "delegate": run.delegate or "none",
+        **run.runtime.words(run.delegate),
         "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
         **validity.words(run.states, run.watch),

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.metrics import Array
 from edgekit.model import TensorSpec
-from edgekit.ondevice.samples import ALONE, Samples
+from edgekit.ondevice.samples import ALONE, read
 
 __all__ = ["OutputTable", "by_name", "real_outputs"]
 
@@ -32,45 +32,32 @@ class OutputTable(msgspec.Struct, frozen=True):
 
 
 def real_outputs(
-    container: Path, tables: Sequence[OutputTable], specs: Sequence[TensorSpec], layouts: Mapping[str, str], count: int
+    container: Path, names: Sequence[str], tables: Sequence[OutputTable], specs: Sequence[TensorSpec], layouts: Mapping[str, str]
 ) -> Iterator[dict[str, Array]]:
     """Yield the real values of each sample's outputs by the network's names for them.
 
     Parameters
     ----------
-    container
-        Raw outputs, as the agent wrote them.
+    container, names
+        Raw outputs, and what each is called there, in the artifact's order.
     tables
         The artifact's outputs, as the runtime told them.
     specs, layouts
-        The same as the bundle says them, in the same order.
-    count
-        How many samples there must be.
+        The same as the bundle says them.
 
     Raises
     ------
     ValueError
-        What is there is not what the bundle's artifact gives.
-    AgentError
-        The container is none.
+        What is there is not what the artifact gives.
     """
-    if len(tables) != len(specs):
-        raise ValueError(f"{len(tables)} outputs came of {len(specs)}")
-    names = (ALONE,) if len(tables) == 1 else tuple(sorted(table.name for table in tables))
-    with Samples(container) as samples:
-        if len(samples) != count or samples.arrays != names:
-            raise ValueError(f"{len(samples)} answers came of {count}, with the outputs {', '.join(samples.arrays)}")
-        for number in range(count):
-            raw = samples[number]
-            yield {
-                spec.name: _real(raw[ALONE if len(tables) == 1 else table.name], table, spec, layouts.get(spec.name, "as-is"))
-                for table, spec in zip(tables, specs, strict=True)
-            }
+    for raw in read(container):
+        yield {
+            spec.name: _real(raw[name], table, layouts.get(spec.name, "as-is"))
+            for name, table, spec in zip(names, tables, specs, strict=True)
+        }
 
 
-def _real(raw: Array, table: OutputTable, spec: TensorSpec, layout: str) -> Array:
-    if raw.shape != spec.shape or raw.dtype.name != table.dtype:
-        raise ValueError(f"the output {spec.name} is {raw.dtype} {list(raw.shape)}, and should be {table.dtype} {list(spec.shape)}")
+def _real(raw: Array, table: OutputTable, layout: str) -> Array:
     values = raw
     if table.scale is not None:
         values = (raw.astype(np.float32) - np.float32(table.zero_point or 0)) * np.float32(table.scale)

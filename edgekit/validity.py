@@ -18,7 +18,7 @@ from edgekit import throttle
 from edgekit.measurement import Measurement
 from edgekit.throttle import BoardState
 
-__all__ = ["States", "Watch", "broken", "figures", "words"]
+__all__ = ["Runtime", "States", "Warmup", "Watch", "Word", "broken", "figures", "words"]
 
 _LOAD_PER_CORE_MAX = 0.5
 _CLOCK_LOSS_MAX = 0.03
@@ -32,7 +32,27 @@ _HOLDING = {"performance", "userspace"}
 _RISE_TOLD_C = 5.0
 
 States = Annotated[tuple[BoardState, ...], msgspec.Meta(min_length=2, max_length=10_000)]
+Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Core = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a run was warmed up: until two windows had medians, or rates, within 1 %, or as long as may be."""
+
+    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+    steady: bool
+
+
+class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ran the network."""
+
+    name: Word
+    version: Word | None
+
+    def words(self, delegate: str | None) -> dict[str, str]:
+        """Return what a report's environment says of it."""
+        return {"runtime": f"{self.name} {self.version or 'of unknown version'}", "delegate": delegate or "none"}
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,19 +1,19 @@
 """Running an artifact over samples: the golden check of a release, its answers to a set, and any artifact on the host.
 
-Jobs `golden`, `probe.accuracy`, `infer`. Memory holds one sample.
+Jobs `golden`, `probe.accuracy`, `probe.outputs`, `infer`. Memory holds one sample.
 """
 
 from __future__ import annotations
 
+import base64
 import collections
 import contextlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import inputs, preprocess
-from .disk import make_folder, sha256_file
 from .runner import GOLDEN, Runner, open_artifact, open_release
 from .samples import ALONE, Sample, Samples, write
 from .store import check_blob
@@ -22,23 +22,29 @@ from .wire import DIGEST, AgentError, Progress, integer, matching, number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OUTPUTS", "Pass", "golden", "infer", "probe", "steps"]
+__all__ = ["Pass", "golden", "infer", "outputs", "probe", "steps"]
 
-OUTPUTS = "outputs.npz"  # below incoming/, while a host takes it
+DIGESTS_MAX = 200_000  # what one answer may hold, beside as many predictions and labels
 
 
 class Pass:
-    """One pass over a set: yields the outputs and keeps the predictions."""
+    """One pass over a set: yields the outputs and keeps the predictions, and if asked the digests of what the inputs were set to."""
 
-    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples) -> None:
+    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples, digests: bool = False) -> None:
         self.runner, self.steps, self.samples = runner, preprocess.check(declared), samples
         self.shapes = inputs.shapes(runner.inputs, samples.arrays)
         self.predictions: list[int] = []
+        self.fed: list[str] | None = [] if digests else None
+        if digests and len(samples) > DIGESTS_MAX:
+            raise AgentError("usage", "%d samples; up to %d digests are told" % (len(samples), DIGESTS_MAX))
 
-    def outputs(self, stage: str, progress: Progress, first: int = 0, count: int | None = None) -> Iterator[Sample]:
+    def outputs(self, stage: str, progress: Progress) -> Iterator[Sample]:
         told = time.monotonic()
-        for index in range(first, len(self.samples) if count is None else first + count):
-            self.runner.set(preprocess.feed(self.steps, self.samples[index], self.shapes))
+        for index in range(len(self.samples)):
+            fed = preprocess.feed(self.steps, self.samples[index], self.shapes)
+            if self.fed is not None:
+                self.fed.append(inputs.digest(self.runner.inputs, fed))
+            self.runner.set(fed)
             self.runner.invoke()
             answer = self.runner.answer()
             self.predictions.append(int(self._first(answer).argmax()))
@@ -65,6 +71,7 @@ class Pass:
         return {
             "n": len(self.predictions),
             "predictions": self.predictions,
+            "fed": self.fed,
             "labels": known,
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
@@ -74,26 +81,26 @@ class Pass:
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1.
-
-    With ``count`` it is so many samples from ``first`` on, and all their outputs are written to `OUTPUTS`, for the host to fetch. None
-    left to answer, that file goes.
-    """
+    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1. ``as_fed``: the set is preprocessed already."""
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
-    outputs = os.path.join(make_folder(os.path.join(root, "incoming")), OUTPUTS)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(outputs)
-    if job.get("count") == 0:
-        return {}
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
-        run = Pass(runner, declared, samples)
-        if job.get("count") is None:
-            collections.deque(run.outputs("accuracy", progress), maxlen=0)
-            return run.report()
-        first = integer(job, "first", 0, len(samples) - 1, 0)
-        write(outputs, run.outputs("accuracy", progress, first, integer(job, "count", 1, len(samples) - first, 1)))
-        return {**run.report(), "bytes": os.path.getsize(outputs), "sha256": sha256_file(outputs)}
+        run = Pass(runner, {"inputs": []} if job.get("as_fed") is True else declared, samples, job.get("digests") is True)
+        collections.deque(run.outputs("accuracy", progress), maxlen=0)
+        return run.report()
+
+
+def outputs(job: dict[str, Any], root: str, progress: Progress, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run a release over a set, and tell the raw outputs of each sample, in their order."""
+    path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
+    declared, _, runner = open_release(job, root)
+    with Samples(path) as samples:
+        count = 0
+        for answer in Pass(runner, declared, samples).outputs("predict", progress):
+            raw = [answer[table["name"] if table["name"] in answer else ALONE] for table in runner.outputs]
+            tell({"outputs": [base64.b64encode(output.tobytes()).decode("ascii") for output in raw]})
+            count += 1
+    return {"count": count, "outputs": runner.outputs, "runtime": runner.runtime, "delegate": runner.delegate}
 
 
 def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
     runner = open_artifact(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
-        run = Pass(runner, job["preprocess"], samples)
+        run = Pass(runner, job["preprocess"], samples, job.get("digests") is True)
         write(str(outputs), run.outputs("infer", progress))
         return run.report()
 

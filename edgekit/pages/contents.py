@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekit.measurement import Measurement, Outcome
-from edgekit.pages import accuracy, latency, layers
+from edgekit.pages import accuracy, latency, layers, operators
 from edgekit.pages.number import bounds, count, of_measurement
 from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table, table
 from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
@@ -19,8 +19,7 @@ _LATENCY = (
     "Above, how often each duration came; below, how rare longer ones are: at p99, one run in a hundred takes longer. "
     "A dot is a percentile of these runs, its bar the 99 % bounds of the true one; a hollow dot has too few runs for an upper bound."
 )
-_COURSE = "The line is the median of neighbouring runs, the band spans from the least to the greatest: no run is left out."
-_ACCURACY = "All on the same samples. A change below zero is a loss against the float network."
+_ACCURACY = "All on the same samples. A change below zero is a loss against the float network; of a rate of errors, one above zero."
 _LAYERS = (
     "Signal over error in decibels: at 20 the error is a tenth of the signal, at 40 a hundredth. Alone means that only this layer is "
     "INT8; in the whole, that every one before it is too."
@@ -49,9 +48,10 @@ def contents(saved: Sequence[Saved]) -> Contents:
     outcome = next((worse for worse in _GRAVEST if any(verdict.outcome == worse for verdict in verdicts)), None)
     sections = (
         Section("latency", "Latency", _LATENCY, tuple(block for one in reports for block in latency.distributions(one))),
-        Section("course", "Over time", _COURSE, tuple(block for one in reports for block in latency.courses(one))),
+        Section("course", "Over time", "", tuple(block for one in reports for block in latency.courses(one))),
         Section("accuracy", "Accuracy", _ACCURACY, accuracy.blocks(reports)),
         Section("layers", "Layers", _LAYERS, tuple(layers.block(one) for one in explanations)),
+        Section("operators", "Operators", "", tuple(block for one in reports for block in operators.blocks(one))),
         Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),
         Section("figures", "Other figures", "", tuple(block for one in reports for block in _others(one))),
         Section("provenance", "Provenance", "", tuple(_provenance(one) for one in saved)),
@@ -119,12 +119,12 @@ def _lead(verdicts: Sequence[Judged], reports: Sequence[SavedReport]) -> str:
 
 def _others(one: SavedReport) -> list[Block]:
     """Return the measurements that no other section shows."""
-    shown = latency.shown(one.report) | accuracy.shown(one.report)
+    shown = latency.shown(one.report) | accuracy.shown(one.report) | operators.shown(one.report)
     rest = [measurement for measurement in one.report.measurements if measurement.name not in shown]
     if not rest:
         return []
     rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
-    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds", "n"), rows, words=("Bounds",)),))]
+    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds and details", "n"), rows, words=("Bounds and details",)),))]
 
 
 def _details(measurement: Measurement) -> str:

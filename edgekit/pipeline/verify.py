@@ -33,7 +33,7 @@ from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.reference import Reference
 from edgekit.runtimes import Artifact
 
-__all__ = ["ARTIFACT", "Answers", "answers", "check_labels", "class_count", "golden_files", "wire_layout"]
+__all__ = ["ARTIFACT", "Answers", "answers", "check_labels", "class_count", "golden_files", "host_outputs", "wire_layout"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -99,8 +99,10 @@ def answers(artifact: Artifact, reference: Reference, *, progress: Progress = si
         told = _infer(session, path, reference.evaluation.container, wire, outputs, progress=progress)
     tables = msgspec.convert(told["outputs"], tuple[OutputTable, ...])
 
+    names = (samples.ALONE,) if len(tables) == 1 else tuple(table.name for table in tables)
+
     def real() -> Iterator[dict[str, Array]]:
-        return real_outputs(outputs, tables, artifact.outputs, artifact.layouts, len(reference.evaluation))
+        return real_outputs(outputs, names, tables, artifact.outputs, artifact.layouts)
 
     first, scorer = artifact.outputs[0].name, reference.scorer
     classifies = class_count(artifact.outputs[0].shape) is not None
@@ -181,6 +183,28 @@ def wire_layout(artifact: Artifact, feed: Feed) -> str:
             fix='layout = "nchw" under [build], or name the input in inputs under [preprocess]',
         )
     return next((layouts[name] for name in feed.images if layouts[name] != "as-is"), feed.preprocess.layout)
+
+
+def host_outputs(artifact: bytes, container: Path, wire: Mapping[str, Any], folder: Path) -> Iterator[Array]:
+    """Yield an artifact's raw first outputs on this host, sample by sample.
+
+    Parameters
+    ----------
+    wire
+        How samples become inputs, as a manifest's ``preprocess`` has it.
+    folder
+        A private scratch folder.
+
+    Raises
+    ------
+    BuildError
+        It does not run here.
+    """
+    path, outputs = folder / ARTIFACT, folder / "host-outputs.npz"
+    path.write_bytes(artifact)
+    with _agent(folder) as session:
+        first = str(_infer(session, path, container, wire, outputs)["outputs"][0]["name"])
+    return (next(iter(answer.values())) if len(answer) == 1 else answer[first] for answer in samples.read(outputs))
 
 
 @contextmanager

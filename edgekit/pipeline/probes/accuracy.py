@@ -12,21 +12,20 @@ import msgspec
 import numpy as np
 
 from edgekit.accuracy import accuracy_measurements, score_measurements, slice_measurements
-from edgekit.dataset import Dataset, open_dataset
+from edgekit.dataset import Dataset
 from edgekit.devices.transfer import send
 from edgekit.digest import sha256_file
 from edgekit.errors import DeviceError, InputError
-from edgekit.evaluation import EVALUATION, STATISTICS, Evaluation, Kept, read_statistics
-from edgekit.manifest import FileEntry
+from edgekit.evaluation import STATISTICS, Evaluation
 from edgekit.measurement import Findings
 from edgekit.metrics import Array, Metric, Statistics, collect, ratio
 from edgekit.metrics.classes import TOP1
-from edgekit.parse import from_json
 from edgekit.pipeline import Progress
 from edgekit.pipeline.boardoutputs import board_outputs
+from edgekit.pipeline.evaluation import evaluation_of, kept_of
 from edgekit.pipeline.probes import Options, Probe
 from edgekit.pipeline.undertest import UnderTest
-from edgekit.scoring import Scorer, find_metric
+from edgekit.scoring import Scorer
 
 __all__ = ["PROBE"]
 
@@ -52,27 +51,10 @@ class _Scored:
 
 def _measure(under: UnderTest, options: AccuracyOptions, progress: Progress) -> Findings:
     """Send the evaluation set, which must be the one that the bundle was built with, and judge the board's answers."""
-    section = under.project.evaluation
-    if section.dataset is None:
-        raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
-    record = _record(under)
     with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
         container = Path(scratch) / "evaluation.npz"
-        evaluation = open_dataset(
-            section.dataset,
-            under.folder,
-            container,
-            skip=section.skip,
-            count=section.samples,
-            inputs=[spec.name for spec in under.manifest.inputs],
-            truth=find_metric(section.metric, under.folder).truth,
-        )
+        evaluation, record = evaluation_of(under, container)
         slices = _slices(evaluation, options.by) if options.by else {}
-        if record.dataset_sha256 != evaluation.sha256:
-            raise InputError(
-                f"{evaluation.name} is not the evaluation set that the release {under.digest[:12]} was built with",
-                fix="edgekit build, then deploy again; or take back the old [evaluation] set",
-            )
         sha256 = sha256_file(container)
         send(under.session, {sha256: container}, progress=progress)
         if record.metric is msgspec.UNSET:
@@ -123,7 +105,7 @@ def _answered(under: UnderTest, record: Evaluation, evaluation: Dataset, sha256:
             f"the release {under.digest[:12]} was built with another metric or [postprocess]: {record.metric}",
             fix="edgekit build, then deploy again; or take back the old declaration",
         )
-    kept = _kept(under, scratch)
+    kept = kept_of(under, scratch)
     if len(kept.before) != len(evaluation):
         raise InputError(f"{STATISTICS} is of {len(kept.before)} samples, not of {len(evaluation)}", fix="edgekit build, then deploy again")
     truths = evaluation.truths or ({"vector": vector} for vector in (kept.vectors if kept.vectors is not None else ()))
@@ -133,31 +115,6 @@ def _answered(under: UnderTest, record: Evaluation, evaluation: Dataset, sha256:
     except (ValueError, IndexError) as error:
         raise InputError(f"{STATISTICS} is not what {record.metric} keeps: {error}", fix="edgekit build, then deploy again") from error
     return _Scored(scorer.metric, kept.before, after, findings)
-
-
-def _kept(under: UnderTest, scratch: Path) -> Kept:
-    """Fetch what the metric keeps of the float network's answers."""
-    file = scratch / STATISTICS
-    file.write_bytes(under.fetch(_entry(under, STATISTICS)))
-    return read_statistics(file, STATISTICS)
-
-
-def _entry(under: UnderTest, path: str) -> FileEntry:
-    entry = next((e for e in under.manifest.files if e.path == path), None)
-    if entry is None:
-        raise InputError(f"the bundle {under.manifest.name} holds no {path}", fix="edgekit build, then deploy again")
-    return entry
-
-
-def _record(under: UnderTest) -> Evaluation:
-    """Fetch what the host found on each evaluation sample."""
-    record = from_json(under.fetch(_entry(under, EVALUATION)), Evaluation, EVALUATION)
-    if record.metric is msgspec.UNSET and not record.float_predictions:
-        raise InputError(
-            f"{under.manifest.name} is no classifier: its output names no class",
-            fix='metric = "..." under [evaluation] names what it is to be judged by (docs/metrics.md), then edgekit build',
-        )
-    return record
 
 
 class _Answer(msgspec.Struct, frozen=True):

@@ -15,7 +15,18 @@ from edgekit.report import BundleName, DeviceName, Report
 from edgekit.throttle import BoardState, GpuClock
 from edgekit.trial import Trial
 
-__all__ = ["HOSTILE", "accuracy_report", "board_state", "build_report", "explanation", "hostile_report", "latency_report", "with_words"]
+__all__ = [
+    "HOSTILE",
+    "accuracy_report",
+    "board_state",
+    "build_report",
+    "explanation",
+    "hostile_report",
+    "latency_report",
+    "sliced_report",
+    "soak_report",
+    "with_words",
+]
 
 DIGEST = "0123456789abcdef" * 4
 HOSTILE = (
@@ -115,6 +126,41 @@ def accuracy_report() -> SavedReport:
         environment={"time": "2026-11-24T18:31:02+00:00"},
     )
     return SavedReport("accuracy.json", report)
+
+
+def sliced_report() -> SavedReport:
+    """Return an accuracy of boxes, sliced by a column."""
+
+    def rate(name: str, value: float, n: int, **details: float | str | bool) -> Measurement:
+        return Measurement(name, value, "1", n, details={"low": value - 0.02, "high": value + 0.02, "confidence": 0.95, **details})
+
+    found = [rate("changed", 0.2, 400), rate("map_float", 0.41, 400), rate("map_artifact", 0.39, 400), rate("map_delta", -0.02, 400)]
+    for chosen, n in (("light=day", 380), ("light=night", 20)):
+        found.append(rate(f"map_artifact[{chosen}]", 0.3, n, slice=chosen, too_small=n < 30))
+        found.append(rate(f"map_delta[{chosen}]", -0.03, n, slice=chosen, too_small=n < 30))
+    report = msgspec.structs.replace(accuracy_report().report, measurements=tuple(found), verdicts=())
+    return SavedReport("boxes.json", report)
+
+
+def soak_report(windows: int = 60) -> SavedReport:
+    """Return an hour of inference, of which only windows are kept."""
+    median = [12_000_000 + 2_000 * n for n in range(windows)]
+    samples = {
+        "window_p50_ns": tuple(median),
+        "window_p99_ns": tuple(value + 900_000 for value in median),
+        "window_max_ns": tuple(value * 2 for value in median),
+        "window_start_ms": tuple(60_000 * n for n in range(windows)),
+        "window_count": (5_000,) * windows,
+    }
+    states = [msgspec.structs.replace(board_state(60.0 * n, 50 + 0.1 * n, 1800), phase="soak" if n else "before") for n in range(windows)]
+    report = msgspec.structs.replace(
+        latency_report(50).report,
+        measurements=(Measurement("window_p50", 12.06, "ms", 300_000), Measurement("drift", 0.01, "1", windows)),
+        verdicts=(Verdict("soak", "pass", "drifted by +1.0% (at most +1.2%) in 60.0 min"),),
+        samples=samples,
+        states=tuple(states),
+    )
+    return SavedReport("soak.json", report)
 
 
 def build_report() -> SavedReport:
