@@ -28,7 +28,7 @@ class OutputTable(msgspec.Struct, frozen=True):
     dtype: str
     shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
     scale: Annotated[float, msgspec.Meta(gt=0)] | None
-    zero_point: int | None
+    zero_point: Annotated[int, msgspec.Meta(ge=-(1 << 31), le=1 << 31)] | None
 
 
 def real_outputs(

@@ -34,6 +34,7 @@ from edgekit.pipeline.quantize import quantize
 from edgekit.pipeline.reference import Reference, float_reference
 from edgekit.pipeline.trials import Judge, meet
 from edgekit.pipeline.verify import ARTIFACT, Answers, golden_files, wire_layout
+from edgekit.postprocess import Postprocess
 from edgekit.project import Project
 from edgekit.report import BundleName, Measurement, Report, encode_report
 from edgekit.runtimes import RUNTIMES, Runtime
@@ -174,8 +175,8 @@ def build(
 
 
 def _scorer(project: Project, folder: Path, material: Material) -> Scorer | None:
-    """Return what scores by the project's metric; None for top-1, which predictions are enough for."""
-    if project.evaluation.metric == DEFAULT:
+    """Return what scores by the project's metric; None for top-1 of the first output, which predictions are enough for."""
+    if project.evaluation.metric == DEFAULT and project.postprocess == Postprocess():
         return None
     names = [spec.name for spec in material.graph.outputs]
     return Scorer.of(project.evaluation.metric, project.postprocess, folder, material.feed.to_wire(), names)

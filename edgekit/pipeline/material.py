@@ -99,7 +99,8 @@ def gather(
     assert evaluation is not None
     feed = bind(project.preprocess, graph.inputs, evaluation)
     check_samples(feed, evaluation)
-    check_labels(graph, evaluation)
+    if project.postprocess.output is None:
+        check_labels(graph, evaluation)
     if calibration is None:
         made = graph
         graph = even_out(graph, project, runtime, lambda: random_samples(made), progress=progress)

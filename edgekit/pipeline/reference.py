@@ -38,7 +38,7 @@ class Reference:
     names
         The outputs in the container, in the network's order: all that the scorer may read, or the first alone.
     scorer
-        Of the project's metric; None where that is top-1.
+        Of the project's metric; None where predictions are enough to judge by.
     """
 
     evaluation: Dataset

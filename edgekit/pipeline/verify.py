@@ -53,7 +53,7 @@ class Answers:
     sqnr_db
         Power of the first float output over that of the artifact's error, over all samples.
     statistics
-        What the metric keeps of the artifact's answers, where it is no top-1.
+        What the metric keeps of the artifact's answers; None where predictions are enough to judge by.
     """
 
     float_predictions: tuple[int, ...]

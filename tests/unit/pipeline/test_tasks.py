@@ -143,6 +143,19 @@ def test_a_classifier_by_several_metrics(classifier: Path, metric: str) -> None:
         assert sum(side.n for side in sides if side) == 40
 
 
+def test_top1_of_another_output_than_the_first(tmp_path: Path) -> None:
+    detector(tmp_path / "net.onnx")
+    random = np.random.default_rng(6)
+    pixels = random.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "cal.npz", x=pixels[:20])
+    np.savez(tmp_path / "eval.npz", x=pixels[20:], y=random.integers(0, 32, 40))
+    declared = declared_for("top1", postprocess={"output": "scores"})
+    found = check_board(tmp_path, declared, built(tmp_path, declared))
+    assert found["top1_float"].value is not None
+    with pytest.raises(InputError, match="no output 'score'"):
+        built(tmp_path, declared_for("top1", postprocess={"output": "score"}))
+
+
 def test_a_function_of_the_projects_own(classifier: Path) -> None:
     (classifier / "own_metric.py").write_text(
         "def margin(outputs, truth):\n    scores = outputs['y'].ravel()\n    return float(scores[int(truth)] > 0), 1\n"
