@@ -56,8 +56,6 @@ def test_text_and_document_hold_all_files_in_order(tmp_path: Path, monkeypatch: 
     kinds = ("report", "explanation", "comparison")
     wanted = [(path, {kind}) for path, kind in zip(paths, kinds, strict=True)]
     assert [(one["path"], set(one) - {"path"}) for one in document["reports"]] == wanted
-        (path, {kind}) for path, kind in zip(paths, kinds, strict=True)
-    ]
 
 
 def test_markdown_goes_where_the_text_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
