@@ -25,6 +25,9 @@ from edgekit.cli.words import (
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError
 from edgekit.junit import junit_xml
+from edgekit.pages.contents import contents
+from edgekit.pages.markdown import markdown as report_page
+from edgekit.pages.saved import read_saved
 from edgekit.pipeline.ci import Wanted
 from edgekit.pipeline.ci import ci as run_ci
 from edgekit.pipeline.history import record
@@ -76,14 +79,15 @@ def ci(
     declared = _overlaid(declared, probes=probe or None, lease_wait_s=lease_wait, timeout_s=timeout)
     wanted = Wanted(device, target, root, bundle, restore=not no_restore)
     with progress_bars() as progress:
-        run = run_ci(declared, folder, wanted, allowed_signers=choose_signers(declared, folder, allowed_signers), progress=progress)
+        signers = choose_signers(declared, folder, allowed_signers)
+        run = run_ci(declared, folder, wanted, allowed_signers=signers, tell=_tell, progress=progress)
     code = exit_code(run)
     if trouble := _remember(run):
         run = msgspec.structs.replace(run, notes=(*run.notes, trouble))
     if junit:
         write_atomic(junit, junit_xml(run))
     if markdown:
-        write_atomic(markdown, summary(run).encode())
+        write_atomic(markdown, _markdown(run).encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(run)
     return Answer({"exit_code": code, "run": msgspec.to_builtins(run)}, lambda page: _print(page, run), code)
@@ -98,6 +102,12 @@ def _remember(run: Run) -> str | None:
     return None
 
 
+def _markdown(run: Run) -> str:
+    """Return the run's summary, and below it what each probe has found, as `edgekit report --markdown` shows it."""
+    saved = [read_saved(Path(step.report)) for step in run.steps if step.report]
+    return summary(run) + (f"\n{report_page(contents(saved))}" if saved else "")
+
+
 def _tell_github(run: Run) -> None:
     """Write annotations (the runner reads commands on either stream) and the job's summary."""
 
@@ -109,10 +119,14 @@ def _tell_github(run: Run) -> None:
     if place := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(place).open("a", encoding="utf-8") as file:
-                file.write(summary(run))
+                file.write(_markdown(run))
         except OSError as error:
             why = f"{place}: {error.strerror}"
             say(lambda page: page.line(("warning:", "yellow"), f" the job's summary cannot be written: {why}"))
+
+
+def _tell(what: str) -> None:
+    say(lambda page: page.line(what))
 
 
 def _overlaid(project: Project, **options: Any) -> Project:
