@@ -136,3 +136,12 @@ def test_nothing_to_run_on(tmp_path: Path) -> None:
     folder = project(tmp_path / "project")
     edgekit("ci", cwd=folder).refused(2, "which device?")
     edgekit("ci", "local", "--probe", "latncy", cwd=folder).refused(2, "latency")
+    edgekit("ci", "local", "--junit", "edgekit.toml/junit.xml", cwd=folder).refused(3, "cannot be made")
+
+
+def test_a_document_that_cannot_be_written_hides_no_verdict(lab: Lab, built: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", lab.device(free_port()))
+    (folder / "junit.xml").mkdir()
+    said = edgekit("ci", "--bundle", str(built), "--junit", "junit.xml", "--json", cwd=folder)
+    assert said.code == 5, said
+    assert any("junit.xml: cannot be written" in note for note in said.document["run"]["notes"])
