@@ -6,7 +6,7 @@ is parsed strictly and within bounds before anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,12 +15,11 @@ from edgekit import validity
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
-from edgekit.validity import Runtime, States, Warmup, Watch, Word
+from edgekit.validity import DRIFT_MAX, Runtime, States, Warmup, Watch, Word
 
 __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
-_DRIFT_MAX = 0.03
 
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
@@ -60,28 +59,13 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: Watch
 
 
-# The run's own rules, beside the board's (`edgekit.validity`). Each says why it is invalid, or None; its name goes into the report.
-
-
-def unsteady(run: _Run, _series: Mapping[str, LatencySummary]) -> str | None:
-    """The agent's warm-up ended by its cap, not because two windows had medians within 1 %."""
-    warmup = run.warmup
-    return None if warmup.steady else f"not steady after {warmup.runs} warm-up runs in {warmup.seconds:.0f} s"
-
-
-def drifting(_run: _Run, series: Mapping[str, LatencySummary]) -> str | None:
-    """The run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %).
-
-    The 3 % is our own choice: three times the window within which the warm-up calls a run steady.
-    """
+def _drifting(series: Mapping[str, LatencySummary]) -> dict[str, str]:
+    """Return the rule ``drifting``: the run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %)."""
     for name in ("invoke", "end_to_end"):
         one = series.get(name)
-        if one and abs(one.drift) > _DRIFT_MAX and (one.drift_low > 0 or one.drift_high < 0):
-            return f"{name} drifted by {one.drift:+.1%} during the run"
-    return None
-
-
-_RULES: tuple[Callable[[_Run, Mapping[str, LatencySummary]], str | None], ...] = (unsteady, drifting)
+        if one and abs(one.drift) > DRIFT_MAX and (one.drift_low > 0 or one.drift_high < 0):
+            return {"drifting": f"{name} drifted by {one.drift:+.1%} during the run"}
+    return {}
 
 
 def latency_measurements(
@@ -119,7 +103,7 @@ def latency_measurements(
     }
     series = {name: summary(values) for name, values in raw.items() if values}
     broken = validity.broken(run.states, cores=cores, simulated=simulated, measured=_MEASURED)
-    broken |= {one.__name__: reason for one in _RULES if (reason := one(run, series))}
+    broken |= run.warmup.broken() | _drifting(series)
     rule = next(iter(broken), None)
     once = {"import": run.import_ns, "load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]

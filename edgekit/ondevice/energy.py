@@ -6,7 +6,7 @@ import gc
 import time
 from typing import Any
 
-from . import preprocess, sensor
+from . import board, preprocess
 from .latency import golden_inputs, warm_up
 from .runner import find_release, open_artifact
 from .sampler import Sampler
@@ -22,8 +22,8 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     sampler = Sampler(threads, number(job, "period_s", 0.02, 1, 0.1))
     if sampler.core is None:
         return {"unsupported": "no core is spare to read the sensors from while the network runs: ask for fewer threads"}
-    if not sensor.rails("/"):
-        return {"unsupported": "the board has no power sensors that its kernel shows (hwmon: ina3221, ina238)"}
+    if not board.power():
+        return {"unsupported": "the board has no power sensors: the kernel shows none (hwmon: ina3221, ina238), nor does vcgencmd"}
     runner = open_artifact(root, found.artifact, threads, dla_core=found.dla_core)
     raw, shapes = golden_inputs(found.golden["samples"], runner)
     runner.set(preprocess.feed(preprocess.check(found.preprocess), raw[0], shapes))

@@ -22,6 +22,7 @@ MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20
 LONG_EVENT_BYTES = {
     "probe.latency": 24 << 20,
     "probe.accuracy": 20 << 20,
+    "probe.energy": 8 << 20,
     "probe.ops": 16 << 20,
     "probe.outputs": 32 << 20,
     "probe.throughput": 8 << 20,

@@ -14,7 +14,7 @@ __all__ = ["CACHE", "bring_up"]
 # Read before the tests move the home away.
 CACHE = Path.home() / ".cache" / "edgekit-tests"
 # What a machine may lack, as the command says it.
-_LACKS = ("no qemu-", "no unshare", "no OpenSSH", "no user namespace", "no emulator", "mmdebstrap", "unpacked as root")
+_LACKS = ("no qemu-", "no unshare", "no OpenSSH", "no user namespace", "no emulator", "mmdebstrap", "unpacked as root", "no newuidmap")
 
 
 def bring_up(target: str, monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> dict[str, Any]:

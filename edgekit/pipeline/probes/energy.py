@@ -59,8 +59,7 @@ def judge(answer: Spent, *, cores: int, simulated: bool) -> Findings:
     another, as a rail may feed others.
     """
     broken = validity.broken(answer.states, cores=cores, simulated=simulated, measured=frozenset({"load"}))
-    if not answer.warmup.steady:
-        broken["unsteady"] = f"not steady after {answer.warmup.runs} warm-up runs in {answer.warmup.seconds:.0f} s"
+    broken |= answer.warmup.broken()
     rails = {rail: _rail(answer.states, rail) for rail in sorted({rail for state in answer.states for rail in state.power_w})}
     known = {rail: means for rail, means in rails.items() if means}
     for rail, (before, load, after) in known.items():

@@ -20,11 +20,9 @@ from edgekit.validity import Runtime, Warmup, Watch, Word
 
 __all__ = ["PROBE", "Begun", "Ended", "Window", "judge"]
 
-_NS_PER_MS, _MIB = 1e6, 1 << 20
+_NS_PER_MS = 1e6
 # Beside the soak itself: loading and warming up.
 _EXTRA_S = 600.0
-_PAGE_BYTES = 4096
-"""Of every kernel of the boards we know but those built for 16 KiB pages; so memory is told as a ratio as well."""
 _WINDOWS_MIN = 7
 """Fewer give a drift no interval, see `edgekit.statistics.drift`."""
 
@@ -100,8 +98,7 @@ def judge(
     """
     states = (begun.state, *(window.state for window in windows if window.state), *((ended.state,) if ended else ()))
     broken = validity.broken(states, cores=cores, simulated=simulated, measured=frozenset({"soak"}))
-    if not begun.warmup.steady:
-        broken["unsteady"] = f"not steady after {begun.warmup.runs} warm-up runs in {begun.warmup.seconds:.0f} s"
+    broken |= begun.warmup.broken()
     rule = next(iter(broken), None)
     medians = [window.invoke_ns["p50"] for window in windows]
     count, minutes = sum(window.count for window in windows), sum(window.seconds for window in windows) / 60

@@ -14,12 +14,11 @@ from edgekit.pipeline import Progress
 from edgekit.pipeline.probes import Options, Probe
 from edgekit.pipeline.undertest import UnderTest
 from edgekit.statistics import drift, effective_count, percentile_bound
-from edgekit.validity import Runtime, States, Warmup, Watch
+from edgekit.validity import DRIFT_MAX, Runtime, States, Warmup, Watch
 
 __all__ = ["PROBE", "Load", "judge"]
 
 _NS_PER_S, _NS_PER_MS = 1e9, 1e6
-_DRIFT_MAX = 0.03
 # Beside min_time_s: loading and warming up.
 _EXTRA_S = 600.0
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -72,9 +71,8 @@ def judge(load: Load, *, address: str, cores: int, simulated: bool) -> Findings:
     broken = validity.broken(load.states, cores=cores, simulated=simulated, measured=frozenset({"throughput"}))
     rates = [count * _NS_PER_S / span for count, span in zip(load.span_count, load.span_ns, strict=True)]
     total, (change, low, high) = sum(load.span_count), drift(rates)
-    if not load.warmup.steady:
-        broken["unsteady"] = f"not steady after {load.warmup.runs} warm-up runs in {load.warmup.seconds:.0f} s"
-    if abs(change) > _DRIFT_MAX and (low > 0 or high < 0):
+    broken |= load.warmup.broken()
+    if abs(change) > DRIFT_MAX and (low > 0 or high < 0):
         broken["drifting"] = f"the rate drifted by {change:+.1%} during the run"
     rule = next(iter(broken), None)
     rate = mean(rates)

@@ -86,7 +86,7 @@ def test_a_rail_that_fell_silent_is_no_figure() -> None:
 
 
 def test_no_sensors_no_figure() -> None:
-    findings = unsupported("energy", Unsupported("the board has no power sensors that its kernel shows (hwmon: ina3221, ina238)"))
+    findings = unsupported("energy", Unsupported("the board has no power sensors"))
     assert findings.measurements == ()
     (verdict,) = findings.verdicts
     assert (verdict.outcome, verdict.text.split(":")[0]) == ("invalid", "unsupported")
