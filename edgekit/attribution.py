@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.comparison import tango, wilson
+from edgekit.report import BundleName
 
-__all__ = ["Attribution", "Changed", "Score", "Step", "attribute"]
+__all__ = ["Attribution", "Changed", "Compared", "Score", "Step", "attribute"]
 
 _CONFIDENCE = 0.95
 
@@ -95,6 +96,26 @@ class Attribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[Step, ...]
     fed_otherwise: int
     changed: tuple[Changed, ...]
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``edgekit compare`` found.
+
+    Attributes
+    ----------
+    host_runtime, device_runtime
+        What INT8 ran on, with its version.
+    notes
+        What a reader must know besides, in words.
+    """
+
+    bundle: BundleName
+    device: str
+    simulated: bool
+    host_runtime: str
+    device_runtime: str
+    attribution: Attribution
+    notes: tuple[str, ...]
 
 
 def attribute(

@@ -37,11 +37,11 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
             raise UsageError(f"which device?{known}", fix="name it: a name under [devices], user@host, or local")
         word = names[0]
     section = project.devices.get(word)
+    virtual = find_board(section.address if section else word)
     if section is None:
-        near = did_you_mean(word, names) if "@" not in word and "." not in word else None
+        near = did_you_mean(word, names) if "@" not in word and "." not in word and not virtual else None
         if near:
             raise UsageError(f"no device is called {word!r}", fix=f"did you mean {near!r}?")
-        virtual = find_board(word)
         return Device(
             name=word,
             address=Address.parse(word),
@@ -49,7 +49,6 @@ def find_device(project: Project, word: str | None, *, root: str | None = None) 
             root=root or "~/.edgekit",
             ssh_config=str(virtual.ssh_config) if virtual else None,
         )
-    virtual = find_board(section.address)
     return Device(
         name=word,
         address=Address.parse(section.address),
@@ -83,7 +82,7 @@ def find_devices(project: Project, words: Sequence[str], *, root: str | None = N
         if word in groups and word in project.devices:
             raise UsageError(f"{word!r} is both a group and a device", fix=f"rename one of them: [devices.{word}], or groups = [{word!r}]")
         near = did_you_mean(word, [*groups, *project.devices]) if "@" not in word and "." not in word else None
-        if near and word not in groups and word not in project.devices:
+        if near and word not in groups and word not in project.devices and not find_board(word):
             raise UsageError(f"no group or device is called {word!r}", fix=f"did you mean {near!r}?")
         for name in groups.get(word, [word]):
             found.setdefault(name, find_device(project, name, root=root))

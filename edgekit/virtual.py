@@ -135,4 +135,5 @@ def _read(path: Path, kind: type[R]) -> R:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(_RECORD_BYTES_MAX), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{path}: {error}", fix="edgekit virtual down --all") from error
+        fix = f"rm -r {path.parent}, once no process of it runs" if kind is Process else "edgekit virtual down --all"
+        raise InputError(f"{path}: {error}", fix=fix) from error

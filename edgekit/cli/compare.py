@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from edgekit.attribution import Changed, Step
+from edgekit.attribution import Changed, Compared, Step
 from edgekit.cli.output import Answer, Page, json_option, progress_bars
 from edgekit.cli.root import Command
 from edgekit.cli.words import app_option, device_argument, open_project, project_option, resolve_device, root_option
-from edgekit.pipeline.compare import Compared
 from edgekit.pipeline.compare import compare as compare_on
 
-__all__ = ["compare"]
+__all__ = ["compare", "print_compared"]
 
 _SHOWN_MAX = 20
 

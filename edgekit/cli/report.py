@@ -10,17 +10,18 @@ import click
 import msgspec
 
 from edgekit.baseline import against as compare_reports
+from edgekit.cli.compare import print_compared
 from edgekit.cli.debug import print_explanation
 from edgekit.cli.output import Answer, Page, json_option
 from edgekit.cli.reports import print_against, print_report
-from edgekit.cli.root import Command
+from edgekit.cli.root import Call, Command
 from edgekit.digest import write_atomic
 from edgekit.errors import InputError, UsageError
 from edgekit.pages.contents import contents
 from edgekit.pages.html import html_page
 from edgekit.pages.markdown import markdown as markdown_page
 from edgekit.pages.plot import picture
-from edgekit.pages.saved import Saved, SavedReport, read_saved
+from edgekit.pages.saved import Saved, SavedExplanation, SavedReport, read_saved
 from edgekit.report import worst
 
 __all__ = ["report"]
@@ -37,8 +38,11 @@ __all__ = ["report"]
 def report(paths: tuple[Path, ...], html: Path | None, markdown: bool, plot: Path | None, against: Path | None, across: bool) -> Answer:
     """Show saved reports, and exit as their verdicts say.
 
-    A FILE is what a probe has kept, a bundle, whose build's report is inside, or what edgekit debug --json printed.
+    A FILE is what a probe has kept, a bundle, whose build's report is inside, or what edgekit debug --json or edgekit
+    compare --json printed.
     """
+    if markdown and click.get_current_context().ensure_object(Call).json:
+        raise UsageError("--markdown and --json each want the output for themselves", fix="leave one of them out")
     if against:
         if html or markdown or plot:
             raise UsageError("--against prints a comparison, and makes no page, Markdown or plot")
@@ -94,14 +98,18 @@ def _write_plot(path: Path, kind: str, found: Sequence[Saved]) -> None:
 def _print(page: Page, saved: Saved) -> None:
     if isinstance(saved, SavedReport):
         print_report(page, saved.report)
-    else:
+    elif isinstance(saved, SavedExplanation):
         print_explanation(page, saved.network, saved.target, saved.explanation)
+    else:
+        print_compared(page, saved.comparison)
 
 
 def _plain(saved: Saved, path: Path) -> dict[str, Any]:
     if isinstance(saved, SavedReport):
         return {"path": str(path), "report": msgspec.to_builtins(saved.report)}
-    return {"path": str(path), "explanation": msgspec.to_builtins(saved.explanation)}
+    if isinstance(saved, SavedExplanation):
+        return {"path": str(path), "explanation": msgspec.to_builtins(saved.explanation)}
+    return {"path": str(path), "comparison": msgspec.to_builtins(saved.comparison)}
 
 
 def _code(found: Sequence[Saved]) -> int:

@@ -26,14 +26,15 @@ def virtual() -> None:
 
 @virtual.command("up")
 @click.argument("target", shell_complete=lambda _ctx, _param, word: [name for name in TARGETS if name.startswith(word)])
+@click.option("--vm", is_flag=True, help="A whole machine, with a kernel of its own: slower, and nearer to a board.")
 @json_option
-def up(target: str) -> Answer:
+def up(target: str, vm: bool) -> Answer:
     """Bring up the virtual board of TARGET: rpi4, rpi5 or rpi3-armv7.
 
     The first time its system is made, of Debian's packages: about half a minute. It stays up until `edgekit virtual down`.
     """
     with progress_bars() as progress:
-        board, was_up = pipeline.up(target, progress=progress)
+        board, was_up = pipeline.up(target, vm=vm, progress=progress)
     return Answer({"board": _plain(board), "was_up": was_up}, lambda page: _say_up(page, board, was_up))
 
 

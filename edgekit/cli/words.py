@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,9 +175,10 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
 
 def _complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     from edgekit.errors import EdgekitError
+    from edgekit.virtual import boards
 
-    try:
-        names = [*open_project(None)[0].devices, "local"]
-    except EdgekitError:
-        names = ["local"]
+    names = ["local"]
+    with contextlib.suppress(EdgekitError):
+        names += [board.name for board in boards()]
+        names += open_project(None)[0].devices
     return [name for name in names if name.startswith(incomplete)]

@@ -39,11 +39,12 @@ def draw_timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
             axes.axvspan(begin, end, color=COLOUR["slowed"], linewidth=0, zorder=0.5)
     if spans:
         begin, end = max(spans, key=lambda span: span[1] - span[0])
-        place = {"xycoords": ("data", "axes fraction"), "xytext": (0, -12), "textcoords": "offset pixels"}
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (0, -12), "textcoords": "offset points"}
         times.annotate("slowed down", ((begin + end) / 2, 1), color=COLOUR["fail"], ha="center", **place)
     starts = [0.0, *(float(one.seconds[0]) for one in chart.series)]
     ends = [*(float(one.seconds[-1]) for one in chart.series), *map(float, chart.seconds)]
-    panels[-1].set_xlim(min(starts), max(ends) or 1.0)
+    low, high = min(starts), max(ends)
+    panels[-1].set_xlim(low, high if high > low else low + 1.0)
     panels[-1].set_xlabel(unit)
     panels[-1].xaxis.get_major_locator().set_params(nbins=5 if width < 500 else 9)
 
@@ -94,7 +95,7 @@ def _readings(axes: Axes, label: str, lines: list[Line], seconds: Floats) -> Non
     style = {"linewidth": 1.4, "marker": "o" if len(seconds) <= _DOTS_MAX else "", "markersize": 3.5, "clip_on": False}
     for name, values, colour in lines:
         axes.plot(seconds, values, color=COLOUR[colour], **style)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-2, 5), "textcoords": "offset pixels"}
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-2, 5), "textcoords": "offset points"}
         axes.annotate(name, (1, values[np.isfinite(values)][-1]), color=COLOUR[colour], ha="right", **place)
     every = np.concatenate([values for _, values, _ in lines])
     low, high = float(np.nanmin(every)), float(np.nanmax(every))

@@ -84,7 +84,7 @@ def _limit_words(axes: Axes, budget_ms: float, ends: tuple[float, float]) -> Non
         (budget_ms, 1),
         xycoords=("data", "axes fraction"),
         xytext=(-4 if left else 4, -10),
-        textcoords="offset pixels",
+        textcoords="offset points",
         color=COLOUR["limit"],
         ha="right" if left else "left",
     )

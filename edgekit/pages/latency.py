@@ -128,7 +128,7 @@ def _table(statistics: Mapping[str, Measurement]) -> Table:
 def _cells(measurement: Measurement, places: int) -> tuple[str, str, str, str]:
     lower, upper = (figure_of(measurement.details, key) for key in ("lower_ms", "upper_ms"))
     needs = measurement.details.get("needs")
-    more = f"{count(needs)} more samples" if isinstance(needs, int) and needs > 0 else ""
+    more = f"{count(needs)} more" if isinstance(needs, int) and needs > 0 else ""
     if lower is None and upper is None and "upper_ms" not in measurement.details:
         return fixed(measurement.value, places), "", "", more
     return fixed(measurement.value, places), fixed(lower, places), fixed(upper, places), more

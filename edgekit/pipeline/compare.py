@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edgekit.attribution import Attribution, attribute
+from edgekit.attribution import Compared, attribute
 from edgekit.bundle import open_bundle
 from edgekit.dataset import Dataset
 from edgekit.device import Address, Device
@@ -31,7 +31,7 @@ from edgekit.pipeline.undertest import UnderTest, under_test
 from edgekit.project import Project
 from edgekit.report import BundleName
 
-__all__ = ["Compared", "compare"]
+__all__ = ["compare"]
 
 _TIMEOUT_S = 3600.0
 _COUNT_MAX = 200_000
@@ -52,26 +52,6 @@ class _Answer(msgspec.Struct, frozen=True):
     predictions: Annotated[tuple[_Class, ...], msgspec.Meta(max_length=_COUNT_MAX)]
     fed: Annotated[tuple[_Digest, ...], msgspec.Meta(max_length=_COUNT_MAX)]
     runtime: _Runtime
-
-
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found.
-
-    Attributes
-    ----------
-    host_runtime, device_runtime
-        What INT8 ran on, with its version.
-    notes
-        What a reader must know besides, in words.
-    """
-
-    bundle: BundleName
-    device: str
-    simulated: bool
-    host_runtime: str
-    device_runtime: str
-    attribution: Attribution
-    notes: tuple[str, ...]
 
 
 def compare(

@@ -75,6 +75,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "service.look": {"app": "meter", "port": 8080},
     "service.remove": {"app": "meter"},
     "service.show": {"app": "meter"},
+    "store.restore": {"app": "meter", "deployment": "0" * 16, "current": OLDER, "previous": None, "tried": RELEASE},
     "store.rollback": {"app": "meter"},
     "store.stage": {**NAMED, "files": LISTED, **PAIR},
     "store.status": {"app": "meter"},

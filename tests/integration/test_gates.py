@@ -12,6 +12,7 @@ import pytest
 from edgekit.bundle import open_bundle, write_bundle
 from edgekit.device import Device
 from tests.integration.command import Said, edgekit
+from tests.integration.deployment import place
 from tests.integration.test_line import copy_demo, project_for
 
 pytestmark = pytest.mark.sshd
@@ -124,3 +125,22 @@ def test_a_release_is_held_against_the_one_before(project: Path, bundles: tuple[
     ratio = next(m for m in report["measurements"] if m["name"] == "regression_ratio")
     assert 0.5 < ratio["value"] < 2
     assert report["environment"]["against"] == bundles[0].stem.rpartition("-")[2] + report["environment"]["against"][12:]
+
+
+def test_a_slower_release_is_measured_twice_before_it_is_red(board: Device, tmp_path: Path) -> None:
+    """On a stand-in for the runtime that takes as many milliseconds as the model's number says."""
+    here = place(board, tmp_path / "place")
+    runtime = here.root / "runtimes" / "current" / "ai_edge_litert" / "interpreter.py"
+    slow = "    def invoke(self):\n        import time\n        time.sleep(0.001 * int(self.number - 48))\n"
+    runtime.write_text(runtime.read_text().replace("    def invoke(self):\n", slow))
+    here.project()
+    for number in (1, 2):
+        said = edgekit("deploy", "--bundle", here.bundle(number), cwd=here.folder)
+        assert said.code == 0, said
+    said = edgekit("probe", "regression", "--min-time", "0.1", "--min-count", "160", "--json", cwd=here.folder)
+    report = json.loads(Path(said.document["path"]).read_text())
+    (verdict,) = report["verdicts"]
+    assert (verdict["outcome"], said.code) in {("fail", 1), ("invalid", 8)}, verdict  # invalid on a machine that is busy with other tests
+    ratios = {m["name"]: m["value"] for m in report["measurements"] if m["name"].endswith("ratio")}
+    assert set(ratios) == {"regression_ratio", "regression_again_ratio"}
+    assert all(1.2 < ratio < 3 for ratio in ratios.values())

@@ -15,6 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from edgekit.devices.virtual.machine import emulator, make_disk
+from edgekit.devices.virtual.process import free_port
 from tests.survival.image import Image
 
 __all__ = ["Machine", "lacks"]
@@ -52,8 +54,8 @@ class Machine:
         self.disk = folder / "disk"
         if image.kind == "arm64":
             below, form = (disk, "qcow2") if disk else (image.disk, "raw")
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(below), str(self.disk)], check=True)
-            self.host, self.port = "127.0.0.1", _free_port()
+            make_disk(self.disk, below, form)
+            self.host, self.port = "127.0.0.1", free_port()
         else:
             subprocess.run(["cp", "--sparse=always", str(disk or image.disk), str(self.disk)], check=True)
             # A network of two hosts for each process that has one machine at a time (RFC 1918 leaves 10/8 to us).
@@ -70,10 +72,12 @@ class Machine:
             The machine's start-up runs ``~/.edgekit/boot``.
         """
         started_s = time.monotonic()
-        words = [*(self._arm64() if self.image.kind == "arm64" else self._uml()), *(["edgekit.boot"] if recover else [])]
+        boot = ["edgekit.boot"] if recover else []
         if self.image.kind == "arm64":  # the kernel's words are one of the emulator's
-            place = words.index("-append") + 1
-            words = [*words[:place], " ".join(words[place:])]
+            *words, given = emulator(self.image, self.disk, port=self.port, cpu="cortex-a72", cores=1, memory_mib=768)
+            words.append(" ".join([given, *boot]))
+        else:
+            words = [*self._uml(), *boot]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["nice", "-n", "10", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -88,16 +92,6 @@ class Machine:
             time.sleep(0.05)
         self.cut()
         raise RuntimeError(f"the {self.image.kind} machine does not answer:\n{(self.folder / 'log').read_text(errors='replace')[-4000:]}")
-
-    def _arm64(self) -> list[str]:
-        words = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", "768"]
-        words += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci"]
-        words += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs)]
-        # cache=writeback: a flush of the guest's is an fdatasync here, what is not flushed stands in this host's page cache.
-        words += ["-drive", f"if=none,id=disk,format=qcow2,file={self.disk},cache=writeback", "-device", "virtio-blk-pci,drive=disk"]
-        words += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{self.host}:{self.port}-:22"]
-        words += ["-device", "virtio-net-pci,netdev=net,romfile="]
-        return [*words, "-append", "console=ttyAMA0", "quiet", "panic=-1", "random.trust_cpu=on", "edgekit.net=eth0,10.0.2.15/24"]
 
     def _uml(self) -> list[str]:
         self._untap()
@@ -122,10 +116,3 @@ class Machine:
     def _untap(self) -> None:
         if self.image.kind == "uml":
             subprocess.run(["ip", "link", "del", self._tap], stderr=subprocess.DEVNULL)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -78,7 +78,7 @@ def plugged(kind: str, folder: Path) -> Iterator[MachineBoard]:
 
 def _device(machine: Machine, lab: Lab) -> Device:
     where = machine.host if machine.port == 22 else f"[{machine.host}]:{machine.port}"
-    kind, key, *_ = machine.image.host_key.split()
+    kind, key, *_ = Path(f"{machine.image.host_key}.pub").read_text().split()
     with lab.known_hosts.open("a") as file:
         file.write(f"{where} {kind} {key}\n")
     return Device(name="board", address=Address(host=machine.host, user="root", port=machine.port), root="~/.edgekit")

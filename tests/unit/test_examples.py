@@ -76,3 +76,45 @@ def test_the_pipeline() -> None:
     assert job["allow_failure"]["exit_codes"] == [8]
     assert not {1, 7, 8} & set(job["retry"]["exit_codes"]), "no verdict is asked for again"
     assert set(job["parallel"]["matrix"][0]["TARGET"]) <= set(target_names())
+
+
+# Stand-ins for the tools of labs that cannot be here: they say what their documentation shows, and write down what they were asked.
+_LABGRID = """case "$*" in *reserve*) echo "export LG_TOKEN=ABC";; *show) echo "Place 'rack-3':";; esac"""
+_TOOLS = {"labgrid-client": _LABGRID, "jmp": 'case "$*" in create*) echo lease-7;; esac', "edgekit": "exit ${EDGEKIT_CODE:-0}"}
+_ASKED = {
+    "labgrid": (
+        ["board=rpi4"],
+        [
+            "labgrid-client reserve --wait --shell board=rpi4",
+            "labgrid-client -p + acquire",
+            "labgrid-client -p + show",
+            "edgekit ci rack-3 --lease-wait 1m --junit j.xml",
+            "labgrid-client -p + release",
+            "labgrid-client cancel-reservation ABC",
+        ],
+    ),
+    "jumpstarter": (
+        ["board=rpi4", "rack-3"],
+        [
+            "jmp create lease --selector board=rpi4 --duration 90m --output name",
+            "jmp shell --lease lease-7 -- j power on",
+            "edgekit ci rack-3 --lease-wait 5m --timeout 1h --junit j.xml",
+            "jmp delete leases lease-7",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("code", [0, 8])
+@pytest.mark.parametrize("lab", _ASKED)
+def test_a_hook_hands_the_board_over_and_gives_it_back(lab: str, code: int, tmp_path: Path) -> None:
+    words, asked = _ASKED[lab]
+    log = tmp_path / "log"
+    for name, does in _TOOLS.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n{does}\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EDGEKIT_CODE": str(code)}
+    script = ROOT / "examples" / lab / "ci.sh"
+    done = subprocess.run([str(script), *words, "--junit", "j.xml"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    assert log.read_text().splitlines() == asked

@@ -191,4 +191,5 @@ def test_the_wheel_carries_its_data_and_nothing_else(tmp_path: Path) -> None:
     assert expected
     assert expected <= names
     assert {"edgekit/__main__.py", "edgekit/py.typed", "edgekit/_data/calibration/demo/edgekit.toml"} <= names
+    assert {"edgekit/pages/page.html", "edgekit/pages/page.css"} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"edgekit"}

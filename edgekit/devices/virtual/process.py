@@ -20,7 +20,7 @@ from edgekit.virtual import Process, read_process
 
 __all__ = ["begin", "end", "free_port", "run", "wait_for_ssh"]
 
-_END_TIMEOUT_S = 20.0
+_END_TIMEOUT_S, _COLLECT_TIMEOUT_S = 20.0, 2.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _LOG_BYTES = 2000
@@ -79,26 +79,33 @@ def end(folder: Path) -> None:
     process = read_process(folder)
     if process is not None and process.runs:
         within = [found for found in map(Process.of, _children(process.pid)) if found]
-        for one in (*within, process):  # the inner one first: who waits for it collects it
-            if one.runs:
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGKILL)
-        end_s = time.monotonic() + _END_TIMEOUT_S
+        for one in within:
+            _kill(one)
+        # Who waits for the inner one collects it and ends by itself; without that it would stay in the table of processes where this
+        # machine's first process collects nobody, as in some containers.
+        if not within or not _ended(process, _COLLECT_TIMEOUT_S):
+            _kill(process)
         for one in (*within, process):
-            while one.runs:
-                if time.monotonic() > end_s:
-                    raise DeviceError(f"process {one.pid} of {folder.name} does not end", fix="try again")
-                _collect(one.pid)
-                time.sleep(_POLL_S)
-        _collect(process.pid)
+            if not _ended(one, _END_TIMEOUT_S):
+                raise DeviceError(f"process {one.pid} of {folder.name} does not end", fix="try again")
     if folder.exists():
         shutil.rmtree(folder)
 
 
-def _collect(pid: int) -> None:
-    """Take note of a child's end; another process's children are collected by whoever has them."""
+def _kill(process: Process) -> None:
+    if process.runs:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _ended(process: Process, timeout_s: float) -> bool:
+    """Wait until a process has ended; one of our own children is collected."""
+    end_s = time.monotonic() + timeout_s
+    while process.runs and time.monotonic() < end_s:
+        time.sleep(_POLL_S)
     with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+        os.waitpid(process.pid, os.WNOHANG)
+    return not process.runs
 
 
 def _children(pid: int) -> list[int]:

@@ -9,24 +9,25 @@ import fcntl
 import getpass
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
+from edgekit.devices import Progress
 from edgekit.devices.virtual.kind import VCGENCMD
 from edgekit.devices.virtual.process import run
-from edgekit.digest import make_folder
+from edgekit.digest import make_folder, sha256_bytes
 from edgekit.errors import DeviceError
-from edgekit.ondevice.wire import Progress
 
-__all__ = ["SFTP_SERVER", "SUITE", "cache", "can_unpack", "make_userland", "unpack"]
+__all__ = ["SFTP_SERVER", "SUITE", "cache", "can_unpack", "made", "make_userland", "unpack"]
 
 SUITE = "bookworm"  # Raspberry Pi OS of 2023 to 2025 is this release
+_PYTHON = "3.11"
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 _COMMON = ("base-files", "coreutils", "dash", "libc-bin", "libgcc-s1", "libstdc++6", "openssh-sftp-server", "python3", "sed")
 # There are no wheels of NumPy for 32-bit Arm: the board's own serves, as on Raspberry Pi OS.
 _PACKAGES = {"arm64": _COMMON, "armhf": (*_COMMON, "python3-numpy")}
-_STAMP = "edgekit-userland"
 
 
 def cache() -> Path:
@@ -45,12 +46,14 @@ def can_unpack() -> None:
     if shutil.which("mmdebstrap") is None:
         raise DeviceError("no mmdebstrap here, which fetches the board's system", fix="sudo apt install mmdebstrap")
     if os.geteuid() != 0:
+        if shutil.which("newuidmap") is None:
+            raise DeviceError("no newuidmap here, which unpacks the board's system for a user", fix="sudo apt install uidmap")
         user = getpass.getuser()
         owners = Path("/etc/subuid").read_text().splitlines() if Path("/etc/subuid").exists() else []
-        if shutil.which("newuidmap") is None or not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
+        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
             raise DeviceError(
                 f"the board's system is unpacked as root, or as a user with subordinate ids, and {user} has none",
-                fix=f"sudo apt install uidmap && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+                fix=f"sudo usermod -v 100000-165535 -w 100000-165535 {user}",
             )
 
 
@@ -62,25 +65,44 @@ def make_userland(arch: str, progress: Progress) -> Path:
     DeviceError
         The packages cannot be fetched or unpacked.
     """
-    folder = cache() / arch
-    make_folder(folder.parent)
-    with (cache() / f"{arch}.lock").open("w") as lock:
+
+    def make(fresh: Path) -> None:
+        unpack(arch, _PACKAGES[arch], fresh, progress)
+        _complete(fresh)
+
+    return made(arch, repr((SUITE, _PACKAGES[arch], VCGENCMD)), make)
+
+
+def made(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, named by what it is made of and made now unless it is there.
+
+    What another edgekit has made otherwise stays beside it: boards may be running on it.
+
+    Parameters
+    ----------
+    make
+        Makes a folder that is then given its name; what an earlier call has left there is gone.
+    """
+    make_folder(cache())
+    folder = cache() / f"{name}-{sha256_bytes(recipe.encode())[:12]}"
+    with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it made
-        stamp = folder / _STAMP
-        wanted = repr((SUITE, _PACKAGES[arch], VCGENCMD))
-        if not stamp.is_file() or stamp.read_text() != wanted:
-            if folder.exists():
-                shutil.rmtree(folder)
-            fresh = folder.with_name(f"{arch}.new")
-            unpack(arch, _PACKAGES[arch], fresh, progress)
-            _complete(fresh)
-            (fresh / _STAMP).write_text(wanted)
-            fresh.rename(folder)
+        if not folder.exists():
+            fresh = folder.with_suffix(".new")
+            if fresh.exists():  # of a call that was killed
+                shutil.rmtree(fresh)
+            fresh.mkdir(mode=0o700)
+            try:
+                make(fresh)
+                fresh.rename(folder)
+            except BaseException:
+                shutil.rmtree(fresh)
+                raise
     return folder
 
 
 def unpack(arch: str, packages: tuple[str, ...], folder: Path, progress: Progress) -> None:
-    """Unpack Debian packages, and those that they need, into a folder that is then new.
+    """Unpack Debian packages, and those that they need, into a folder.
 
     Raises
     ------
@@ -90,9 +112,6 @@ def unpack(arch: str, packages: tuple[str, ...], folder: Path, progress: Progres
     can_unpack()
     stage = f"Debian for {arch}"
     progress(stage, 0, 2)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir()
     archive = folder.with_suffix(".tar")
     words = ["mmdebstrap", "--quiet", f"--arch={arch}", "--variant=extract", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
     words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none", "--aptopt=Acquire::Retries 3"]
@@ -113,7 +132,14 @@ def _mirror() -> list[str]:
 
 
 def _complete(root: Path) -> None:
-    """Do what packages' scripts would have done, as far as it is needed, and add what makes it a Raspberry Pi's."""
+    """Do what packages' scripts would have done, as far as it is needed, and add what makes it a Raspberry Pi's.
+
+    Bytecode is the same on every processor, but not of every Python: where this machine has the board's, what it compiles spares each start
+    of Python there more than a second.
+    """
+    if python := shutil.which("python" + _PYTHON):
+        folders = [str(root / "usr" / "lib" / name) for name in (f"python{_PYTHON}", "python3")]
+        run([python, "-m", "compileall", "-q", "-s", str(root), "-p", "/", *folders])
     for triplet in (root / "usr" / "lib").glob("*-linux-gnueabihf"):
         for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):  # NumPy's; chosen by update-alternatives
             (triplet / Path(name).name).symlink_to(name)

@@ -11,35 +11,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgekit.pages.saved import SavedExplanation, SavedReport
+from edgekit.pages.saved import SavedComparison, SavedExplanation, SavedReport
 from edgekit.report import encode_report
 from tests.unit.cli.commands import run
-from tests.unit.pages.reports import accuracy_report, build_report, explanation, latency_report
+from tests.unit.pages.reports import accuracy_report, build_report, comparison, explanation, latency_report
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def save(folder: Path, *saved: SavedReport | SavedExplanation) -> list[str]:
+def save(folder: Path, *saved: SavedReport | SavedExplanation | SavedComparison) -> list[str]:
     """Write files as edgekit itself does, and return their paths."""
-    paths = []
-    for one in saved:
-        path = folder / one.name
+    paths = [folder / f"{Path(one.name).stem}.json" for one in saved]
+    for path, one in zip(paths, saved, strict=True):
         if isinstance(one, SavedReport):
-            path = path.with_suffix(".json")
             path.write_bytes(encode_report(one.report))
+        elif isinstance(one, SavedComparison):
+            path.write_text(json.dumps({"schema": "edgekit.compare/1", "ok": True, **msgspec.to_builtins(one.comparison)}))
         else:
-            found = msgspec.to_builtins(one.explanation)
-            document = {
-                "schema": "edgekit.debug/1",
-                "ok": True,
-                "name": one.network,
-                "target": one.target,
-                "explanation": found,
-                "plot": None,
-            }
-            path.write_text(json.dumps(document))
-        paths.append(str(path))
-    return paths
+            said = {"schema": "edgekit.debug/1", "ok": True, "name": one.network, "target": one.target, "plot": None}
+            path.write_text(json.dumps({**said, "explanation": msgspec.to_builtins(one.explanation)}))
+    return list(map(str, paths))
 
 
 @pytest.mark.parametrize(
@@ -57,11 +48,14 @@ def test_it_ends_as_the_gravest_verdict_says(saved: list[Any], code: int, tmp_pa
 
 
 def test_text_and_document_hold_all_files_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save(tmp_path, accuracy_report(), explanation())
+    paths = save(tmp_path, accuracy_report(), explanation(), comparison())
     text, _ = run(monkeypatch, "report", *paths)
-    assert text.index("INCONCLUSIVE accuracy") < text.index("outlier-channel /backbone/layers.0/conv/Conv")
+    places = [text.index(word) for word in ("INCONCLUSIVE accuracy", "outlier-channel /backbone/layers.0/conv/Conv", "int8-device")]
+    assert places == sorted(places)
     document = json.loads(run(monkeypatch, "report", *paths, "--json")[0])
-    assert [(one["path"], set(one) - {"path"}) for one in document["reports"]] == [(paths[0], {"report"}), (paths[1], {"explanation"})]
+    kinds = ("report", "explanation", "comparison")
+    wanted = [(path, {kind}) for path, kind in zip(paths, kinds, strict=True)]
+    assert [(one["path"], set(one) - {"path"}) for one in document["reports"]] == wanted
 
 
 def test_markdown_goes_where_the_text_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +86,11 @@ def test_a_picture_is_asked_for_by_a_known_ending(
 ) -> None:
     assert run(monkeypatch, "report", *save(tmp_path, accuracy_report()), "--plot", "a.pdf")[1] == 2
     assert "fix: --plot report.png" in capsys.readouterr().err
+
+
+def test_the_output_is_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, code = run(monkeypatch, "report", "no.json", "--markdown", "--json")
+    assert (json.loads(text)["error"]["kind"], code) == ("usage", 2)
 
 
 def test_nothing_is_drawn_of_a_report_without_series(

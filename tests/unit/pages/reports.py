@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgekit.attribution import Compared, attribute
 from edgekit.explanation import Explanation, Finding, Layer, Loss, Preprocessing, Variant
 from edgekit.measurement import Measurement, Outcome, Verdict
-from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
+from edgekit.pages.saved import Saved, SavedComparison, SavedExplanation, SavedReport
 from edgekit.plan import Range
 from edgekit.report import BundleName, DeviceName, Report
 from edgekit.throttle import BoardState, GpuClock
@@ -20,6 +21,7 @@ __all__ = [
     "accuracy_report",
     "board_state",
     "build_report",
+    "comparison",
     "explanation",
     "hostile_report",
     "latency_report",
@@ -221,7 +223,26 @@ def explanation(layers: int = 46) -> SavedExplanation:
     return SavedExplanation("why.json", "meter-digits", "rpi4", found)
 
 
-def with_words(saved: Saved, words: str) -> Saved:
+def comparison() -> SavedComparison:
+    """Return where a loss on a board comes from: two samples by quantization, one by the board's preprocessing."""
+    labels = [n % 10 for n in range(200)]
+    exact, int8, board = list(labels), list(labels), list(labels)
+    int8[3] = int8[4] = board[3] = board[4] = board[5] = 9
+    alike = [n != 5 for n in range(200)]
+    told = attribute(labels, exact, int8, board, fed_alike=alike, device_as_host_fed=int8)
+    found = Compared(
+        bundle=BundleName("meter-digits", "rpi4", DIGEST),
+        device="gate-07",
+        simulated=False,
+        host_runtime="ai-edge-litert 2.3.0",
+        device_runtime="ai-edge-litert 2.1.0",
+        attribution=told,
+        notes=("the board decodes JPEG by another library",),
+    )
+    return SavedComparison("compare.json", found)
+
+
+def with_words(saved: SavedReport | SavedExplanation | SavedComparison, words: str) -> Saved:
     """Return the same with every text in it replaced, as far as its type lets it."""
     if isinstance(saved, SavedExplanation):
         layer = msgspec.structs.replace(saved.explanation.layers[0], name=words, op=words, tensor=words, why=words)
@@ -229,6 +250,11 @@ def with_words(saved: Saved, words: str) -> Saved:
         silent = {words: Loss(None, None)}
         found = msgspec.structs.replace(saved.explanation, layers=(layer,), findings=(finding,), outputs=silent, notes=(words,))
         return SavedExplanation(words, words, words, found)
+    if isinstance(saved, SavedComparison):
+        bundle = BundleName(words, words, DIGEST)
+        return SavedComparison(
+            words, msgspec.structs.replace(saved.comparison, bundle=bundle, device=words, host_runtime=words, notes=(words,))
+        )
     report = saved.report
     outcomes: tuple[Outcome, ...] = ("pass", "fail", "inconclusive", "invalid")
     doubtful = [

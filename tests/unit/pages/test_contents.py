@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -9,8 +11,8 @@ from edgekit.measurement import Measurement, Outcome, Verdict
 from edgekit.pages.contents import contents
 from edgekit.pages.number import amount, bounds, count, decimals, fixed, signed
 from edgekit.pages.outline import Table
-from edgekit.pages.saved import SavedReport
-from tests.unit.pages.reports import accuracy_report, build_report, latency_report, sliced_report, soak_report
+from edgekit.pages.saved import Saved, SavedReport
+from tests.unit.pages.reports import accuracy_report, build_report, comparison, latency_report, sliced_report, soak_report
 
 
 def judged(*outcomes: Outcome) -> SavedReport:
@@ -40,7 +42,7 @@ def test_the_lead_says_that_figures_are_invalid_where_no_gate_does() -> None:
     assert contents([SavedReport("r.json", report)]).lead == "No gate was set, and some figures are invalid."
 
 
-def tables(saved: list[SavedReport], section: str) -> list[Table]:
+def tables(saved: Sequence[Saved], section: str) -> list[Table]:
     (found,) = [one for one in contents(saved).sections if one.key == section]
     return [table for block in found.blocks for table in block.tables]
 
@@ -127,3 +129,15 @@ def test_operators_have_their_share_as_a_bar() -> None:
     types, nodes = tables([SavedReport("ops.json", msgspec.structs.replace(accuracy_report().report, measurements=found))], "operators")
     assert (types.rows[0].cells, types.rows[0].shares) == (("CONV_2D", "75.00 %", "1.500 ms", "12"), {1: 0.75})
     assert (nodes.rows[0].cells, nodes.rows[0].mark) == (("conv/1", "20.00 %", "0.400 ms", "CONV_2D"), "simulated")
+
+
+def test_a_comparison_says_which_step_lost() -> None:
+    scores, steps, changed = tables([comparison()], "accuracy")
+    right = [(row.cells[0], row.cells[3]) for row in scores.rows]
+    assert right == [("float, on the host", "200"), ("INT8, on the host", "198"), ("INT8, on the board", "197")]
+    lost = {row.cells[0]: row.cells[1:5] for row in steps.rows}
+    assert lost["quantization"] == ("2", "2", "0", "−1.00")
+    assert lost["preprocessing"] == ("1", "1", "0", "−0.50")
+    assert lost["total"] == ("3", "3", "0", "−1.50")
+    assert [(row.cells[0], row.cells[-1]) for row in changed.rows] == [("3", "quantization"), ("4", "quantization"), ("5", "preprocessing")]
+    assert contents([comparison()]).about == ("for rpi4", "release 0123456789ab", "on gate-07")

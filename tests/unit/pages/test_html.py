@@ -23,6 +23,7 @@ from tests.unit.pages.reports import (
     HOSTILE,
     accuracy_report,
     build_report,
+    comparison,
     explanation,
     hostile_report,
     latency_report,
@@ -43,7 +44,8 @@ KINDS: dict[str, list[Saved]] = {
     "soak": [soak_report(), soak_report(1), soak_report(9000)],
     "build": [build_report()],
     "explanation": [explanation()],
-    "hostile": [hostile_report(), with_words(explanation(), HOSTILE)],
+    "comparison": [comparison()],
+    "hostile": [hostile_report(), with_words(explanation(), HOSTILE), with_words(comparison(), HOSTILE)],
     "all": [latency_report(900), accuracy_report(), build_report(), explanation()],
 }
 
