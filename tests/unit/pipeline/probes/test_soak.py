@@ -79,9 +79,7 @@ def test_a_lost_link_keeps_what_came_and_says_so() -> None:
 
 
 def test_a_release_that_does_not_go_on_has_failed() -> None:
-    (verdict,) = found(
-        windows()[:30], early="board: job probe.soak: the agent was killed by signal 9 without an answer", died=True
-    ).verdicts
+    (verdict,) = found(windows()[:30], early="board: the agent was killed by signal 9 without an answer", died=True).verdicts
     assert verdict.outcome == "fail"
     assert "after 30.0 of 60 min: board: the agent was killed by signal 9" in verdict.text
 
