@@ -22,7 +22,7 @@ from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.devices.transfer import send
 from edgekit.digest import sha256_file
-from edgekit.errors import BuildError, DeviceError, UsageError
+from edgekit.errors import BuildError, DeviceError, InputError, UsageError
 from edgekit.ondevice import inputs, preprocess, samples
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.evaluation import evaluation_of
@@ -95,7 +95,8 @@ def compare(
         under, scratch = current if bundle is None else _of_bundle(current, bundle), Path(name)
         container = scratch / "evaluation.npz"
         evaluation, record = evaluation_of(under, container)
-        count = len(record.float_predictions)
+        if not (count := len(record.float_predictions)):
+            raise InputError(f"{under.manifest.name} is no classifier: its output names no class, and classes are compared")
         sha256 = sha256_file(container)
         send(under.session, {sha256: container}, progress=progress)
         told = under.job("probe.accuracy", timeout_s=_TIMEOUT_S, progress=progress, samples=sha256, digests=True)
