@@ -148,9 +148,11 @@ def _words(name: str) -> str:
 
 
 def _provenance(saved: Sequence[Saved]) -> tuple[Block, ...]:
-    """Return what all files share, once, and what is each one's own."""
+    """Return once what several files tell and none tells otherwise, and then what is each one's own."""
     every = [_facts(one) for one in saved]
-    shared = [pair for pair in every[0] if all(pair in pairs for pairs in every)] if len(saved) > 1 else []
+    told = Counter(pair for pairs in every for pair in pairs)
+    keys = Counter(key for key, _ in told)
+    shared = [(key, value) for (key, value), files in told.items() if files > 1 and keys[key] == 1]
     blocks = [Block("", "all files", tables=(_pairs(shared),))] if shared else []
     for one, pairs in zip(saved, every, strict=True):
         own = [pair for pair in pairs if pair not in shared]

@@ -151,5 +151,7 @@ def test_what_all_files_share_is_said_once() -> None:
     assert {"name", "target", "bundle digest", "device", "address", "facts digest"} <= everyone
     assert {"time", "runtime", "raw series"} <= latency
     assert accuracy == {"time"}
+    (section,) = [one for one in contents([latency_report(50), accuracy_report(), comparison()]).sections if one.key == "provenance"]
+    assert {"address", "device"} <= {row.cells[0] for row in section.blocks[0].tables[0].rows}, "a comparison tells no address"
     (section,) = [one for one in contents([latency_report(50)]).sections if one.key == "provenance"]
     assert [block.source for block in section.blocks] == ["latency.json"]
