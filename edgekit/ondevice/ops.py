@@ -10,28 +10,32 @@ from typing import Any
 from . import preprocess
 from .latency import golden_inputs
 from .onnx import OnnxRunner
-from .runner import find_release, kind_of
+from .runner import Release, Runner, find_release, kind_of
 from .wire import AgentError, Progress, integer
 
 WARM_RUNS = 10
 PROFILE_BYTES_MAX = 256 << 20
 NODE = "_kernel_time"  # how onnxruntime's profiler ends the name of a node's event (profiler documentation; sequential_executor.cc)
-UNSUPPORTED = {
-    "tflite": "LiteRT tells Python nothing of single operators; its benchmark_model does, with --enable_op_profiling=true",
-    "tensorrt": "layers of an engine are not timed by this probe; trtexec does, with --dumpProfile --separateProfileRun",
-}
+UNTOLD = "LiteRT tells Python nothing of single operators; its benchmark_model does, with --enable_op_profiling=true"
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Run a release ``runs`` times under onnxruntime's profiler; nanoseconds of each node, of each run."""
+    """Run a release ``runs`` times under its runtime's profiler; nanoseconds of each node, of each run."""
     threads, runs, found = integer(job, "threads", 1, 256, 1), integer(job, "runs", 1, 1000, 50), find_release(job, root)
     kind = kind_of(found.artifact)
-    if kind in UNSUPPORTED:
-        return {"unsupported": UNSUPPORTED[kind]}
+    if kind == "tflite":
+        return {"unsupported": UNTOLD}
+    if kind == "tensorrt":
+        from .tensorrt.runner import TensorRtRunner
+
+        engine = TensorRtRunner(root, found.artifact, found.dla_core)
+        _feed(engine, found)
+        layers = engine.layers_ns(WARM_RUNS + runs).items()
+        nodes = [{"name": name[:200], "op": "layer", "times_ns": times[-runs:]} for name, times in layers]
+        return {"unsupported": None, "runs": runs, "threads": threads, "nodes": nodes, "runtime": engine.runtime}
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
         runner = OnnxRunner(root, found.artifact, threads, False, profile=os.path.join(folder, "profile"))
-        raw, shapes = golden_inputs(found.golden["samples"], runner)
-        runner.set(preprocess.feed(preprocess.check(found.preprocess), raw[0], shapes))
+        _feed(runner, found)
         for run in range(WARM_RUNS + runs):
             runner.invoke()
             progress("profile", run + 1, WARM_RUNS + runs)
@@ -41,6 +45,11 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         with open(path, "rb") as file:
             nodes = operators(file.read(), runs)
     return {"unsupported": None, "runs": runs, "threads": threads, "nodes": nodes, "runtime": runner.runtime}
+
+
+def _feed(runner: Runner, found: Release) -> None:
+    raw, shapes = golden_inputs(found.golden["samples"], runner)
+    runner.set(preprocess.feed(preprocess.check(found.preprocess), raw[0], shapes))
 
 
 def operators(profile: bytes, runs: int) -> list[dict[str, Any]]:

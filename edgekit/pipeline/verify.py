@@ -24,7 +24,7 @@ from edgekit.devices.session import AgentSession
 from edgekit.errors import BuildError, DeviceError, InputError
 from edgekit.feed import Feed
 from edgekit.graph import Graph
-from edgekit.manifest import Golden
+from edgekit.manifest import Golden, Manifest
 from edgekit.metrics import Statistics
 from edgekit.ondevice import samples
 from edgekit.ondevice.accuracy import steps
@@ -185,13 +185,13 @@ def wire_layout(artifact: Artifact, feed: Feed) -> str:
     return next((layouts[name] for name in feed.images if layouts[name] != "as-is"), feed.preprocess.layout)
 
 
-def host_outputs(artifact: bytes, container: Path, wire: Mapping[str, Any], folder: Path) -> Iterator[Array]:
-    """Yield an artifact's raw first outputs on this host, sample by sample.
+def host_outputs(artifact: bytes, container: Path, manifest: Manifest, folder: Path) -> Iterator[dict[str, Array]]:
+    """Yield the real values of a bundle's artifact's outputs on this host, sample by sample, by name.
 
     Parameters
     ----------
-    wire
-        How samples become inputs, as a manifest's ``preprocess`` has it.
+    container
+        The samples.
     folder
         A private scratch folder.
 
@@ -203,8 +203,10 @@ def host_outputs(artifact: bytes, container: Path, wire: Mapping[str, Any], fold
     path, outputs = folder / ARTIFACT, folder / "host-outputs.npz"
     path.write_bytes(artifact)
     with _agent(folder) as session:
-        first = str(_infer(session, path, container, wire, outputs)["outputs"][0]["name"])
-    return (next(iter(answer.values())) if len(answer) == 1 else answer[first] for answer in samples.read(outputs))
+        told = _infer(session, path, container, manifest.preprocess, outputs)
+    tables = msgspec.convert(told["outputs"], tuple[OutputTable, ...])
+    names = (samples.ALONE,) if len(tables) == 1 else tuple(table.name for table in tables)
+    return real_outputs(outputs, names, tables, manifest.outputs, manifest.layouts)
 
 
 @contextmanager

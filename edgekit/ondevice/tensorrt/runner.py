@@ -7,6 +7,7 @@ proven on hardware. The runtime is the system's: an engine runs only in the rele
 from __future__ import annotations
 
 import atexit
+import importlib
 import re
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from ..runner import Runner
 from ..runtimes import import_runtime
 from ..samples import Sample
 from ..wire import AgentError
-from .adapter import load, logger, said_of
+from .adapter import load, logger, profiler, said_of
 from .cuda import open_cuda
 
 # How numpy spells TensorRT's types. Its own `nptype` needs a name that numpy removed in 1.24 (TensorRT 8.5, python/tensorrt/__init__.py).
@@ -111,6 +112,14 @@ class TensorRtRunner(Runner):
 
     def get(self, place: int = 0) -> Any:
         return self._outs[place][0].copy()
+
+    def layers_ns(self, runs: int) -> dict[str, list[int]]:
+        """Run so often under TensorRT's profiler; return the times of each layer."""
+        watcher = self._context.profiler = profiler(importlib.import_module("tensorrt"))
+        for _ in range(runs):
+            self.invoke()
+        times: dict[str, list[int]] = watcher.times_ns
+        return times
 
     def parts_ns(self) -> dict[str, int]:
         """Return how long the parts of the last `invoke` took on the device, between CUDA events."""

@@ -97,37 +97,60 @@ def test_what_changes_while_it_is_measured_is_seen(threads: str, tmp_path: Path)
 
 
 BLAMED = """
-spin = [sys.executable, "-c", "import time; end = time.time() + 30\\nwhile time.time() < end: pass"]
 import subprocess
+
+def spent(process):
+    fields = open("/proc/%d/stat" % process).read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 sampler = Sampler(1, 10.0)
-ours = subprocess.Popen(spin) if sys.argv[1] == "ours" else None
+mine = subprocess.Popen([sys.executable, "-c", sys.argv[1]]) if len(sys.argv) == 2 else None
+process = mine.pid if mine else int(sys.argv[2])
 sampler.phase("invoke")
-while time.process_time() < 0.05: pass
-time.sleep(0.7)
+sampler.take()
+before, end = spent(process), time.monotonic() + 50
+sampler.phase("invoke")
+while spent(process) - before < 0.4 and time.monotonic() < end: time.sleep(0.02)
 data = sampler.end()
-if ours: ours.kill(); ours.wait()
-print(json.dumps([state["timed"] for state in data["states"][1:]]))
+if mine: mine.kill(); mine.wait()
+print(json.dumps([state["timed"] for state in data["states"]]))
 """
+SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
 
 @SPARE
 def test_the_work_of_others_is_told_from_ours() -> None:
     """A process that we began is ours; one of somebody else's on the same cores is not."""
-    others = {}
-    for whose in ("ours", "theirs"):
-        code = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
-        spinning = [subprocess.Popen([sys.executable, "-c", code]) for _ in os.sched_getaffinity(0)] if whose == "theirs" else []
-        try:
-            begun, ended = run(BLAMED, whose)
-        finally:
-            for process in spinning:
-                process.kill()
-                process.wait()
-        assert ended["total_s"] - begun["total_s"] > 0.4
-        others[whose] = (ended["busy_s"] - begun["busy_s"]) - (ended["own_s"] - begun["own_s"])
-        if whose == "ours":
-            assert ended["own_s"] - begun["own_s"] > 0.1, "a child counts as the work itself"
-    assert others["theirs"] > 0.2
+    begun, *_, ended = run(BLAMED, SPIN)
+    assert ended["total_s"] > begun["total_s"]
+    assert ended["own_s"] - begun["own_s"] > 0.3, "a child counts as the work itself"
+    cores = sorted(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as theirs:
+        os.sched_setaffinity(theirs.pid, {core for core in cores if core != sampler._spare(cores, 1)})
+        begun, *_, ended = run(BLAMED, SPIN, str(theirs.pid))
+        theirs.kill()
+    assert ended["own_s"] - begun["own_s"] < 0.2
+    assert (ended["busy_s"] - begun["busy_s"]) - (ended["own_s"] - begun["own_s"]) > 0.3
+
+
+APART = """
+import threading
+sampler = Sampler(1, 60.0)
+ours = set()
+threads = [threading.Thread(target=lambda: ours.update(os.sched_getaffinity(0))) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps([sampler.core, sorted(os.sched_getaffinity(sampler._child)), sorted(ours)]))
+sampler.end()
+"""
+
+
+@SPARE
+def test_it_runs_where_no_thread_of_the_work_may() -> None:
+    core, its, ours = run(APART)
+    assert its == [core]
+    assert core not in ours
+    assert sorted([core, *ours]) == sorted(os.sched_getaffinity(0))
 
 
 @SPARE

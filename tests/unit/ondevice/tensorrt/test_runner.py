@@ -97,6 +97,14 @@ def test_latency_tells_the_parts_and_the_memory(archive: Path, tmp_path: Path) -
     assert (data["runtime"], data["fed"], data["delegate"]) == ({"name": "tensorrt", "version": VERSION}, "samples", None)
 
 
+def test_layers_are_timed_by_the_profiler(archive: Path, tmp_path: Path) -> None:
+    agent = board(tmp_path, archive)
+    release = deploy(agent, tmp_path)
+    build(agent, engine(network()))
+    data = agent.ask("probe.ops", app="meter", release=release, runs=6)
+    assert [(node["name"], node["times_ns"]) for node in data["nodes"]] == [(name, [250_000] * 6) for name in ("conv", "relu", "mean")]
+
+
 def test_a_cuda_graph_is_for_cuda_bindings(archive: Path, tmp_path: Path) -> None:
     agent = board(tmp_path, archive, packages=("tensorrt", "cuda"))
     release = deploy(agent, tmp_path)

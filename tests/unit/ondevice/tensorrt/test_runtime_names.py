@@ -21,12 +21,13 @@ STANDIN = Path(__file__).resolve().parents[3] / "standin"
 ASK = r"""
 import json, re, sys, tensorrt_rtx as trt
 told = {}
-for name in ("Runtime", "ICudaEngine", "IExecutionContext", "EngineInspector"):
+for name in ("Runtime", "ICudaEngine", "IExecutionContext", "EngineInspector", "IProfiler"):
     for method, found in vars(getattr(trt, name)).items():
         heads = re.findall(r"^(?:\d+\. )?%s\((.*)\) ->" % re.escape(method), found.__doc__ or "", re.MULTILINE)
         told[name + "." + method] = [re.findall(r"(\w+): ", head) for head in heads]
 for name in ("TensorIOMode", "DataType", "LayerInformationFormat"):
     told[name] = sorted(getattr(trt, name).__members__)
+told["profiler"] = isinstance(trt.IExecutionContext.profiler, property)
 told["init_libnvinfer_plugins"] = hasattr(trt, "init_libnvinfer_plugins")
 print(json.dumps(told))
 """
@@ -50,7 +51,8 @@ def test_the_runtime_of_tensorrt() -> None:
         pytest.skip("set EDGEKIT_TENSORRT_RTX_PYTHON to an interpreter with tensorrt-rtx")
     told = json.loads(subprocess.run([python, "-c", ASK], stdout=subprocess.PIPE, check=True).stdout)
     double = arguments(STANDIN / "tensorrt" / "_run.py")
-    methods = {name: words for name, words in double.items() if name.partition(".")[0] in ("Runtime", "ICudaEngine", "IExecutionContext")}
+    classes = ("Runtime", "ICudaEngine", "IExecutionContext", "IProfiler")
+    methods = {name: words for name, words in double.items() if name.partition(".")[0] in classes}
     assert sum(bool(told.get(name)) for name in methods) >= 10
     for name, words in methods.items():
         heads = told.get(name)
@@ -59,6 +61,7 @@ def test_the_runtime_of_tensorrt() -> None:
     assert {"INPUT", "OUTPUT"} <= set(told["TensorIOMode"])
     assert {"FLOAT", "HALF", "INT8", "UINT8", "INT32", "INT64", "BOOL"} <= set(told["DataType"])
     assert "JSON" in told["LayerInformationFormat"]
+    assert told["profiler"]
     assert told["init_libnvinfer_plugins"]
 
 

@@ -84,7 +84,7 @@ def test_likeness() -> None:
     likeness = agreement.Likeness(classifies=True)
     for place in range(100):
         wanted = rng.normal(size=10).astype(np.float32)
-        likeness.add(wanted, wanted if place % 2 else np.roll(wanted, 1))
+        likeness.add(wanted, wanted if place % 2 else np.roll(wanted, 1), same=bool(place % 2))
     by_name = {measurement.name: measurement for measurement in likeness.measurements("float")}
     agreed = by_name["agreement_float"]
     assert agreed.value == by_name["identical_float"].value == 0.5
@@ -92,7 +92,7 @@ def test_likeness() -> None:
     assert by_name["cosine_float"].value == pytest.approx(0.5, abs=0.15)
     assert by_name["sqnr_float"].value == pytest.approx(10 * math.log10(1), abs=1.0)
     same = agreement.Likeness(classifies=False)
-    same.add(wanted, wanted)
+    same.add(wanted, wanted, same=True)
     figures = {measurement.name: measurement for measurement in same.measurements("host")}
     assert "agreement_host" not in figures
     assert (figures["sqnr_host"].value, figures["sqnr_host"].details["equal"]) == (None, True)
