@@ -67,7 +67,8 @@ def _panel(top: int, key: Key, points: Sequence[Point]) -> list[str]:
     parts = [_text(_EDGE, top + 20, f"{metric}{unit}: {app} on {device}{simulated}", size=13)]
     parts += [_text(_LEFT - 8, y(value) + 4, f"{value:.4g}", anchor="end") for value in sorted({least, most}) if bounds]
     parts.append(f'<line x1="{_LEFT}" y1="{ground}" x2="{_LEFT + _WIDTH}" y2="{ground}" stroke="#dddddd"/>')
-    parts += [_text(x(place), ground + 16, points[place].time[:16], anchor="middle") for place in sorted({0, len(points) - 1})]
+    ends = {len(points) - 1: "end", 0: "start"} if len(points) > 1 else {0: "middle"}
+    parts += [_text(x(place), ground + 16, points[place].time[:16], anchor=anchor) for place, anchor in ends.items()]
     line = " ".join(f"{x(place)},{y(point.value)}" for place, point in enumerate(points) if _counts(point) and point.value is not None)
     parts.append(f'<polyline points="{line}" fill="none" stroke="{_LINE}" stroke-width="1.5"/>')
     for place, point in enumerate(points):
