@@ -9,6 +9,7 @@ import pytest
 
 from edgekit.device import Address, Device
 from edgekit.devices import connect
+from edgekit.devices.lease import hold
 from edgekit.devices.session import AgentSession
 from tests.integration.command import edgekit
 from tests.integration.conftest import Lab, free_port
@@ -124,12 +125,23 @@ def test_busy_boards(lab: Lab, built: Path, tmp_path: Path) -> None:
     restored(three, boards[2], None)
 
 
-def test_no_restore_leaves_the_release(here: Device, built: Path, tmp_path: Path) -> None:
-    trial = ci("--bundle", str(built), "--no-restore", cwd=project(tmp_path / "project", here))
+def test_one_run_at_a_time(here: Device, built: Path, tmp_path: Path) -> None:
+    """Another run of the very same user has the board."""
+    with hold(here, reason="another run", for_s=60):
+        trial = ci("--bundle", str(built), cwd=project(tmp_path / "project", here))
+    assert trial.said.code == 9, trial
+    assert "another edgekit of yours is at work on it" in trial.cases.messages["lease"]
+    assert not leased(here), "it was given back, and the second run took nothing"
+
+
+def test_a_lease_by_hand_serves_and_no_restore_leaves_the_release(here: Device, built: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", here)
+    edgekit("device", "lease", "b1", "--for", "10m", "--reason", "tuning", cwd=folder)
+    trial = ci("--bundle", str(built), "--no-restore", cwd=folder)
     assert trial.said.code == 0, trial
     assert trial.cases["restore"] == "skipped"
     assert current(here) == trial.said.document["run"]["release"]
-    assert not leased(here)
+    assert edgekit("device", "lease", "b1", "--json", cwd=folder).document["lease"]["reason"] == "tuning"
 
 
 def test_nothing_to_run_on(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
 
-from edgekit.cli.history import trend
+from edgekit.cli.trend import trend, trend_chart
 from edgekit.errors import InputError
 from edgekit.measurement import Measurement
 from edgekit.pipeline.export import export, left_out
@@ -20,6 +21,7 @@ from edgekit.run import Run, Step
 from tests.unit.cli.commands import run as edgekit
 from tests.unit.test_junit import BROKEN, run_of
 
+SVG = "{http://www.w3.org/2000/svg}"
 P99 = Measurement("invoke_p99", 1.25, "ms", 700, details={"lower_ms": 1.2, "upper_ms": 1.5})
 TOP1 = Measurement("top1_artifact", 0.985, "1", 1000, details={"low": 0.97, "high": 0.99})
 
@@ -161,6 +163,23 @@ def test_a_trend_marks_what_does_not_count() -> None:
     )  # fmt: skip
     values = ((0.0, None), (7.0, None), (99.0, "busy"), (3.5, None))
     course = [msgspec.structs.replace(point, value=value, rule=rule) for value, rule in values]
-    assert trend(course) == "▁█·▅"
-    assert trend(course[2:3]) == "·"
-    assert trend([point, point]) == "▅▅"
+    assert trend(course, 9) == "▁█·▅"
+    assert trend(course, 2) == "·▅"
+    assert trend(course[2:3], 9) == "·"
+    assert trend([point, point], 9) == "▅▅"
+
+
+@pytest.mark.usefixtures("kept")
+def test_the_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record(measured(2.0, minute=4, revision="<b>&"))
+    path = tmp_path / "course.svg"
+    text, code = edgekit(monkeypatch, "history", "meter", "--metric", "latency", "--plot", str(path), "--json")
+    assert (code, msgspec.json.decode(text)["plot"]) == (0, str(path))
+    svg = ET.parse(path).getroot()
+    marks = {kind: [one for one in svg.iter(f"{SVG}circle") if (one.get("fill") == "white") == kind] for kind in (True, False)}
+    assert {kind: len(found) for kind, found in marks.items()} == {True: 4, False: 4}, "a hollow mark for each that is not valid"
+    words = [one.text or "" for one in svg.iter() if one.text]
+    assert any("<b>&" in word for word in words)
+    assert "latency.invoke_p99, ms: meter on qemu (simulated)" in words
+    assert trend_chart({}).startswith("<svg")
+    assert edgekit(monkeypatch, "history", "--plot", "course.png")[1] == 2
