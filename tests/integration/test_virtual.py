@@ -133,7 +133,7 @@ def test_the_whole_way(up: Up, project: Path, target: str, cpu: str, model: str)
     assert report["simulated"] is True
     assert {(m["valid"], m["rule"]) for m in report["measurements"] if m["unit"] == "ms"} == {(False, "simulated")}
     (verdict,) = report["verdicts"]
-    assert "throttled" in verdict["text"], "bit 2, from the file that stands in for the firmware"
+    assert "throttling" in verdict["text"], "bit 2, from the file that stands in for the firmware"
 
 
 def test_a_32_bit_board(up: Up, project: Path) -> None:
