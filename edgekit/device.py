@@ -228,6 +228,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     jetson: JetsonFact | None = None
 
     @property
+    def lasting(self) -> Facts:
+        """The facts without what changes from one moment to the next: free memory, free disk, sensors' readings."""
+        return msgspec.structs.replace(self, memory_available_bytes=0, disk_free_bytes=0, sensors=())
+
+    @property
     def python_tag(self) -> str:
         """The interpreter as wheels name it, e.g. ``cp311`` (PEP 425)."""
         major, minor = self.python.split(".")[:2]

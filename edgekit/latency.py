@@ -6,7 +6,7 @@ is parsed strictly and within bounds before anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,30 +15,19 @@ from edgekit import validity
 from edgekit.errors import DeviceError
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.statistics import LatencySummary, summary
-from edgekit.validity import States, Watch
+from edgekit.validity import DRIFT_MAX, Runtime, States, Warmup, Watch, Word
 
 __all__ = ["latency_measurements"]
 
 _NS_PER_MS = 1e6
-_DRIFT_MAX = 0.03
 
-_Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Series = Annotated[list[_Nanoseconds], msgspec.Meta(min_length=1, max_length=2_000_000)]
 _SeriesOrNone = Annotated[list[_Nanoseconds], msgspec.Meta(max_length=2_000_000)]
+_OF_A_STAGE = ("_p50", "_p99")
+"""What is told of a stage; its series is in the samples."""
 _MEASURED = frozenset({"invoke", "end-to-end", "trtexec"})
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
-
-
-class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-    steady: bool
-
-
-class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: _Word
-    version: _Word | None
 
 
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +43,7 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     import_ns: _Nanoseconds | None
     load_ns: _Nanoseconds | None
     first_invoke_ns: _Nanoseconds | None
-    warmup: _Warmup
+    warmup: Warmup
     invoke_ns: _Series
     parts_ns: dict[Literal["h2d", "compute", "d2h"], _Series]
     end_to_end_ns: _SeriesOrNone
@@ -63,35 +52,20 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peak_rss_bytes: _Bytes
     gpu_memory_bytes: _Bytes | None
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    runtime: _Runtime
-    delegate: _Word | None
-    fed: _Word
+    runtime: Runtime
+    delegate: Word | None
+    fed: Word
     states: States
     watch: Watch
 
 
-# The run's own rules, beside the board's (`edgekit.validity`). Each says why it is invalid, or None; its name goes into the report.
-
-
-def unsteady(run: _Run, _series: Mapping[str, LatencySummary]) -> str | None:
-    """The agent's warm-up ended by its cap, not because two windows had medians within 1 %."""
-    warmup = run.warmup
-    return None if warmup.steady else f"not steady after {warmup.runs} warm-up runs in {warmup.seconds:.0f} s"
-
-
-def drifting(_run: _Run, series: Mapping[str, LatencySummary]) -> str | None:
-    """The run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %).
-
-    The 3 % is our own choice: three times the window within which the warm-up calls a run steady.
-    """
+def _drifting(series: Mapping[str, LatencySummary]) -> dict[str, str]:
+    """Return the rule ``drifting``: the run changed by more than 3 % from start to end (Theil-Sen), and not by chance (99 %)."""
     for name in ("invoke", "end_to_end"):
         one = series.get(name)
-        if one and abs(one.drift) > _DRIFT_MAX and (one.drift_low > 0 or one.drift_high < 0):
-            return f"{name} drifted by {one.drift:+.1%} during the run"
-    return None
-
-
-_RULES: tuple[Callable[[_Run, Mapping[str, LatencySummary]], str | None], ...] = (unsteady, drifting)
+        if one and abs(one.drift) > DRIFT_MAX and (one.drift_low > 0 or one.drift_high < 0):
+            return {"drifting": f"{name} drifted by {one.drift:+.1%} during the run"}
+    return {}
 
 
 def latency_measurements(
@@ -129,12 +103,13 @@ def latency_measurements(
     }
     series = {name: summary(values) for name, values in raw.items() if values}
     broken = validity.broken(run.states, cores=cores, simulated=simulated, measured=_MEASURED)
-    broken |= {one.__name__: reason for one in _RULES if (reason := one(run, series))}
+    broken |= run.warmup.broken() | _drifting(series)
     rule = next(iter(broken), None)
     once = {"import": run.import_ns, "load": run.load_ns, "first_invoke": run.first_invoke_ns}
     times = [Measurement(name, value / _NS_PER_MS, "ms", 1, not broken, rule) for name, value in once.items() if value is not None]
     for name, one in series.items():
-        times += _series_measurements(name, one, rule)
+        figures = _series_measurements(name, one, rule)
+        times += [figure for figure in figures if name not in run.stages_ns or figure.name.endswith(_OF_A_STAGE)]
     verdicts = []
     if broken:
         verdicts.append(Verdict("latency", "invalid", "; ".join(broken.values()), broken))
@@ -200,8 +175,7 @@ def _p99_verdict(invoke: LatencySummary, budget_ms: float) -> Verdict:
 def _environment(run: _Run) -> dict[str, str]:
     """Return what the figures were measured with, in words."""
     words = {
-        "runtime": f"{run.runtime.name} {run.runtime.version or 'of unknown version'}",
-        "delegate": run.delegate or "none",
+        **run.runtime.words(run.delegate),
         "fed": "" if run.fed == "samples" else run.fed,
         "threads": str(run.threads),
         **validity.words(run.states, run.watch),

@@ -27,7 +27,8 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value
         None where there is no finite figure.
     unit
-        ``"ms"``, ``"B"``, ``"MiB"``, ``"MHz"``, ``"degC"``, ``"dB"``, or ``"1"`` for a ratio.
+        ``"ms"``, ``"min"``, ``"1/s"``, ``"B"``, ``"MiB"``, ``"MHz"``, ``"degC"``, ``"W"``, ``"mJ"``, ``"dB"``, ``"steps"`` of
+        quantization, or ``"1"`` for a ratio.
     n
         How many samples stand behind it.
     valid, rule

@@ -1,11 +1,18 @@
 """Text of others made safe to show: what a device, a file or a server says must not steer the terminal or imitate our own lines.
 
-Called wherever such text becomes a message or a value.
+Called wherever such text becomes a message or a value, or a part of a page.
 """
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+import re
+
+__all__ = ["markdown_words", "printable"]
+
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_FORMATS = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+# What GitHub turns into mentions, issues and links is broken by a character without width.
+_CALLS = re.compile(r"(@|#|://|\bGH-|www\.)", re.IGNORECASE)
 
 
 def printable(text: str) -> str:
@@ -17,3 +24,9 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def markdown_words(text: str) -> str:
+    """Return a text as Markdown that shows it as it is: it formats nothing, links nowhere and calls nobody."""
+    inert = "".join(_HTML.get(letter, letter) for letter in printable(text))
+    return _CALLS.sub("\\1\N{ZERO WIDTH SPACE}", _FORMATS.sub(r"\\\1", inert))

@@ -68,12 +68,20 @@ def latency_ratio(
         raise ValueError("a block took no time")
     length = math.ceil(math.sqrt(rounds))
     starts = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, math.ceil(rounds / length)))
-    drawn = ((starts[:, :, None] + np.arange(length)) % rounds).reshape(_RESAMPLES, -1)[:, :rounds]
-    ratios = one[drawn].sum(axis=1) / other[drawn].sum(axis=1)
+    ratios = _sums(one, starts, length) / _sums(other, starts, length)
     value, blocks = float(one.sum() / other.sum()), rounds / length
     wider = _student(confidence, blocks - 1) / _student(confidence, math.inf) * math.sqrt(blocks / (blocks - 1))
     low, high = (value + wider * (float(end) - value) for end in np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2]))
     return LatencyRatio(value, max(0.0, low), high, confidence, rounds)
+
+
+def _sums(series: NDArray[np.float64], starts: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """Return the sum of each resample: blocks of a length from these starts, around the end, the last one cut to as many as there are."""
+    rounds, rest = len(series), len(series) - (starts.shape[1] - 1) * length
+    so_far = np.concatenate(([0.0], np.cumsum(np.concatenate((series, series[:length])))))
+    whole, last = (so_far[size : size + rounds] - so_far[:rounds] for size in (length, rest))
+    sums: NDArray[np.float64] = whole[starts[:, :-1]].sum(axis=1) + last[starts[:, -1]]
+    return sums
 
 
 def _student(confidence: float, freedom: float) -> float:

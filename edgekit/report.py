@@ -32,7 +32,7 @@ class BundleName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which board measured it, and the digest of the facts it told."""
+    """Which board measured it, and the digest of the lasting facts it told: the same as long as board, system and runtimes are."""
 
     name: str
     address: str

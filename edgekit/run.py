@@ -18,6 +18,7 @@ StepOutcome = Literal["pass", "inconclusive", "error", "not run"]
 
 PRECEDENCE = (7, 130, 143, 70, 1, 2, 3, 4, 6, 5, 9, 124, 8, 0)
 """Exit codes, the worst first: docs/ci.md argues the order."""
+_BUG = 70
 
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,13 +100,12 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 def exit_code(run: Run) -> int:
     """Return the exit code a run comes to: the worst of its steps', by `PRECEDENCE`.
 
-    A run that ended well without one gate that passed has shown nothing: 8.
+    A run that ended well without one gate that passed on the board has shown nothing: 8.
     """
-    codes = {step.code for step in run.steps if step.code is not None}
-    worst = next((code for code in PRECEDENCE if code in codes), 70 if codes else 8)
-    if worst == 0 and not any(verdict.outcome == "pass" for _, verdict in run.verdicts):
-        return 8
-    return worst
+    codes = {step.code if step.code in PRECEDENCE else _BUG for step in run.steps if step.code is not None}
+    worst = next((code for code in PRECEDENCE if code in codes), 8)
+    shown = any(step.probe and verdict.outcome == "pass" for step, verdict in run.verdicts)
+    return 8 if worst == 0 and not shown else worst
 
 
 def outcome(step: Step) -> StepOutcome:

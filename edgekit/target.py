@@ -31,6 +31,11 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy_drop_max: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     latency_p99_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
+    def over(self, other: Budget) -> Budget:
+        """Return the other's promises with these laid over them."""
+        own = {field: value for field, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(other, **own)
+
 
 _Release = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*\Z")]
 

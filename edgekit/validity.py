@@ -18,11 +18,12 @@ from edgekit import throttle
 from edgekit.measurement import Measurement
 from edgekit.throttle import BoardState
 
-__all__ = ["States", "Watch", "broken", "figures", "words"]
+__all__ = ["DRIFT_MAX", "Runtime", "States", "Warmup", "Watch", "Word", "broken", "figures", "words"]
+
+DRIFT_MAX = 0.03
+"""Our own choice: three times the window within which the warm-up calls a run steady. A clock may fall by as much."""
 
 _LOAD_PER_CORE_MAX = 0.5
-_CLOCK_LOSS_MAX = 0.03
-"""As for a GPU's clock and a run's drift: three times what the warm-up calls steady, our own choice."""
 _OTHERS_MAX = 0.05
 """Share of the timed cores' time. Our own choice: what an idle Linux does for itself stays under 2 %."""
 _OTHERS_COUNTED_S = 0.5
@@ -32,7 +33,31 @@ _HOLDING = {"performance", "userspace"}
 _RISE_TOLD_C = 5.0
 
 States = Annotated[tuple[BoardState, ...], msgspec.Meta(min_length=2, max_length=10_000)]
+Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Core = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a run was warmed up: until two windows had medians, or rates, within 1 %, or as long as may be."""
+
+    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+    steady: bool
+
+    def broken(self) -> dict[str, str]:
+        """Return the rule ``unsteady`` with its reason, when the warm-up ended by its cap alone."""
+        return {} if self.steady else {"unsteady": f"not steady after {self.runs} warm-up runs in {self.seconds:.0f} s"}
+
+
+class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ran the network."""
+
+    name: Word
+    version: Word | None
+
+    def words(self, delegate: str | None) -> dict[str, str]:
+        """Return what a report's environment says of it."""
+        return {"runtime": f"{self.name} {self.version or 'of unknown version'}", "delegate": delegate or "none"}
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +111,7 @@ def clock_step(board: _Board) -> str | None:
     clocks = [state.timed.mhz for state in states if state.timed and state.timed.mhz]
     for place in range(1, len(clocks)):
         usual = median(clocks[:place])
-        if max(clocks[place : place + 2]) < usual * (1 - _CLOCK_LOSS_MAX):
+        if max(clocks[place : place + 2]) < usual * (1 - DRIFT_MAX):
             return f"the cores' clock fell from {usual:g} to {clocks[place]:g} MHz"
     return None
 

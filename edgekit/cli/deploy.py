@@ -32,6 +32,7 @@ from edgekit.errors import InputError, UsageError
 from edgekit.pipeline import deploy as pipeline
 from edgekit.pipeline import releases
 from edgekit.pipeline.deploy import Deployed
+from edgekit.pipeline.probation import forget
 from edgekit.project import Project
 from edgekit.target import same_kind
 
@@ -104,6 +105,8 @@ def deploy(
     (board,) = boards
     with open_bundle(path) as opened, progress_bars() as progress:
         done = pipeline.deploy(opened, board, **options, dry_run=dry_run, progress=progress)
+    if not dry_run:
+        forget(board, done.app)  # should edgekit ci have been killed while it tried this very release: now it is wanted
     data = {**msgspec.to_builtins(done), "bundle": str(path), "dry_run": dry_run}
     return Answer(data, lambda page: _print(page, done, dry_run))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from edgekit.baseline import Against, Change
 from edgekit.cli.output import Page, megabytes
-from edgekit.report import Measurement, Report
+from edgekit.report import Measurement, Report, Verdict
 from edgekit.trial import Trial, worthwhile
 
-__all__ = ["print_report"]
+__all__ = ["print_against", "print_report"]
 
 _NAMES_MAX = 3
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "yellow"}
@@ -30,7 +32,27 @@ def print_report(page: Page, report: Report) -> None:
         page.line(f"What {len(report.trials)} trials found to choose from, cheapest first:")
         columns = ("kept in float32", "multiplications in float32", "artifact", "top-1 change", "at least", "disagreement", "budget")
         page.table(columns, [_trial(trial) for trial in worthwhile(report.trials)])
-    for verdict in report.verdicts:
+    _print_verdicts(page, report.verdicts)
+
+
+def print_against(page: Page, found: Against) -> None:
+    """Print what became of an older report's figures."""
+    page.line((found.new.name, "bold"), f" for {found.new.target} {(found.new.digest or '')[:12]}, before {(found.old.digest or '')[:12]}")
+    if found.differences:
+        page.line(("ACROSS ENVIRONMENTS: the two were not measured alike", "yellow"))
+        page.table(("", "now", "before"), [(one.key, one.new or "unknown", one.old or "unknown") for one in found.differences])
+    page.table(("measurement", "now", "before", "change", "note"), [_change(one) for one in found.changes])
+    _print_verdicts(page, found.verdicts)
+
+
+def _change(one: Change) -> tuple[str, ...]:
+    now, before = (figure(Measurement(one.name, value, one.unit, 1)) for value in (one.new, one.old))
+    points = f"{100 * (one.new - one.old):+.2f} points" if one.unit == "1" and one.new is not None and one.old is not None else ""
+    return (one.name, now, before, points if one.ratio is None else f"{one.ratio - 1:+.2%}", "" if one.valid else "not valid")
+
+
+def _print_verdicts(page: Page, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
         page.line((verdict.outcome.upper(), f"{_COLOURS[verdict.outcome]} bold"), f" {verdict.name}: {verdict.text}")
 
 

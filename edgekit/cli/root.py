@@ -123,6 +123,7 @@ _EPILOG = (
         "debug": ("edgekit.cli.debug:debug", "Tell where INT8 loses accuracy, why, and what treats it."),
         "deploy": ("edgekit.cli.deploy:deploy", "Make a bundle the current release on a device."),
         "probe": ("edgekit.cli.probe:probe", "Measure a release on a device: latency, accuracy and more."),
+        "compare": ("edgekit.cli.compare:compare", "Say whether quantization, the board or its preprocessing costs accuracy."),
         "ci": ("edgekit.cli.ci:ci", "Take a board, build, deploy, probe, judge, and put the board back as it was."),
         "status": ("edgekit.cli.deploy:status", "Show the releases on a device."),
         "rollback": ("edgekit.cli.deploy:rollback", "Make the previous release current again."),

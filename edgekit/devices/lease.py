@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import secrets
 import socket
@@ -16,7 +17,7 @@ from edgekit.device import Device
 from edgekit.devices import connect, keep
 from edgekit.devices.keep import Kept
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeployError, DeviceError, EdgekitError
+from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError
 
 __all__ = ["Forced", "Held", "Hold", "Holder", "hold", "leased", "release", "take"]
 
@@ -130,7 +131,7 @@ class Hold:
         """
         if self._token:
             with connect(self._device) as connection, AgentSession(connection, self._device) as session:
-                _take(session, self._token, self._reason, for_s, renews=False)
+                _take(session, self._token, self._reason, for_s, renews=True)
 
     def give_back(self) -> None:
         """End the lease; one taken by hand stays.
@@ -144,14 +145,15 @@ class Hold:
             with connect(self._device) as connection, AgentSession(connection, self._device) as session:
                 session.job("lease.release", timeout_s=_TIMEOUT_S, token=self._token)
             self._kept.write(None)
+            self._token = None
 
 
 @contextmanager
 def hold(device: Device, *, reason: str, for_s: float) -> Iterator[Hold]:
     """Hold a board for a block with several pieces of work in it: all this process does there goes under one lease.
 
-    Other processes, those of the same user too, find it busy. The caller gives it back: `Hold.give_back`; a process that is
-    killed leaves the lease to run out.
+    Other processes, those of the same user too, find it busy. It is given back in the end, as far as it can be reached, or before by
+    `Hold.give_back`, which says why it cannot; a process that is killed leaves the lease to run out.
 
     Raises
     ------
@@ -169,9 +171,18 @@ def hold(device: Device, *, reason: str, for_s: float) -> Iterator[Hold]:
         token = known.token if known else secrets.token_hex(16)
         kept.write(Kept(token))
         held = Hold(device, kept, token, reason)
-        held.extend(for_s)
-        with keep.lent(device, token):
-            yield held
+        mine = True
+        try:
+            held.extend(for_s)
+            with keep.lent(device, token):
+                yield held
+        except BusyError:
+            mine = False
+            raise
+        finally:
+            if mine:
+                with contextlib.suppress(EdgekitError):  # the board is away: then it runs out
+                    held.give_back()
 
 
 def take(session: AgentSession, *, reason: str, for_s: float) -> Held:

@@ -6,7 +6,7 @@ device says is believed before it has been checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from types import TracebackType
 from typing import Any
@@ -105,7 +105,14 @@ class AgentSession:
         """Nothing is held open: each job was a process of its own."""
 
     def job(
-        self, name: str, *, timeout_s: float, progress: Progress = silent, payload: Iterable[bytes] = (), **fields: Any
+        self,
+        name: str,
+        *,
+        timeout_s: float,
+        progress: Progress = silent,
+        payload: Iterable[bytes] = (),
+        on_part: Callable[[dict[str, Any]], None] | None = None,
+        **fields: Any,
     ) -> dict[str, Any]:
         """Run a job and return its result. The job ends when we go: see `edgekit.ondevice.stdin`.
 
@@ -113,6 +120,8 @@ class AgentSession:
         ----------
         payload
             What follows the job's line, for one that takes it.
+        on_part
+            Called with each part of an answer that comes in parts, before the result.
         fields
             What the job takes, as JSON values.
 
@@ -140,6 +149,10 @@ class AgentSession:
             event = self._decode(line, name, after_end=bool(results or failures))
             if event["event"] == "progress":
                 progress(event["stage"], event["done"], event["total"])
+            elif event["event"] == "part":
+                if on_part is None:
+                    raise DeviceError(f"{self._where}: job {name}: the device answered in parts, which it was not asked to")
+                on_part(event["data"])
             elif event["event"] == "result":
                 results.append(event["data"])
             else:

@@ -1,16 +1,17 @@
 """Running an artifact over samples: the golden check of a release, its predictions on a set, and any artifact on the host.
 
-Jobs `golden`, `probe.accuracy`, `infer`. Memory holds one sample.
+Jobs `golden`, `probe.accuracy`, `probe.outputs`, `infer`. Memory holds one sample.
 """
 
 from __future__ import annotations
 
+import base64
 import collections
 import contextlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import inputs, preprocess
 from .runner import GOLDEN, Runner, open_artifact, open_release
@@ -21,21 +22,29 @@ from .wire import DIGEST, AgentError, Progress, integer, matching, number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Pass", "golden", "infer", "probe", "steps"]
+__all__ = ["Pass", "golden", "infer", "outputs", "probe", "steps"]
+
+DIGESTS_MAX = 200_000  # what one answer may hold, beside as many predictions and labels
 
 
 class Pass:
-    """One pass over a set: yields the outputs and keeps the predictions."""
+    """One pass over a set: yields the outputs and keeps the predictions, and if asked the digests of what the inputs were set to."""
 
-    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples) -> None:
+    def __init__(self, runner: Runner, declared: dict[str, Any], samples: Samples, digests: bool = False) -> None:
         self.runner, self.steps, self.samples = runner, preprocess.check(declared), samples
         self.shapes = inputs.shapes(runner.inputs, samples.arrays)
         self.predictions: list[int] = []
+        self.fed: list[str] | None = [] if digests else None
+        if digests and len(samples) > DIGESTS_MAX:
+            raise AgentError("usage", "%d samples; up to %d digests are told" % (len(samples), DIGESTS_MAX))
 
     def outputs(self, stage: str, progress: Progress) -> Iterator[NDArray[Any]]:
         told = time.monotonic()
         for index in range(len(self.samples)):
-            self.runner.set(preprocess.feed(self.steps, self.samples[index], self.shapes))
+            fed = preprocess.feed(self.steps, self.samples[index], self.shapes)
+            if self.fed is not None:
+                self.fed.append(inputs.digest(self.runner.inputs, fed))
+            self.runner.set(fed)
             self.runner.invoke()
             output = self.runner.get()
             self.predictions.append(int(output.argmax()))
@@ -51,6 +60,7 @@ class Pass:
         return {
             "n": len(self.predictions),
             "predictions": self.predictions,
+            "fed": self.fed,
             "labels": known,
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
@@ -60,13 +70,25 @@ class Pass:
 
 
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1."""
+    """Predict a whole set: the argmax of the first output, flattened; with labels, top-1. ``as_fed``: the set is preprocessed already."""
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
-        run = Pass(runner, declared, samples)
+        run = Pass(runner, {"inputs": []} if job.get("as_fed") is True else declared, samples, job.get("digests") is True)
         collections.deque(run.outputs("accuracy", progress), maxlen=0)
         return run.report()
+
+
+def outputs(job: dict[str, Any], root: str, progress: Progress, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run a release over a set, and tell the raw first output of each sample."""
+    path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
+    declared, _, runner = open_release(job, root)
+    with Samples(path) as samples:
+        count = 0
+        for output in Pass(runner, declared, samples).outputs("predict", progress):
+            tell({"output": base64.b64encode(output.tobytes()).decode("ascii")})
+            count += 1
+    return {"count": count, "output": runner.output, "runtime": runner.runtime, "delegate": runner.delegate}
 
 
 def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
@@ -77,7 +99,7 @@ def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
         raise AgentError("usage", "infer needs absolute paths artifact, samples, outputs, and a table preprocess")
     runner = open_artifact(root, str(artifact), integer(job, "threads", 1, 256, 1), job.get("builtin") is True)
     with Samples(str(container)) as samples:
-        run = Pass(runner, job["preprocess"], samples)
+        run = Pass(runner, job["preprocess"], samples, job.get("digests") is True)
         write(str(outputs), run.outputs("infer", progress))
         return run.report()
 

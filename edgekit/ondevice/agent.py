@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import os
 import signal
@@ -46,7 +47,15 @@ JOBS = {
     "golden": "accuracy:golden",
     "infer": "accuracy:infer",
     "probe.accuracy": "accuracy:probe",
+    "probe.cold": "once:cold",
+    "probe.consistency": "consistency:probe",
+    "probe.energy": "energy:probe",
     "probe.latency": "latency:probe",
+    "probe.memory": "once:memory",
+    "probe.ops": "ops:probe",
+    "probe.outputs": "accuracy:outputs",
+    "probe.soak": "soak:probe",
+    "probe.throughput": "throughput:probe",
     "probe.regression": "regression:probe",
     "serve": "serve:serve",
     "service.look": "service:look",
@@ -62,6 +71,8 @@ UNGUARDED = frozenset(_ASKING | _OWN | {"lease.show", "lease.take", "lease.relea
 DECIDING = {"deploy.activate", "deploy.prove", "deploy.commit", "store.restore", "store.rollback"}
 # What follows their line on stdin is theirs.
 STREAMED = ("transfer.take",)
+# What answers in parts, of which those that came count if the rest does not.
+TOLD = ("probe.outputs", "probe.soak")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -115,6 +126,10 @@ def _send(wire: BinaryIO, event: str, **fields: Any) -> None:
     wire.flush()
 
 
+def _tell(wire: BinaryIO, data: dict[str, Any]) -> None:
+    _send(wire, "part", data=data)
+
+
 def _run(wire: BinaryIO, stdin: Stdin) -> Any:
     job = decode_job(stdin.line(MAX_JOB_BYTES))
     if job["job"] not in JOBS:
@@ -134,8 +149,9 @@ def _run(wire: BinaryIO, stdin: Stdin) -> Any:
                 return run(job, root, progress, stdin)
             if job.get("tether") is True:  # the host keeps stdin open as long as it lives
                 stdin.tether()
+            more = [functools.partial(_tell, wire)] if job["job"] in TOLD else []
             try:
-                return run(job, root, progress)
+                return run(job, root, progress, *more)
             finally:
                 stdin.release()
     except OSError as error:

@@ -6,6 +6,7 @@ The runner of any runtime calls `encode` before it sets its inputs; the passes o
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Iterable
 
 from .samples import Sample
@@ -14,7 +15,7 @@ from .wire import AgentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["encode", "shapes", "whole"]
+__all__ = ["digest", "encode", "shapes", "whole"]
 
 
 def shapes(inputs: list[dict[str, Any]], arrays: Iterable[str]) -> dict[str, list[int]]:
@@ -28,6 +29,15 @@ def encode(inputs: list[dict[str, Any]], sample: Sample) -> list[NDArray[Any]]:
     Real values are rounded half to even where the input is quantized or wants whole numbers; whole numbers must fit its type.
     """
     return [_encoded(described, array, sample[array]) for described, array in _pairs(inputs, list(sample))]
+
+
+def digest(inputs: list[dict[str, Any]], sample: Sample) -> str:
+    """Return 32 hexadecimal digits that stand for all that the inputs are set to: types, shapes and bytes."""
+    told = hashlib.sha256()
+    for value in encode(inputs, sample):
+        told.update(("%s %s " % (value.dtype, value.shape)).encode("ascii"))
+        told.update(value.tobytes())
+    return told.hexdigest()[:32]
 
 
 def whole(value: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:

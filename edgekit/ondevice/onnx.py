@@ -21,15 +21,20 @@ ERRORS_ONLY = 3  # OrtLoggingLevel
 
 
 class OnnxRunner(Runner):
-    """``builtin`` runs the operators as they stand in the file; without, onnxruntime fuses them into integer kernels."""
+    """``builtin`` runs the operators as they stand in the file; without, onnxruntime fuses them into integer kernels.
 
-    def __init__(self, root: str, artifact: str, threads: int, builtin: bool) -> None:
+    ``profile`` is where a profile's name begins, if one is wanted.
+    """
+
+    def __init__(self, root: str, artifact: str, threads: int, builtin: bool, profile: str | None = None) -> None:
         self.runtime, module = import_runtime(root, "onnxruntime")
         self._errors = _errors(module)
         options, levels = module.SessionOptions(), module.GraphOptimizationLevel
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, ERRORS_ONLY
         options.graph_optimization_level = levels.ORT_DISABLE_ALL if builtin else levels.ORT_ENABLE_ALL
         options.add_session_config_entry(*EXACT_PRODUCTS)
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, profile
         started = time.perf_counter_ns()
         try:
             self._session = module.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
@@ -53,6 +58,10 @@ class OnnxRunner(Runner):
 
     def get(self) -> Any:
         return self._outputs[0]
+
+    def end_profile(self) -> str:
+        """Return the path of the profile, which is then whole."""
+        return str(self._session.end_profiling())
 
 
 def _errors(module: Any) -> tuple[type[Exception], ...]:

@@ -22,7 +22,7 @@ __all__ = ["probe"]
 def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     """Time the two `releases` of `app`, in the order in which they are loaded."""
     releases, threads = job.get("releases"), integer(job, "threads", 1, 256, 1)
-    min_time_s, min_count = number(job, "min_time_s", 0, 3600, 3.0), integer(job, "min_count", 1, COUNT_MAX, 1000)
+    min_time_s, min_count = number(job, "min_time_s", 0, 3600, 3.0), integer(job, "min_count", 1, COUNT_MAX, 1500)
     warmup_cap_s = number(job, "warmup_cap_s", 0, 3600, 60)
     if not isinstance(releases, list) or len(releases) != 2 or releases[0] == releases[1]:
         raise AgentError("usage", "releases must be two digests")

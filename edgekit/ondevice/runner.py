@@ -74,22 +74,32 @@ def open_artifact(
     ``builtin`` asks for the kernels that round otherwise than the default ones; ``graph``, for a CUDA graph, and ``dla_core`` are
     TensorRT's.
     """
-    if is_engine(artifact):
+    kind = kind_of(artifact)
+    if kind == "tensorrt":
         from .tensorrt.runner import TensorRtRunner
 
         return TensorRtRunner(root, artifact, dla_core, graph)
-    with open(artifact, "rb") as file:
-        head = file.read(8)
     if graph:
         raise AgentError("usage", "a CUDA graph is asked for, and %s is no TensorRT engine" % artifact)
-    if head[4:] == TFLITE:
+    if kind == "tflite":
         from .tflite import TfliteRunner
 
         return TfliteRunner(root, artifact, threads, builtin)
-    if head[:1] == ONNX:
-        from .onnx import OnnxRunner
+    from .onnx import OnnxRunner
 
-        return OnnxRunner(root, artifact, threads, builtin)
+    return OnnxRunner(root, artifact, threads, builtin)
+
+
+def kind_of(artifact: str) -> str:
+    """Return the kind of runtime that opens an artifact."""
+    if is_engine(artifact):
+        return "tensorrt"
+    with open(artifact, "rb") as file:
+        head = file.read(8)
+    if head[4:] == TFLITE:
+        return "tflite"
+    if head[:1] == ONNX:
+        return "onnxruntime"
     raise AgentError("input", "%s is neither a .tflite nor an .onnx file nor a .plan" % artifact)
 
 

@@ -34,13 +34,13 @@ class Sampler:
     """
 
     def __init__(self, threads: int, period_s: float = PERIOD_S, top: str = "/") -> None:
-        self.timed, self.core, self.period_s = sorted(os.sched_getaffinity(0)), None, period_s
-        self._phase, self._states = "before", []
-        if len(self.timed) <= threads:
+        self.timed, self.period_s = sorted(os.sched_getaffinity(0)), period_s
+        self.core = _spare(self.timed, threads)
+        self._states: list[dict[str, Any]] = []
+        if self.core is None:
             self._watch = _Watch(top, self.timed, os.getpid(), 0)
-            self._states.append(self._watch.state(self._phase))
+            self._states.append(self._watch.state("before"))
             return
-        self.core = min(self.timed, key=_speed)
         self.timed.remove(self.core)
         (orders, self._orders), (self._answers, answers) = os.pipe(), os.pipe()
         parent = os.getpid()
@@ -77,7 +77,11 @@ class Sampler:
             os.close(self._orders)
             self._answers_file.close()
             os.waitpid(self._child, 0)
-        return {"states": states, "watch": {"core": self.core, "timed": self.timed, "period_s": self.period_s}}
+        return {"states": states, "watch": self.watch}
+
+    @property
+    def watch(self) -> dict[str, Any]:
+        return {"core": self.core, "timed": self.timed, "period_s": self.period_s}
 
     def _answer(self) -> bytes:
         line = self._answers_file.readline()
@@ -169,6 +173,11 @@ def folded(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         "throttled": hex(bits[0] | bits[-1]) if bits else None,
         "timed": {**second["timed"], "mhz": min(lowest, default=None)},
     }
+
+
+def _spare(cores: list[int], threads: int) -> int | None:
+    """Return the core to watch from, None where the work needs them all."""
+    return min(cores, key=_speed) if len(cores) > threads else None
 
 
 def _speed(core: int) -> tuple[float, int]:

@@ -21,8 +21,12 @@ MAX_JOB_BYTES, MAX_EVENT_BYTES = 8 << 20, 1 << 20
 # race's are those of several engines, see there.
 LONG_EVENT_BYTES = {
     "probe.latency": 24 << 20,
-    "probe.regression": 4 << 20,
     "probe.accuracy": 20 << 20,
+    "probe.energy": 8 << 20,
+    "probe.ops": 16 << 20,
+    "probe.outputs": 32 << 20,
+    "probe.throughput": 8 << 20,
+    "probe.regression": 4 << 20,
     "infer": 20 << 20,
     "engine.race": 32 << 20,
 }
@@ -122,7 +126,7 @@ def decode_event(line: bytes, job: str = "") -> dict[str, Any]:
     """Return one event of a job, its shape checked (`AgentError`); an error's ``kind`` outside `KINDS` reads as ``bug``."""
     parsed = strict_json(line, "the device's answer", LONG_EVENT_BYTES.get(job, MAX_EVENT_BYTES))
     event: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
-    good = event.get("event") == "result" and isinstance(event.get("data"), dict)
+    good = event.get("event") in ("result", "part") and isinstance(event.get("data"), dict)
     if event.get("event") == "progress":
         good = isinstance(event.get("stage"), str) and all(type(event.get(key)) is int and event[key] >= 0 for key in ("done", "total"))
     elif event.get("event") == "error":

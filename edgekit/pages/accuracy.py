@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgekit.measurement import Measurement
 from edgekit.pages.number import bounds, confidence, count, interval, of_measurement, signed
@@ -14,6 +14,9 @@ from edgekit.report import Report
 __all__ = ["blocks", "shown"]
 
 _ROLE = re.compile(r"(?P<metric>.+)_(?P<role>float|artifact|delta)")
+_SLICE = re.compile(r"(?P<metric>.+?)_(?P<role>artifact|delta)\[.*", re.DOTALL)
+_DIFFERS = ("disagreement", "changed")
+"""Share of samples whose answer is not the float network's: of classes, of any other metric."""
 
 
 def _metrics(report: Report) -> dict[str, dict[str, Measurement]]:
@@ -29,14 +32,29 @@ def shown(report: Report) -> set[str]:
     """Return the names of the measurements that stand here."""
     metrics = _metrics(report)
     names = {measurement.name for roles in metrics.values() for measurement in roles.values()}
-    return names | {"disagreement"} if metrics else names
+    names |= {measurement.name for of in _slices(report).values() for roles in of.values() for measurement in roles.values()}
+    return names | set(_DIFFERS) if metrics else names
+
+
+def _slices(report: Report) -> dict[str, dict[str, dict[str, Measurement]]]:
+    """Return what is known of slices: metric -> slice -> role -> measurement."""
+    found: dict[str, dict[str, dict[str, Measurement]]] = {}
+    for measurement in report.measurements:
+        chosen = measurement.details.get("slice")
+        if isinstance(chosen, str) and (name := _SLICE.fullmatch(measurement.name)):
+            found.setdefault(name["metric"], {}).setdefault(chosen, {})[name["role"]] = measurement
+    return found
 
 
 def blocks(reports: Sequence[SavedReport]) -> tuple[Block, ...]:
     """Return a block for each metric, with all reports that know it."""
     metrics = list(dict.fromkeys(metric for one in reports for metric in _metrics(one.report)))
-    tables = [(metric, _table(metric, reports)) for metric in metrics]
-    return tuple(Block("", _metric_words(metric), tables=(table,)) for metric, table in tables)
+    found = []
+    for metric in metrics:
+        tables = [_table(metric, reports)]
+        tables += [_slice_table(one, slices) for one in reports if (slices := _slices(one.report).get(metric))]
+        found.append(Block("", _metric_words(metric), tables=tuple(tables)))
+    return tuple(found)
 
 
 def _table(metric: str, reports: Sequence[SavedReport]) -> Table:
@@ -47,10 +65,9 @@ def _table(metric: str, reports: Sequence[SavedReport]) -> Table:
         before, after, delta = roles["float"], roles["artifact"], roles.get("delta")
         if (before.value, before.n) not in said:
             said.add((before.value, before.n))
+            none = ("–", "–", "–")
             rows.append(
-                Row(
-                    ("float, on the host", of_measurement(before), bounds(before) or "–", "–", "–", "–", count(before.n)), before.rule or ""
-                )
+                Row(("float, on the host", of_measurement(before), bounds(before) or "–", *none, count(before.n)), before.rule or "")
             )
         change = "–" if delta is None else _change(delta)
         likely = "–" if delta is None else interval(delta.details, sign=True)
@@ -58,6 +75,21 @@ def _table(metric: str, reports: Sequence[SavedReport]) -> Table:
         rows.append(Row(cells, after.rule or ""))
     share = confidence(every, "Interval")
     return table("", ("", _metric_words(metric), share, "Change, points", f"{share} of it", "Differs from float", "n"), rows)
+
+
+def _slice_table(one: SavedReport, slices: Mapping[str, Mapping[str, Measurement]]) -> Table:
+    """Return a row for each slice; one of too few samples says so."""
+    rows = []
+    for chosen, roles in slices.items():
+        after, delta = roles.get("artifact"), roles.get("delta")
+        if after is None:
+            continue
+        change = ("–", "–") if delta is None else (_change(delta), interval(delta.details, sign=True))
+        few = "too few samples" if after.details.get("too_small") else ""
+        rows.append(Row((chosen, of_measurement(after), bounds(after) or "–", *change, count(after.n), few), after.rule or ""))
+    share = confidence([measurement for roles in slices.values() for measurement in roles.values()], "Interval")
+    columns = ("Slice", "Value", share, "Change, points", f"{share} of it", "n", "Note")
+    return table(f"By slice, {_where(one)}", columns, rows, words=("Note",))
 
 
 def _is_device(one: SavedReport) -> bool:
@@ -75,7 +107,7 @@ def _change(delta: Measurement) -> str:
 
 
 def _differs(report: Report) -> str:
-    found = next((m for m in report.measurements if m.name == "disagreement"), None)
+    found = next((m for m in report.measurements if m.name in _DIFFERS), None)
     return "–" if found is None else of_measurement(found)
 
 

@@ -66,11 +66,18 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Series:
-    """A latency series in the order of measuring, over seconds."""
+    """A latency series in the order of measuring, over seconds.
+
+    Attributes
+    ----------
+    high_ms
+        Where each sample stands for a window of many: the 99th percentile in it.
+    """
 
     name: str
     seconds: Floats
     samples_ms: Floats
+    high_ms: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -152,23 +159,26 @@ def series_of(report: Report) -> dict[str, Floats]:
 
 
 def timeline(report: Report, names: Sequence[str], title: str, budget_ms: float | None, mark: str) -> Timeline | None:
-    """Lay series end to end in the order measured, ending with the last reading of the board; None where there are no samples.
+    """Place series of a report and its readings of the board on one axis; None where there are no samples.
 
-    When each single inference began is not kept: its place is the sum of those before it.
+    When each single inference began is not kept: its place is the sum of those before it. A series begins with the first reading of its
+    phase; one that has none comes behind the one before, so that the last ends with the last reading.
     """
-    known = series_of(report)
-    runs = [(name, known[name]) for name in names if name in known]
-    if not runs:
-        return None
     states = _placed(report.states)
-    total = sum(float(values.sum()) for _, values in runs) / 1e3
     first = states[0][0] if states else 0.0
-    last = max(total, states[-1][0] - first) if states else total
-    series, begin = [], last - total
-    for name, values in runs:
-        ends = begin + np.cumsum(values) / 1e3
-        series.append(Series(ascii_words(name.replace("_", " "), 24), ends, values))
-        begin = float(ends[-1])
+    phases = {state.phase: moment - first for moment, state in reversed(states)}
+    series = _windows(report, phases.get("soak", 0.0))
+    if series is None:
+        known = series_of(report)
+        runs = {name: known[name] / 1e3 for name in names if name in known}
+        begin = max(0.0, (states[-1][0] - first if states else 0.0) - sum(float(values.sum()) for values in runs.values()))
+        series = []
+        for name, seconds in runs.items():
+            begin = max(phases.get(name.replace("_", "-"), begin), begin if series else 0.0)
+            series.append(Series(ascii_words(name.replace("_", " "), 24), begin + np.cumsum(seconds), seconds * 1e3))
+            begin = float(series[-1].seconds[-1])
+    if not series:
+        return None
     boards = [state for _, state in states]
     return Timeline(
         title=title,
@@ -181,6 +191,19 @@ def timeline(report: Report, names: Sequence[str], title: str, budget_ms: float 
         budget_ms=budget_ms,
         mark=mark,
     )
+
+
+_WINDOW = ("window_start_ms", "window_p50_ns", "window_p99_ns", "window_max_ns")
+
+
+def _windows(report: Report, begin: float) -> list[Series] | None:
+    """Return what a soak keeps of each window; None of a report that keeps every inference."""
+    kept = [report.samples.get(key, ()) for key in _WINDOW]
+    if not kept[0] or len({len(one) for one in kept}) > 1:
+        return None
+    start, median, p99, longest = (np.asarray(one, np.float64) for one in kept)
+    seconds = begin + start / 1e3
+    return [Series("median, to p99", seconds, median / _NS_PER_MS, p99 / _NS_PER_MS), Series("longest", seconds, longest / _NS_PER_MS)]
 
 
 def _placed(states: Sequence[BoardState]) -> list[tuple[float, BoardState]]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekit.measurement import Measurement, Outcome
-from edgekit.pages import accuracy, latency, layers
+from edgekit.pages import accuracy, latency, layers, operators, origin
 from edgekit.pages.number import bounds, count, of_measurement
 from edgekit.pages.outline import Block, Contents, Judged, Row, Section, Table, table
-from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
+from edgekit.pages.saved import Saved, SavedComparison, SavedExplanation, SavedReport
 from edgekit.report import Report
 
 __all__ = ["contents"]
@@ -19,8 +19,7 @@ _LATENCY = (
     "Above, how often each duration came; below, how rare longer ones are: at p99, one run in a hundred takes longer. "
     "A dot is a percentile of these runs, its bar the 99 % bounds of the true one; a hollow dot has too few runs for an upper bound."
 )
-_COURSE = "The line is the median of neighbouring runs, the band spans from the least to the greatest: no run is left out."
-_ACCURACY = "All on the same samples. A change below zero is a loss against the float network."
+_ACCURACY = "All on the same samples. A change below zero is a loss against the float network; of a rate of errors, one above zero."
 _LAYERS = (
     "Signal over error in decibels: at 20 the error is a tenth of the signal, at 40 a hundredth. Alone means that only this layer is "
     "INT8; in the whole, that every one before it is too."
@@ -45,19 +44,21 @@ def contents(saved: Sequence[Saved]) -> Contents:
     saved = _told_apart(saved)
     reports = [one for one in saved if isinstance(one, SavedReport)]
     explanations = [one for one in saved if isinstance(one, SavedExplanation)]
+    comparisons = [one for one in saved if isinstance(one, SavedComparison)]
     verdicts = tuple(Judged(v.outcome, v.name, v.text, one.name) for one in reports for v in one.report.verdicts)
     outcome = next((worse for worse in _GRAVEST if any(verdict.outcome == worse for verdict in verdicts)), None)
     sections = (
         Section("latency", "Latency", _LATENCY, tuple(block for one in reports for block in latency.distributions(one))),
-        Section("course", "Over time", _COURSE, tuple(block for one in reports for block in latency.courses(one))),
-        Section("accuracy", "Accuracy", _ACCURACY, accuracy.blocks(reports)),
+        Section("course", "Over time", "", tuple(block for one in reports for block in latency.courses(one))),
+        Section("accuracy", "Accuracy", _ACCURACY, (*accuracy.blocks(reports), *map(origin.block, comparisons))),
         Section("layers", "Layers", _LAYERS, tuple(layers.block(one) for one in explanations)),
+        Section("operators", "Operators", "", tuple(block for one in reports for block in operators.blocks(one))),
         Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),
         Section("figures", "Other figures", "", tuple(block for one in reports for block in _others(one))),
         Section("provenance", "Provenance", "", tuple(_provenance(one) for one in saved)),
     )
     return Contents(
-        title=_title(saved[0]),
+        title=_subject(saved[0])[0],
         about=_about(saved),
         outcome=outcome,
         lead=_lead(verdicts, reports),
@@ -77,17 +78,25 @@ def _told_apart(saved: Sequence[Saved]) -> list[Saved]:
     return found
 
 
-def _title(first: Saved) -> str:
-    return first.report.bundle.name if isinstance(first, SavedReport) else first.network
+def _subject(one: Saved) -> tuple[str, str, str | None, str | None]:
+    """Return name, target, release and device of what a file speaks of."""
+    if isinstance(one, SavedExplanation):
+        return one.network, one.target, None, None
+    if isinstance(one, SavedComparison):
+        bundle, device = one.comparison.bundle, one.comparison.device
+        return bundle.name, bundle.target, bundle.digest, device
+    bundle = one.report.bundle
+    return bundle.name, bundle.target, bundle.digest, one.report.device.name if one.report.device else None
 
 
 def _about(saved: Sequence[Saved]) -> tuple[str, ...]:
     """Return for which target, which release, on which devices, when: the first line a reader needs."""
-    found = [f"for {one.report.bundle.target if isinstance(one, SavedReport) else one.target}" for one in saved]
-    reports = [one.report for one in saved if isinstance(one, SavedReport)]
-    found += [f"release {report.bundle.digest[:12]}" for report in reports if report.bundle.digest]
-    found += [f"on {report.device.name}" for report in reports if report.device]
-    found += [_when(report.environment["time"]) for report in reports if "time" in report.environment][-1:]
+    subjects = [_subject(one) for one in saved]
+    found = [f"for {target}" for _, target, _, _ in subjects]
+    found += [f"release {digest[:12]}" for _, _, digest, _ in subjects if digest]
+    found += [f"on {device}" for _, _, _, device in subjects if device]
+    times = [one.report.environment.get("time") for one in saved if isinstance(one, SavedReport)]
+    found += [_when(time) for time in times if time][-1:]
     return tuple(dict.fromkeys(found))
 
 
@@ -119,12 +128,12 @@ def _lead(verdicts: Sequence[Judged], reports: Sequence[SavedReport]) -> str:
 
 def _others(one: SavedReport) -> list[Block]:
     """Return the measurements that no other section shows."""
-    shown = latency.shown(one.report) | accuracy.shown(one.report)
+    shown = latency.shown(one.report) | accuracy.shown(one.report) | operators.shown(one.report)
     rest = [measurement for measurement in one.report.measurements if measurement.name not in shown]
     if not rest:
         return []
     rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
-    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds", "n"), rows, words=("Bounds",)),))]
+    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds and details", "n"), rows, words=("Bounds and details",)),))]
 
 
 def _details(measurement: Measurement) -> str:
@@ -140,26 +149,29 @@ def _words(name: str) -> str:
 
 
 def _provenance(one: Saved) -> Block:
-    if isinstance(one, SavedExplanation):
-        rows = [("network", one.network), ("target", one.target), ("samples compared", count(one.explanation.samples))]
-        return Block(one.name, tables=(_pairs(rows),), notes=one.explanation.notes)
-    report = one.report
+    name, target, digest, device = _subject(one)
+    rows = [("name", name), ("target", target)]
+    if isinstance(one, SavedReport):
+        return Block(one.name, tables=(_pairs([*rows, *_report_provenance(one.report)]),))
+    rows += [("bundle digest", digest)] if digest else []
+    rows += [("device", device)] if device else []
+    n = one.explanation.samples if isinstance(one, SavedExplanation) else one.comparison.attribution.n
+    notes = one.explanation.notes if isinstance(one, SavedExplanation) else ()
+    return Block(one.name, tables=(_pairs([*rows, ("samples compared", count(n))]),), notes=notes)
+
+
+def _report_provenance(report: Report) -> list[tuple[str, str]]:
     device = report.device
-    rows = [
-        ("bundle", report.bundle.name),
-        ("target", report.bundle.target),
-        ("bundle digest", report.bundle.digest or "in the bundle itself"),
-    ]
-    rows += (
-        [("device", device.name), ("address", device.address), ("facts digest", device.facts)] if device else [("measured on", "the host")]
-    )
+    rows = [("bundle digest", report.bundle.digest or "in the bundle itself")]
+    if device:
+        rows += [("device", device.name), ("address", device.address), ("facts digest", device.facts)]
+    else:
+        rows += [("measured on", "the host")]
     rows += [("simulated", "yes" if report.simulated else "no")]
     rows += [(_words(key), value) for key, value in sorted(report.environment.items())]
-    rows += (
-        [("raw series", ", ".join(f"{name}: {count(len(values))}" for name, values in report.samples.items()))] if report.samples else []
-    )
-    rows += [("readings of the board", count(len(report.states)))] if report.states else []
-    return Block(one.name, tables=(_pairs(rows),))
+    series = ", ".join(f"{name}: {count(len(values))}" for name, values in report.samples.items())
+    rows += [("raw series", series)] if series else []
+    return [*rows, ("readings of the board", count(len(report.states)))] if report.states else rows
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,9 @@ __all__ = ["board_lines", "draw_timeline"]
 _DOTS_MAX = 40
 """Readings up to which each has its dot."""
 
+_UNITS = (("hours", 3600.0, 3 * 3600.0), ("minutes", 60.0, 600.0), ("seconds", 1.0, -np.inf))
+"""Unit, seconds in it, from how many seconds on it is used."""
+
 Line = tuple[str, Floats, str]
 """Its name, its values, its colour."""
 
@@ -25,6 +29,7 @@ Line = tuple[str, Floats, str]
 def draw_timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
     """Draw the series into the first panel, what `board_lines` returns into the others."""
     times, *others = panels
+    chart, unit = _scaled(chart)
     _times(times, chart, width)
     for axes, (label, lines) in zip(others, board_lines(chart), strict=True):
         _readings(axes, label, lines, chart.seconds)
@@ -34,13 +39,22 @@ def draw_timeline(panels: list[Axes], chart: Timeline, width: int) -> None:
             axes.axvspan(begin, end, color=COLOUR["slowed"], linewidth=0, zorder=0.5)
     if spans:
         begin, end = max(spans, key=lambda span: span[1] - span[0])
-        place = {"xycoords": ("data", "axes fraction"), "xytext": (0, -12), "textcoords": "offset pixels"}
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (0, -12), "textcoords": "offset points"}
         times.annotate("slowed down", ((begin + end) / 2, 1), color=COLOUR["fail"], ha="center", **place)
     starts = [0.0, *(float(one.seconds[0]) for one in chart.series)]
     ends = [*(float(one.seconds[-1]) for one in chart.series), *map(float, chart.seconds)]
-    panels[-1].set_xlim(min(starts), max(ends) or 1.0)
-    panels[-1].set_xlabel("seconds")
+    low, high = min(starts), max(ends)
+    panels[-1].set_xlim(low, high if high > low else low + 1.0)
+    panels[-1].set_xlabel(unit)
     panels[-1].xaxis.get_major_locator().set_params(nbins=5 if width < 500 else 9)
+
+
+def _scaled(chart: Timeline) -> tuple[Timeline, str]:
+    """Return the chart in the unit of time that its length asks for."""
+    longest = max(float(one[-1]) for one in (*(series.seconds for series in chart.series), chart.seconds) if len(one))
+    unit, per = next((unit, per) for unit, per, least in _UNITS if longest >= least)
+    series = tuple(replace(one, seconds=one.seconds / per) for one in chart.series)
+    return replace(chart, series=series, seconds=chart.seconds / per), unit
 
 
 def _times(axes: Axes, chart: Timeline, width: int) -> None:
@@ -69,10 +83,11 @@ def _times(axes: Axes, chart: Timeline, width: int) -> None:
 def _latency(axes: Axes, one: Series, line: str, spread: str, width: int) -> None:
     """Draw a series as the band and the median of its buckets; a short one as dots."""
     found = envelope(one.seconds, one.samples_ms, width // 4)
-    if len(found.seconds) == len(one.seconds):
+    if len(found.seconds) == len(one.seconds) and one.high_ms is None:
         axes.plot(found.seconds, found.median, color=line, linestyle="", marker=".", markersize=3, label=one.name)
         return
-    axes.fill_between(found.seconds, found.low, found.high, color=spread, linewidth=0)
+    high = found.high if one.high_ms is None else envelope(one.seconds, one.high_ms, width // 4).high
+    axes.fill_between(found.seconds, found.low, high, color=spread, linewidth=0)
     axes.plot(found.seconds, found.median, color=line, linewidth=1.2, label=one.name)
 
 
@@ -80,7 +95,7 @@ def _readings(axes: Axes, label: str, lines: list[Line], seconds: Floats) -> Non
     style = {"linewidth": 1.4, "marker": "o" if len(seconds) <= _DOTS_MAX else "", "markersize": 3.5, "clip_on": False}
     for name, values, colour in lines:
         axes.plot(seconds, values, color=COLOUR[colour], **style)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-2, 5), "textcoords": "offset pixels"}
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-2, 5), "textcoords": "offset points"}
         axes.annotate(name, (1, values[np.isfinite(values)][-1]), color=COLOUR[colour], ha="right", **place)
     every = np.concatenate([values for _, values, _ in lines])
     low, high = float(np.nanmin(every)), float(np.nanmax(every))

@@ -17,6 +17,8 @@ __all__ = ["draw_distribution"]
 
 _LEVELS = {0.5: "p50", 0.9: "p90", 0.99: "p99", 0.999: "p99.9", 0.9999: "p99.99", 0.99999: "p99.999"}
 """Ticks where a report names no percentile."""
+_FAR = 4.0
+"""How many times as long as all runs a budget may be and still be drawn; beyond, the runs would shrink to a line."""
 _LETTER = 11
 """Height of a tick's label in pixels."""
 
@@ -27,8 +29,9 @@ def draw_distribution(panels: list[Axes], chart: Distribution, width: int) -> No
     samples = chart.samples_ms
     logarithmic = needs_log(samples)
     ends = (float(samples.min()), float(samples.max()))
-    if chart.budget_ms is not None:
-        ends = (min(ends[0], chart.budget_ms), max(ends[1], chart.budget_ms))
+    budget_ms = chart.budget_ms
+    if budget_ms is not None and ends[0] / _FAR <= budget_ms <= ends[1] * _FAR:
+        ends = (min(ends[0], budget_ms), max(ends[1], budget_ms))
     horizontal(below, *ends, logarithmic, width)
     bins = max(24, width // 8)
     low, high = below.get_xlim()
@@ -45,10 +48,10 @@ def draw_distribution(panels: list[Axes], chart: Distribution, width: int) -> No
     below.set_ylim(0, top)
     _name_levels(below, {**{p: name for p, name in _LEVELS.items() if _rarity(p) < top}, **{one.p: one.name for one in named}}, top)
     below.set_xlabel("milliseconds" + (", logarithmic" if logarithmic else ""))
-    if chart.budget_ms is not None:
+    if budget_ms is not None and ends[0] <= budget_ms <= ends[1]:
         for axes in panels:
-            axes.axvline(chart.budget_ms, color=COLOUR["limit"], linewidth=1.2, linestyle=(0, (4, 2)))
-        _limit_words(above, chart.budget_ms, ends)
+            axes.axvline(budget_ms, color=COLOUR["limit"], linewidth=1.2, linestyle=(0, (4, 2)))
+        _limit_words(above, budget_ms, ends)
 
 
 def _rarity(p: float) -> float:
@@ -81,7 +84,7 @@ def _limit_words(axes: Axes, budget_ms: float, ends: tuple[float, float]) -> Non
         (budget_ms, 1),
         xycoords=("data", "axes fraction"),
         xytext=(-4 if left else 4, -10),
-        textcoords="offset pixels",
+        textcoords="offset points",
         color=COLOUR["limit"],
         ha="right" if left else "left",
     )

@@ -15,6 +15,8 @@ from edgekit.errors import MissingExtraError
 from edgekit.pages import theme
 from edgekit.pages.chart import Distribution, Timeline, described
 from edgekit.pages.outline import Contents
+from edgekit.pages.plot import draw
+from edgekit.pages.svg import inline
 from edgekit.printable import printable
 
 __all__ = ["html_page"]
@@ -37,9 +39,6 @@ def html_page(found: Contents) -> bytes:
     try:
         import jinja2
         import markupsafe
-
-        from edgekit.pages.plot import draw
-        from edgekit.pages.svg import inline
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"--html needs {error.name}, which is not installed", fix="pip install 'edgekit[report]'") from error
     numbers = count(1)

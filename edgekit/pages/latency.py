@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from edgekit.measurement import Measurement
 from edgekit.pages.chart import Distribution, Percentile, ascii_words, series_of, timeline
-from edgekit.pages.number import count, decimals, fixed
+from edgekit.pages.number import count, decimals, figure_of, fixed
 from edgekit.pages.outline import Block, Row, Table, table
 from edgekit.pages.saved import SavedReport
 from edgekit.report import Report
@@ -15,8 +15,8 @@ from edgekit.report import Report
 __all__ = ["courses", "distributions", "shown"]
 
 _STATISTIC = re.compile(r"(?P<series>.+)_(?P<statistic>min|max|mean|p\d{1,2}(?:[._]\d{1,4})?)")
-_DRAWN_MAX = 3
-"""Series that get a chart of their own; more would bury the rest of the page, and the tables have all."""
+_PARTS = frozenset({"preprocess", "set", "get", "h2d", "compute", "d2h"})
+"""What `edgekit.latency` measures inside the others: they share a table and have no chart."""
 
 
 def _series(report: Report) -> dict[str, dict[str, Measurement]]:
@@ -25,7 +25,7 @@ def _series(report: Report) -> dict[str, dict[str, Measurement]]:
     for measurement in report.measurements:
         if (name := _STATISTIC.fullmatch(measurement.name)) and measurement.unit == "ms":
             found.setdefault(name["series"], {})[name["statistic"]] = measurement
-    return {name: statistics for name, statistics in found.items() if any(key.startswith("p") for key in statistics)}
+    return {name: statistics for name, statistics in found.items() if {"p50", "max"} <= set(statistics)}
 
 
 def shown(report: Report) -> set[str]:
@@ -34,34 +34,50 @@ def shown(report: Report) -> set[str]:
 
 
 def distributions(one: SavedReport) -> list[Block]:
-    """Return a block for each series: its distribution, where the raw samples are there, and its percentiles."""
-    samples, budget = series_of(one.report), _budget_ms(one.report)
+    """Return a block for each series: its distribution, where the raw samples are there, and its percentiles; then one for all parts."""
+    samples, budget, series = series_of(one.report), _budget_ms(one.report), _series(one.report)
     blocks = []
-    for number, (name, statistics) in enumerate(_series(one.report).items()):
+    for name in (name for name in series if name not in _PARTS):
+        statistics, charts = series[name], []
         rule = _rule(statistics)
-        charts = []
-        if name in samples and number < _DRAWN_MAX:
+        if name in samples:
             title = ascii_words(f"{_words(name)}, {len(samples[name])} runs")
             limit = budget if name == "invoke" else None
             charts.append(Distribution(title, samples[name], _percentiles(statistics), limit, ascii_words(rule, 30)))
         blocks.append(Block(one.name, _words(name), rule, tuple(charts), (_table(statistics),)))
+    if parts := {name: statistics for name, statistics in series.items() if name in _PARTS}:
+        rule = next(filter(None, map(_rule, parts.values())), "")
+        blocks.append(Block(one.name, "parts of them", rule, (), (_parts_table(parts),)))
     return blocks
+
+
+def _parts_table(parts: Mapping[str, Mapping[str, Measurement]]) -> Table:
+    """Return the parts as rows, with the percentiles they all have."""
+    keys = [key for key in next(iter(parts.values())) if key != "mean" and all(key in statistics for statistics in parts.values())]
+    places = min(decimals(statistics["p50"].value or 0.0) for statistics in parts.values())
+    rows = [Row((_words(name), *(fixed(of[key].value, places) for key in keys)), _rule(of)) for name, of in parts.items()]
+    return table("", ("Milliseconds", *map(_label, keys)), rows)
+
+
+_BAND = "The line is the median of neighbouring runs, the band spans from the shortest to the longest: no run is left out."
 
 
 def courses(one: SavedReport) -> list[Block]:
     """Return the course of the first series over time, with what the board said of itself."""
     samples, series = series_of(one.report), _series(one.report)
-    known = [name for name in series if name in samples] or list(samples)
-    rule = next(filter(None, map(_rule, series.values())), "")
-    chart = timeline(
-        one.report, known[:2], ascii_words(f"{one.report.bundle.name} over time"), _budget_ms(one.report), ascii_words(rule, 30)
-    )
+    known = [name for name in series if name in samples and name not in _PARTS] or list(samples)
+    rule = next((m.rule for m in one.report.measurements if m.rule and m.unit == "ms"), "")
+    title = ascii_words(f"{one.report.bundle.name} over time")
+    chart = timeline(one.report, known[:2], title, _budget_ms(one.report), ascii_words(rule, 30))
     if chart is None:
         return []
-    notes = ["The moment of each inference is not recorded: the series are laid end to end, and end with the last reading of the board."]
-    if len(one.report.states) < 2:
-        notes = ["The board was not read meanwhile; time is the sum of the inferences before."]
-    return [Block(one.name, "", rule, (chart,), (), tuple(notes))]
+    if chart.series[0].high_ms is not None:
+        notes = ["Of each window the line is the median, the band reaches to the 99th percentile, and a dot is the longest run."]
+    elif len(one.report.states) < 2:
+        notes = [_BAND, "The board was not read meanwhile. A run's place is the sum of those before it."]
+    else:
+        notes = [_BAND, "A series begins with the board's first reading in its phase; a run's place is the sum of those before it."]
+    return [Block(one.name, "", rule, (chart,), (), (" ".join(notes),))]
 
 
 def _rule(statistics: Mapping[str, Measurement]) -> str:
@@ -71,8 +87,8 @@ def _rule(statistics: Mapping[str, Measurement]) -> str:
 
 def _budget_ms(report: Report) -> float | None:
     """Return the budget that a verdict on latency rests on."""
-    found = [v.figures.get("budget_ms") for v in report.verdicts if v.name.startswith("latency")]
-    return next((float(value) for value in found if isinstance(value, (int, float)) and value > 0), None)
+    found = [figure_of(verdict.figures, "budget_ms") for verdict in report.verdicts if verdict.name.startswith("latency")]
+    return next((value for value in found if value is not None and value > 0), None)
 
 
 def _percentiles(statistics: Mapping[str, Measurement]) -> tuple[Percentile, ...]:
@@ -80,7 +96,7 @@ def _percentiles(statistics: Mapping[str, Measurement]) -> tuple[Percentile, ...
     for key, measurement in statistics.items():
         p = _fraction(key)
         if p is not None and measurement.value is not None:
-            lower, upper = (_milliseconds(measurement, end) for end in ("lower_ms", "upper_ms"))
+            lower, upper = (figure_of(measurement.details, end) for end in ("lower_ms", "upper_ms"))
             found.append(Percentile(_label(key), p, measurement.value, lower, upper))
     return tuple(found)
 
@@ -97,11 +113,6 @@ def _label(statistic: str) -> str:
     return statistic.replace("_", ".")
 
 
-def _milliseconds(measurement: Measurement, key: str) -> float | None:
-    value = measurement.details.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _table(statistics: Mapping[str, Measurement]) -> Table:
     """Return percentiles as rows, all figures with as many decimals as the median needs."""
     values = [m.value for m in statistics.values() if m.value]
@@ -115,9 +126,9 @@ def _table(statistics: Mapping[str, Measurement]) -> Table:
 
 
 def _cells(measurement: Measurement, places: int) -> tuple[str, str, str, str]:
-    lower, upper = (_milliseconds(measurement, key) for key in ("lower_ms", "upper_ms"))
+    lower, upper = (figure_of(measurement.details, key) for key in ("lower_ms", "upper_ms"))
     needs = measurement.details.get("needs")
-    more = f"{count(needs)} more samples" if isinstance(needs, int) and needs > 0 else ""
+    more = f"{count(needs)} more" if isinstance(needs, int) and needs > 0 else ""
     if lower is None and upper is None and "upper_ms" not in measurement.details:
         return fixed(measurement.value, places), "", "", more
     return fixed(measurement.value, places), fixed(lower, places), fixed(upper, places), more
@@ -129,8 +140,7 @@ def _spread(mean: Measurement | None) -> str:
         return ""
     told = []
     for key, words in (("n_eff", "worth {:,.0f} independent ones"), ("cov", "coefficient of variation {:.1%}"), ("drift", "drift {:+.1%}")):
-        value = mean.details.get(key)
-        if isinstance(value, (int, float)):
+        if (value := figure_of(mean.details, key)) is not None:
             told.append(words.format(value).replace(",", " ").replace("-", "\N{MINUS SIGN}").replace("%", " %"))
     return "".join(f", {words}" for words in told) + ". Each bound holds with 99 % confidence, whatever the distribution."
 

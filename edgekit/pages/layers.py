@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from edgekit.explanation import Explanation, Layer, Loss
-from edgekit.pages.number import fixed
+from edgekit.pages.number import fixed, signed
 from edgekit.pages.outline import Block, Row, table
 from edgekit.pages.saved import SavedExplanation, SavedReport
 from edgekit.trial import Trial, worthwhile
@@ -87,11 +87,11 @@ def _names(nodes: dict[str, str], why: str, most: int = 5) -> str:
 def _trial(trial: Trial) -> Row:
     return Row(
         (
-            f"{len(trial.kept)} layers" if trial.kept else "none",
+            f"{len(trial.kept)} layer{'s' if len(trial.kept) > 1 else ''}" if trial.kept else "none",
             f"{100 * trial.float_macs:.1f} %",
             fixed(trial.artifact_bytes / 1000, 0),
-            f"{100 * trial.top1_delta:+.2f}",
-            f"{100 * trial.top1_delta_low:+.2f}",
+            signed(trial.top1_delta),
+            signed(trial.top1_delta_low),
             f"{100 * trial.disagreement:.2f} %",
             trial.outcome,
         )

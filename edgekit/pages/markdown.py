@@ -5,19 +5,14 @@ Words of devices and files are made harmless: they neither format, nor link, nor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from edgekit.pages.outline import Block, Contents, Row, Table
-from edgekit.printable import printable
+from edgekit.printable import markdown_words
 
 __all__ = ["markdown"]
 
 _SIGNS = {"pass": "✅", "fail": "❌", "invalid": "⚠️", "inconclusive": "⚠️"}
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_FORMATS = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
-# What GitHub turns into links, issues and mentions is broken by a character without width.
-_CALLS = re.compile(r"(@|#|://|\bGH-|www\.)", re.IGNORECASE)
 
 
 def markdown(found: Contents) -> str:
@@ -26,18 +21,18 @@ def markdown(found: Contents) -> str:
 
 
 def _lines(found: Contents) -> Iterator[str]:
-    yield f"### {_safe(found.title)} {' · '.join(_safe(part) for part in found.about)}"
+    yield f"### {markdown_words(found.title)} {' · '.join(markdown_words(part) for part in found.about)}"
     yield ""
-    yield f"**{_safe(found.lead)}**"
+    yield f"**{markdown_words(found.lead)}**"
     if found.verdicts:
         yield ""
         yield "| | verdict | why |"
         yield "| --- | --- | --- |"
         for verdict in found.verdicts:
-            yield f"| {_SIGNS[verdict.outcome]} {verdict.outcome} | {_safe(verdict.name)} | {_safe(verdict.text)} |"
+            yield f"| {_SIGNS[verdict.outcome]} {verdict.outcome} | {markdown_words(verdict.name)} | {markdown_words(verdict.text)} |"
     for sentence in found.simulated:
         yield ""
-        yield f"> **Simulated.** {_safe(sentence)}"
+        yield f"> **Simulated.** {markdown_words(sentence)}"
     for section in found.sections:
         blocks = [block for block in section.blocks if block.tables]
         if blocks:
@@ -50,21 +45,21 @@ def _lines(found: Contents) -> Iterator[str]:
 
 
 def _block(block: Block) -> Iterator[str]:
-    heading = " · ".join(_safe(words) for words in (block.title, block.source) if words)
+    heading = " · ".join(markdown_words(words) for words in (block.title, block.source) if words)
     yield ""
-    yield f"**{heading}**" + (f" ⚠️ invalid: {_safe(block.mark)}" if block.mark else "")
+    yield f"**{heading}**" + (f" ⚠️ invalid: {markdown_words(block.mark)}" if block.mark else "")
     for table in block.tables:
         yield from _table(table, marked=bool(block.mark))
     for note in block.notes:
         yield ""
-        yield _safe(note)
+        yield markdown_words(note)
 
 
 def _table(table: Table, *, marked: bool) -> Iterator[str]:
     columns = table.columns or ("",) * len(table.rows[0].cells)
     yield ""
     if table.title:
-        yield f"{_safe(table.title)}:"
+        yield f"{markdown_words(table.title)}:"
         yield ""
     yield _cells(columns)
     yield _cells(["---" if not number or number in table.words else "---:" for number in range(len(columns))], safe=False)
@@ -72,7 +67,7 @@ def _table(table: Table, *, marked: bool) -> Iterator[str]:
         yield _cells(_marked(row, marked))
     if table.note:
         yield ""
-        yield _safe(table.note)
+        yield markdown_words(table.note)
 
 
 def _marked(row: Row, marked: bool) -> tuple[str, ...]:
@@ -82,10 +77,4 @@ def _marked(row: Row, marked: bool) -> tuple[str, ...]:
 
 
 def _cells(cells: tuple[str, ...] | list[str], *, safe: bool = True) -> str:
-    return f"| {' | '.join(_safe(cell) if safe else cell for cell in cells)} |"
-
-
-def _safe(words: str) -> str:
-    """Return words that show as they are."""
-    text = "".join(_HTML.get(letter, letter) for letter in printable(words))
-    return _CALLS.sub("\\1\N{ZERO WIDTH SPACE}", _FORMATS.sub(r"\\\1", text))
+    return f"| {' | '.join(markdown_words(cell) if safe else cell for cell in cells)} |"

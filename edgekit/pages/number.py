@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.measurement import Figures, Measurement
 
-__all__ = ["amount", "bounds", "confidence", "count", "decimals", "fixed", "interval", "of_measurement", "signed"]
+__all__ = ["amount", "bounds", "confidence", "count", "decimals", "figure_of", "fixed", "interval", "of_measurement", "signed"]
 
 _DIGITS = 4
 """Significant ones: a microsecond in a millisecond, and more than any run repeats."""
@@ -25,7 +25,7 @@ def fixed(value: float | None, places: int) -> str:
 
 def count(number: int) -> str:
     """Write a count, its thousands apart."""
-    return fixed(number, 0)
+    return f"{number:,}".replace(",", " ")
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -68,7 +68,7 @@ def bounds(measurement: Measurement) -> str:
         if text != "–":
             return text
     for low_key, high_key in (("lower_ms", "upper_ms"), ("low", "high")):
-        low, high = _number(details, low_key), _number(details, high_key)
+        low, high = figure_of(details, low_key), figure_of(details, high_key)
         if high is not None:
             return f"at most {amount(high, unit)}" if low is None else f"{amount(low, unit)} to {amount(high, unit)}"
     needs = details.get("needs")
@@ -77,10 +77,11 @@ def bounds(measurement: Measurement) -> str:
 
 def confidence(measurements: Sequence[Measurement], otherwise: str) -> str:
     """Name the interval that measurements share, by its confidence: ``95 % interval``."""
-    told = {found for one in measurements if (found := _number(one.details, "confidence")) is not None}
+    told = {found for one in measurements if (found := figure_of(one.details, "confidence")) is not None}
     return f"{100 * told.pop():g} % interval" if len(told) == 1 else otherwise
 
 
-def _number(details: Figures, key: str) -> float | None:
+def figure_of(details: Figures, key: str) -> float | None:
+    """Return a detail that is a number, or None."""
     value = details.get(key)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

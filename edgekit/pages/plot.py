@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import MissingExtraError
 from edgekit.pages.chart import Distribution, Timeline
 from edgekit.pages.course import board_lines, draw_timeline
 from edgekit.pages.distribution import draw_distribution
@@ -57,19 +58,33 @@ def draw(chart: Chart, width: int, salt: str) -> str:
         In pixels; how many points are drawn follows from it.
     salt
         Makes the ids in it differ from those of other charts on the page.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
     """
     return _saved([chart], width, salt, "svg", titles=False).decode()
 
 
 def picture(charts: Sequence[Chart], kind: str) -> bytes:
-    """Return charts below each other, each with its title, as a file of its own: ``"png"`` or ``"svg"``."""
+    """Return charts below each other, each with its title, as a file of its own: ``"png"`` or ``"svg"``.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
     return _saved(charts, 760, "edgekit", kind, titles=True)
 
 
 def _saved(charts: Sequence[Chart], width: int, salt: str, kind: str, *, titles: bool) -> bytes:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"charts need {error.name}, which is not installed", fix="pip install 'edgekit[report]'") from error
 
     heights = [_height(chart, width) + (20 if titles else 0) for chart in charts]
     with mpl.rc_context({**_RC, "svg.hashsalt": salt}):

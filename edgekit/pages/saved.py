@@ -1,4 +1,4 @@
-"""``SavedReport`` and ``SavedExplanation``: a file that a page is made of, read and checked."""
+"""``SavedReport``, ``SavedExplanation`` and ``SavedComparison``: a file that a page is made of, read and checked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Literal
 
 import msgspec
 
+from edgekit.attribution import Compared
 from edgekit.bundle import open_bundle
 from edgekit.errors import InputError
 from edgekit.explanation import Explanation
 from edgekit.parse import from_json
 from edgekit.report import Report, decode_report
 
-__all__ = ["Saved", "SavedExplanation", "SavedReport", "read_saved"]
+__all__ = ["Saved", "SavedComparison", "SavedExplanation", "SavedReport", "read_saved"]
+
+_FIGURE_MAX = 1e18
+"""Thirty years in nanoseconds, an exabyte."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,15 @@ class SavedExplanation:
     explanation: Explanation
 
 
-Saved = SavedReport | SavedExplanation
+@dataclass(frozen=True)
+class SavedComparison:
+    """Where a loss comes from, and the name of the file that says so."""
+
+    name: str
+    comparison: Compared
+
+
+Saved = SavedReport | SavedExplanation | SavedComparison
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -52,7 +64,7 @@ class _Debug(msgspec.Struct, frozen=True):
 
 
 def read_saved(path: Path) -> Saved:
-    """Read a report, the report inside a bundle, or what ``edgekit debug --json`` printed.
+    """Read a report, the report inside a bundle, or what ``edgekit debug --json`` or ``edgekit compare --json`` printed.
 
     Raises
     ------
@@ -61,15 +73,41 @@ def read_saved(path: Path) -> Saved:
     """
     if path.suffix == ".edge" or path.is_dir():
         with open_bundle(path) as bundle:
-            return SavedReport(path.name, decode_report(bundle.read("report.json"), f"{path}:report.json"))
+            return _report(path.name, bundle.read("report.json"), f"{path}:report.json")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", fix="edgekit probe latency prints where it keeps its report") from error
-    if _schema(data) == "edgekit.debug/1":
+    schema = _schema(data)
+    if schema == "edgekit.compare/1":
+        compared = from_json(data, Compared, str(path))
+        _check(compared, str(path))
+        return SavedComparison(path.name, compared)
+    if schema == "edgekit.debug/1":
         found = from_json(data, _Debug, str(path))
+        _check(found.explanation, str(path))
         return SavedExplanation(path.name, found.name, found.target, found.explanation)
-    return SavedReport(path.name, decode_report(data, str(path)))
+    return _report(path.name, data, str(path))
+
+
+def _report(name: str, data: bytes, where: str) -> SavedReport:
+    report = decode_report(data, where)
+    _check(report, where)
+    return SavedReport(name, report)
+
+
+def _check(found: Report | Explanation | Compared, where: str) -> None:
+    """Refuse figures that no clock and no counter gives: JSON knows integers without an end, arithmetic does not."""
+    if not _bounded(msgspec.to_builtins(found)):
+        raise InputError(f"{where}: a figure in it is beyond all bounds", fix="measure again; nothing that edgekit writes looks so")
+
+
+def _bounded(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_bounded, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_bounded, value))
+    return not isinstance(value, (int, float)) or abs(value) < _FIGURE_MAX
 
 
 def _schema(data: bytes) -> str | None:

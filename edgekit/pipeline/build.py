@@ -36,7 +36,7 @@ from edgekit.project import Project
 from edgekit.report import BundleName, Measurement, Report, encode_report
 from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.runtimes.qdq import TensorRtQdq
-from edgekit.target import Budget, Target
+from edgekit.target import Target
 
 __all__ = ["Built", "build"]
 
@@ -105,7 +105,7 @@ def build(
     """
     check_folder(output)
     declared = declare(project.deploy, folder)
-    budget = _budget(project.budget, target.budget)
+    budget = project.budget.over(target.budget)
     options = (engine or EngineOptions()).settled(target)
     runtime: Runtime = lazy.load(RUNTIMES[target.runtime])()
     if options.device:
@@ -222,12 +222,6 @@ def _report(name: str, target: str, finished: Finished, count: int, tools: dict[
 
 def _json(noun: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(noun, order="sorted"), indent=1) + b"\n"
-
-
-def _budget(project: Budget, target: Budget) -> Budget:
-    """Lay the project's promises over the target's."""
-    own = {field: value for field, value in msgspec.structs.asdict(project).items() if value is not None}
-    return msgspec.structs.replace(target, **own)
 
 
 def _tools() -> dict[str, str]:

@@ -17,29 +17,24 @@ import msgspec
 
 from edgekit.bundle import Bundle, open_bundle
 from edgekit.device import Device
-from edgekit.devices import connect
 from edgekit.devices.lease import Hold
-from edgekit.devices.session import AgentSession
 from edgekit.digest import write_atomic
-from edgekit.errors import BusyError, DeployError, DeviceError, EdgekitError, InconsistentError, InputError, UsageError
+from edgekit.errors import DeviceError, EdgekitError, InconsistentError, InputError, UsageError
 from edgekit.pipeline import Progress, silent
-from edgekit.pipeline.activate import settle
 from edgekit.pipeline.build import build
 from edgekit.pipeline.deploy import deploy
-from edgekit.pipeline.hold import candidates, take_one
+from edgekit.pipeline.hold import candidates, kind_of, take_one
+from edgekit.pipeline.probation import KEEP_ALL, Before, begin, forget, put_back
 from edgekit.pipeline.probe import probe, report_path
 from edgekit.pipeline.probes import find_probe
-from edgekit.pipeline.releases import ask_status, restore
 from edgekit.pipeline.step import Ended, Found, Steps, shielded
 from edgekit.project import CiSection, Project
 from edgekit.report import encode_report, worst
 from edgekit.run import Run
-from edgekit.target import load_target, target_names
+from edgekit.target import load_target
 
 __all__ = ["Wanted", "ci"]
 
-_KEEP_ALL = 1000
-"""A trial prunes none of the releases that are the board's own."""
 _MARGIN_S = 120.0
 """What a lease lasts beyond the step it is for."""
 _LEASE_MAX_S = 7 * 86400.0
@@ -93,16 +88,6 @@ def ci(project: Project, folder: Path, wanted: Wanted, *, allowed_signers: Path 
     return course.run()
 
 
-@dataclass(frozen=True)
-class _Before:
-    """How an application stood on the board before."""
-
-    app: str
-    current: str | None
-    previous: str | None
-    there: bool  # the release under test, already
-
-
 class _Course:
     """The steps in their order, and what each leaves for the next."""
 
@@ -117,7 +102,7 @@ class _Course:
         self._device: Device | None = None
         self._hold: Hold | None = None
         self._bundle: Bundle | None = None
-        self._before: _Before | None = None
+        self._before: Before | None = None
         self._notes: list[str] = []
 
     def go(self) -> None:
@@ -139,9 +124,9 @@ class _Course:
     def run(self) -> Run:
         """Return what has come of it."""
         manifest = self._bundle.manifest if self._bundle else None
-        gates = [verdict for step in self._steps.done for verdict in step.verdicts]
-        if not gates and all(step.code == 0 for step in self._steps.done):
-            self._notes.append("nothing was judged: no probe has a budget to hold; see [budget] in edgekit.toml")
+        for step in self._steps.done:
+            if step.probe and step.code == 0 and not step.verdicts:
+                self._notes.append(f"{step.name} judged nothing: it has no budget to hold; see [budget] in edgekit.toml")
         return Run(
             app=manifest.name if manifest else self._project.model.name,
             target=manifest.target if manifest else self._wanted.target or self._terms.target,
@@ -200,7 +185,7 @@ class _Course:
         built = build(
             self._project,
             self._folder,
-            load_target(self._kind(device)),
+            load_target(kind_of(self._project, device, self._wanted.target)),
             model_path=self._folder / model,
             output=self._folder / "build",
             progress=self._progress,
@@ -209,27 +194,22 @@ class _Course:
         self._notes += [*built.notes, *built.manifest.taints]
         return stack.enter_context(open_bundle(built.path))
 
-    def _kind(self, device: Device) -> str:
-        asked = (device.target, self._wanted.target, self._terms.target, self._project.build.target)
-        for name in (*asked, "local" if device.address.is_local else None):
-            if name in target_names():
-                return name
-        raise UsageError(f"which target is {device.name}?", fix=f'target = "..." under [devices.{device.name}], or --target NAME')
-
     def _deploy(self, bundle: Bundle, device: Device, hold: Hold) -> None:
         terms = self._terms
         hold.extend(self._lasting_s(terms.deploy_timeout_s))
         if self._before is None and self._wanted.restore:
-            self._before = _look(device, bundle)
+            self._before = begin(device, bundle)
         deploy(
             bundle,
             device,
-            terms=msgspec.structs.replace(self._project.deploy, keep=_KEEP_ALL if self._wanted.restore else self._project.deploy.keep),
+            terms=msgspec.structs.replace(self._project.deploy, keep=KEEP_ALL if self._wanted.restore else self._project.deploy.keep),
             folder=self._folder,
             stand_in=terms.stand_in,
             allowed_signers=self._signers,
             progress=self._progress,
         )
+        if not self._wanted.restore:
+            forget(device, bundle.manifest.name)
 
     def _measure(self, name: str, bundle: Bundle, device: Device, hold: Hold, found: Found) -> None:
         hold.extend(self._lasting_s(self._terms.probe_timeout_s))
@@ -262,37 +242,12 @@ class _Course:
         else:
             steps.skip("release", "no board was taken")
 
-    def _restore(self, device: Device, hold: Hold, before: _Before) -> None:
+    def _restore(self, device: Device, hold: Hold, before: Before) -> None:
         hold.extend(self._lasting_s(self._terms.restore_timeout_s))
-        tried = None if before.there or self._bundle is None else self._bundle.digest
-        restore(device, before.app, current=before.current, previous=before.previous, tried=tried)
+        put_back(device, before)
 
     def _release(self, hold: Hold) -> None:
         try:
             hold.give_back()
         except EdgekitError as error:  # nothing is wrong with the board or the release: the lease ends by itself
             self._notes.append(f"the lease could not be given back, and runs out: {error.message}")
-
-
-def _look(device: Device, bundle: Bundle) -> _Before:
-    """Return how the application stands on the board, once what was broken off there has been put in order.
-
-    Raises
-    ------
-    BusyError
-        Another deployment is being decided there.
-    DeployError
-        What runs there is damaged, so that it could not be put back.
-    """
-    name = bundle.manifest.name
-    with connect(device) as connection, AgentSession(connection, device) as session:
-        settle(session, name)
-        app = next((app for app in ask_status(session, name).apps), None)
-    if app is None:
-        return _Before(name, None, None, there=False)
-    if app.state in ("activated", "going-back"):
-        raise BusyError(f"{device.address}: another deployment of {name} is being decided there", fix="wait until it is")
-    if app.current and not app.whole:
-        text = f"{device.address}: the release {app.current[:12]} of {name} that runs there is damaged, and could not be put back"
-        raise DeployError(text, fix=f"mend it: edgekit deploy {device.name}; or --no-restore")
-    return _Before(name, app.current, app.previous, there=bundle.digest in app.releases)

@@ -12,9 +12,9 @@ from edgekit.errors import BusyError, DeviceError, UsageError
 from edgekit.inventory import find_device, find_devices
 from edgekit.pipeline import Progress
 from edgekit.project import Project
-from edgekit.target import same_kind
+from edgekit.target import same_kind, target_names
 
-__all__ = ["candidates", "take_one"]
+__all__ = ["candidates", "kind_of", "take_one"]
 
 _PAUSE_S = 2.0
 """Between two looks at boards that are taken: a look is a connection, which costs a board tenths of a second."""
@@ -44,6 +44,21 @@ def candidates(project: Project, word: str | None, target: str | None, *, root: 
     if project.ci.devices:
         return find_devices(project, project.ci.devices, root=root)
     return (find_device(project, None, root=root),)
+
+
+def kind_of(project: Project, device: Device, target: str | None = None) -> str:
+    """Return the target to build for a board: what the inventory says it is, else what was asked for, else what the project builds.
+
+    Raises
+    ------
+    UsageError
+        None of them names one.
+    """
+    asked = (device.target, target, project.ci.target, project.build.target)
+    for name in (*asked, "local" if device.address.is_local else None):
+        if name in target_names():
+            return name
+    raise UsageError(f"which target is {device.name}?", fix=f'target = "..." under [devices.{device.name}], or --target NAME')
 
 
 def take_one(

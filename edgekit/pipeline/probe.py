@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgekit.pipeline.probes import find_probe
 from edgekit.pipeline.undertest import UnderTest, under_test
 from edgekit.project import Project
 from edgekit.report import BundleName, DeviceName, Report
+from edgekit.target import Budget
 
 __all__ = ["probe", "report_path"]
 
@@ -31,6 +33,7 @@ def probe(
     app: str | None = None,
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Run one probe on the current release of a board.
@@ -47,6 +50,8 @@ def probe(
         None takes the manifest's, but no more than the board has cores.
     options
         The probe's own, by name; they come before the project's.
+    budget
+        What it promises comes before the release's own promises.
 
     Raises
     ------
@@ -62,6 +67,8 @@ def probe(
     chosen = find_probe(name)
     asked = chosen.asked(project, options or {})
     with under_test(device, app, threads, project, folder, reason=f"probe {name} of") as under:
+        if budget:
+            under = replace(under, manifest=msgspec.structs.replace(under.manifest, budget=budget.over(under.manifest.budget)))
         return _report(under, chosen.measure(under, asked, progress))
 
 
@@ -72,7 +79,7 @@ def report_path(folder: Path, report: Report, name: str) -> Path:
 
 
 def _report(under: UnderTest, findings: Findings) -> Report:
-    facts = msgspec.json.encode(under.facts, order="sorted")
+    facts = msgspec.json.encode(under.facts.lasting, order="sorted")
     return Report(
         bundle=BundleName(under.manifest.name, under.manifest.target, under.digest),
         device=DeviceName(under.device.name, under.address, sha256_bytes(facts)),

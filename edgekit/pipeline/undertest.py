@@ -7,11 +7,13 @@ against the release's digest, which is the manifest's. Called by ``probe``.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from edgekit.device import Device, Facts
 from edgekit.devices import Connection, connect
@@ -27,6 +29,8 @@ from edgekit.pipeline.releases import ask_status
 from edgekit.project import Project
 
 __all__ = ["UnderTest", "under_test"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,21 @@ class UnderTest:
         """Whether its times say nothing about the board it stands for."""
         return stands_in(self.manifest.requires, self.facts)
 
-    def job(self, name: str, *, timeout_s: float, progress: Progress, **fields: Any) -> Any:
+    def job(
+        self,
+        name: str,
+        *,
+        timeout_s: float,
+        progress: Progress,
+        on_part: Callable[[dict[str, Any]], None] | None = None,
+        **fields: Any,
+    ) -> Any:
         """Run one of the agent's jobs on this release; the answer is as it came, and not to be trusted.
+
+        Parameters
+        ----------
+        on_part
+            For a job that answers in parts.
 
         Raises
         ------
@@ -74,7 +91,20 @@ class UnderTest:
             It did not end in time.
         """
         known = {"app": self.manifest.name, "release": self.digest, "threads": self.threads}
-        return self.session.job(name, timeout_s=timeout_s, progress=progress, **{**known, **fields})
+        return self.session.job(name, timeout_s=timeout_s, progress=progress, on_part=on_part, **{**known, **fields})
+
+    def read(self, answer: object, kind: type[T], job: str) -> T:
+        """Return an answer, or a part of one, as what it must be.
+
+        Raises
+        ------
+        DeviceError
+            It is something else.
+        """
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            raise DeviceError(f"{self.address}: the answer to {job} is malformed: {error}", fix=f"edgekit deploy {self.address}") from error
 
     def fetch(self, entry: FileEntry) -> bytes:
         """Fetch one of the release's files.

@@ -32,7 +32,18 @@ from edgekit.ondevice.accuracy import steps
 from edgekit.pipeline import Progress, silent
 from edgekit.runtimes import Artifact
 
-__all__ = ["ARTIFACT", "Answers", "Reference", "answers", "check_labels", "class_count", "float_reference", "golden_files", "wire_layout"]
+__all__ = [
+    "ARTIFACT",
+    "Answers",
+    "Reference",
+    "answers",
+    "check_labels",
+    "class_count",
+    "float_reference",
+    "golden_files",
+    "host_outputs",
+    "wire_layout",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -215,6 +226,28 @@ def wire_layout(artifact: Artifact, feed: Feed) -> str:
             fix='layout = "nchw" under [build], or name the input in inputs under [preprocess]',
         )
     return next((layouts[name] for name in feed.images if layouts[name] != "as-is"), feed.preprocess.layout)
+
+
+def host_outputs(artifact: bytes, container: Path, wire: Mapping[str, Any], folder: Path) -> Iterator[Array]:
+    """Yield an artifact's raw first outputs on this host, sample by sample.
+
+    Parameters
+    ----------
+    wire
+        How samples become inputs, as a manifest's ``preprocess`` has it.
+    folder
+        A private scratch folder.
+
+    Raises
+    ------
+    BuildError
+        It does not run here.
+    """
+    path, outputs = folder / ARTIFACT, folder / "host-outputs.npz"
+    path.write_bytes(artifact)
+    with _agent(folder) as session:
+        _infer(session, path, container, wire, outputs)
+    return _outputs(outputs)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from edgekit.bundle import encode_manifest
 from edgekit.manifest import MANIFEST
-from edgekit.ondevice import agent, boot, deploy, hooks, prove, service, trust, wire
+from edgekit.ondevice import agent, boot, deploy, hooks, prove, sampler, service, trust, wire
 from edgekit.ondevice.chunks import Chunk, pack
 from edgekit.ondevice.stdin import Stdin
 from edgekit.ondevice.transfer import PACKED
@@ -60,13 +60,22 @@ JOBS: dict[str, dict[str, Any]] = {
     "lease.show": {},
     "lease.take": {"token": "0" * 32, "ttl_s": 60, "owner": "anna", "reason": "a test", "renews": True},
     "probe.accuracy": {**NAMED, "threads": 1, "samples": BLOB},
+    "probe.cold": {**NAMED, "threads": 1},
+    "probe.consistency": {**NAMED, "threads": 1, "rounds": 2},
+    "probe.energy": {**NAMED, "threads": 1, "idle_s": 0.5, "load_s": 0.5, "period_s": 0.1},
     "probe.latency": {**NAMED, "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
+    "probe.memory": {**NAMED, "threads": 1},
+    "probe.ops": {**NAMED, "threads": 1, "runs": 5},
+    "probe.outputs": {**NAMED, "threads": 1, "samples": BLOB},
+    "probe.soak": {**NAMED, "threads": 1, "seconds": 0.2, "window_s": 0.1},
+    "probe.throughput": {**NAMED, "threads": 1, "streams": 2, "min_time_s": 0.1},
     "probe.regression": {"app": "meter", "releases": [OLDER, RELEASE], "threads": 1, "min_time_s": 0, "min_count": 1, "warmup_cap_s": 0},
     "runtime.install": {"lock": "tflite-1", "wheels": [{"name": "x-1-py3-none-any.whl", "sha256": BLOB, "bytes": 10}]},
     "service.install": {"app": "meter", "port": 8080},
     "service.look": {"app": "meter", "port": 8080},
     "service.remove": {"app": "meter"},
     "service.show": {"app": "meter"},
+    "store.restore": {"app": "meter", "deployment": "0" * 16, "current": OLDER, "previous": None, "tried": RELEASE},
     "store.rollback": {"app": "meter"},
     "store.stage": {**NAMED, "files": LISTED, **PAIR},
     "store.status": {"app": "meter"},
@@ -120,7 +129,7 @@ DISK: dict[str, bytes] = {
     "trust/allowed_signers": LINE,
 }
 LINKS = ("apps/meter/current", "apps/meter/previous")
-READERS = sorted({*JOBS} - {"golden", "probe.accuracy", "probe.latency", "probe.regression", "runtime.install"})
+READERS = sorted(name for name in JOBS if name not in ("golden", "runtime.install") and not name.startswith("probe."))
 
 
 _furnished: dict[Path, list[tuple[object, ...]]] = {}
@@ -171,6 +180,9 @@ def unmanned(folder: Path) -> Iterator[None]:
         patch.setattr(prove, "_examine", lambda *_: ({}, "no program can be run"))
         patch.setattr(service, "_run", lambda _: (1, "no manager"))
         patch.setattr(boot, "_run", lambda _: 1)
+        # As on a board without a core to watch from, and without programs that tell of it.
+        patch.setattr(sampler, "_spare", lambda *_: None)
+        patch.setattr(sampler._Watch, "state", lambda _, phase: {"phase": phase})
         yield
 
 

@@ -6,6 +6,7 @@ Chromium's ``--remote-debugging-pipe`` (content/browser/devtools/devtools_pipe_h
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -120,13 +121,14 @@ class Browser:
 @contextmanager
 def chromium(executable: str, profile: Path) -> Iterator[Browser]:
     """Run a Chromium with a profile of its own, and end it."""
-    (browser_in, writer), (reader, browser_out) = os.pipe(), os.pipe()
-    # The shell puts the pipe where Chromium looks for it; the numbers of this process may be in use.
-    command = ["/bin/sh", "-c", f'exec "$@" 3<&{browser_in} 4>&{browser_out}', "sh", executable, *_FLAGS, f"--user-data-dir={profile}"]
+    (end_in, writer), (reader, end_out) = os.pipe(), os.pipe()
+    # The shell puts the pipes where Chromium looks for them; numbers above those keep it from treading on its own feet.
+    browser_in, browser_out = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (end_in, end_out))
+    command = ["/bin/bash", "-c", f'exec "$@" 3<&{browser_in} 4>&{browser_out}', "bash", executable, *_FLAGS, f"--user-data-dir={profile}"]
     with (profile.parent / "chromium.log").open("wb") as log:
         process = subprocess.Popen(command, pass_fds=(browser_in, browser_out), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    os.close(browser_in)
-    os.close(browser_out)
+    for end in (end_in, end_out, browser_in, browser_out):
+        os.close(end)
     try:
         browser = Browser(reader, writer)
         browser.attach()

@@ -11,7 +11,7 @@ import pytest
 from edgekit.device import Device
 from tests.integration.command import edgekit
 from tests.integration.deployment import Place, place
-from tests.integration.trial import Trial, project, stopped
+from tests.integration.trial import Trial, killed, project, stopped
 
 pytestmark = pytest.mark.sshd
 
@@ -62,12 +62,17 @@ def test_in_the_deployment(there: Place, by: signal.Signals) -> None:
     as_before(there, trial, release)
 
 
-def test_in_the_build(board: Device, tmp_path: Path) -> None:
-    folder, lease = project(tmp_path / "project", board), Path(board.root) / "lease.json"
-    trial = stopped(cwd=folder, when=lease.exists)
+@pytest.mark.parametrize("phase", ["lease", "build"])
+def test_before_anything_is_sent(phase: str, board: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, lease, scratch = project(tmp_path / "project", board), Path(board.root) / "lease.json", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    trial = stopped(cwd=folder, when=lambda: lease.exists() if phase == "lease" else any(scratch.glob("edgekit-build-*")))
     assert trial.said.code == 130
-    assert (trial.cases["build"], trial.cases["restore"], trial.cases["release"]) == ("error", "skipped", "pass")
-    assert not lease.exists()
+    assert phase == "lease" or trial.cases["build"] == "error"
+    assert trial.cases["restore"] == "skipped"
+    assert not lease.exists(), "a board that was just being taken is free again, too"
+    assert not any(scratch.iterdir())
 
 
 def test_in_a_probe(there: Place) -> None:
@@ -90,9 +95,15 @@ def test_while_it_restores(there: Place) -> None:
     as_before(there, trial, release)
 
 
-def test_out_of_time_in_a_probe(there: Place) -> None:
-    release, bundle = ready(there, probe_timeout_s=1.0)
-    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=wrote(there, b"committed", 2), by=signal.SIGCONT)
+def test_killed_and_then_out_of_time(there: Place) -> None:
+    """The first run is killed while it measures release 2; the second, of release 3, runs out of time, and puts release 1 back."""
+    release, bundle = ready(there, probe_timeout_s=777.0)
+    killed("board", "--bundle", bundle, cwd=there.folder, when=wrote(there, b"committed", 2))
+    (app,) = edgekit("status", "--json", cwd=there.folder).document["apps"]
+    assert (app["current"] == release, app["previous"]) == (False, release)
+    toml = there.folder / "edgekit.toml"
+    toml.write_text(toml.read_text().replace("777.0", "1.0"))
+    trial = stopped("board", "--bundle", there.bundle(3), cwd=there.folder, when=wrote(there, b"committed", 3), by=signal.SIGCONT)
     assert trial.said.code == 124
     assert "latency did not end within 1 s" in trial.cases.messages["latency"]
     as_before(there, trial, release)

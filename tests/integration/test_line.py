@@ -84,6 +84,18 @@ def test_device_and_host_agree_on_every_sample(project: Path, bundles: dict[str,
         assert values[0] == values[1], name
 
 
+def test_without_labels_the_board_agrees_with_the_host_byte_for_byte(project: Path, bundles: dict[str, Path]) -> None:
+    edgekit("deploy", "--bundle", str(bundles["local"]), cwd=project)
+    said = edgekit("probe", "agreement", "--samples", "60", "--json", cwd=project)
+    assert said.code == 0, said
+    figures = {m["name"]: m for m in said.document["report"]["measurements"]}
+    assert figures["identical_host"]["value"] == 1.0
+    assert figures["agreement_float"]["n"] == 60
+    assert figures["agreement_float"]["details"]["low"] > 0.9
+    assert figures["sqnr_float"]["value"] > 20
+    assert "not accuracy" in said.document["report"]["environment"]["meaning"]
+
+
 def test_latency_keeps_every_raw_sample(project: Path, bundles: dict[str, Path]) -> None:
     edgekit("deploy", "--bundle", str(bundles["local"]), cwd=project)
     said = edgekit("probe", "latency", "--min-time", "0.3", "--min-count", "700", "--report", "r.json", "--json", cwd=project)

@@ -22,7 +22,7 @@ from tests.integration.command import Said, edgekit
 from tests.integration.junit import Cases, read_junit
 from tests.integration.test_line import copy_demo
 
-__all__ = ["Trial", "board_section", "ci", "judged", "project", "stopped"]
+__all__ = ["Trial", "board_section", "ci", "judged", "killed", "project", "stopped"]
 
 CI = '\n[ci]\nprobes = ["accuracy"]\nlease_wait_s = 0\nretries = 1\n'
 
@@ -69,17 +69,28 @@ def judged(source: Path, folder: Path, outcome: str) -> Path:
         return write_bundle(manifest, files, folder)
 
 
+def killed(*words: str, cwd: Path, when: Callable[[], bool]) -> None:
+    """Run ``edgekit ci WORDS`` and kill it once something is so."""
+    with subprocess.Popen([sys.executable, "-m", "edgekit", "ci", *words], cwd=cwd, stdout=subprocess.DEVNULL) as host:
+        _wait_for(host, when)
+        host.kill()
+
+
+def _wait_for(host: subprocess.Popen[Any], when: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 60
+    while not when():
+        assert host.poll() is None, "it ended before"
+        assert time.monotonic() < end_s, "it never came to that"
+        time.sleep(0.02)
+
+
 def stopped(*words: str, cwd: Path, when: Callable[[], bool], by: signal.Signals = signal.SIGINT, again: bool = False) -> Trial:
     """Run ``edgekit ci WORDS``, tell it to stop once something is so, and once more if ``again``."""
     junit = cwd / "junit.xml"
     words = ("ci", *words, "--junit", str(junit), "--json")
     command = [sys.executable, "-m", "edgekit", *words]
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:
-        end_s = time.monotonic() + 60
-        while not when():
-            assert host.poll() is None, host.communicate()
-            assert time.monotonic() < end_s, "it never came to that"
-            time.sleep(0.02)
+        _wait_for(host, when)
         host.send_signal(by)
         if again:
             time.sleep(0.5)

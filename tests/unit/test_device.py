@@ -159,3 +159,9 @@ def test_facts_are_all_needed(key: str) -> None:
 @pytest.mark.parametrize(("version", "tag"), [("3.8.18", "cp38"), ("3.14.0rc1", "cp314"), ("3.13+", "cp313")])
 def test_python_tag(version: str, tag: str) -> None:
     assert msgspec.convert({**FACTS, "python": version}, Facts).python_tag == tag
+
+
+def test_what_lasts_of_the_facts_is_the_same_from_one_moment_to_the_next() -> None:
+    later = {**FACTS, "memory_available_bytes": 1, "disk_free_bytes": 2, "sensors": []}
+    assert msgspec.convert(later, Facts).lasting == msgspec.convert(FACTS, Facts).lasting
+    assert msgspec.convert({**FACTS, "kernel": "6.7"}, Facts).lasting != msgspec.convert(FACTS, Facts).lasting

@@ -51,10 +51,10 @@ def relative(path: Path) -> str:
 
 def written_files() -> list[Path]:
     """Return every text file people write here: not what tools, builds and other checkouts leave."""
-    folders = ["edgekit", "targets", "tests", "scripts", "docs", "bench", ".ci", "requirements"]
+    folders = ["edgekit", "targets", "tests", "scripts", "docs", "examples", "bench", ".ci", "requirements"]
     found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     found += [path for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".toml", ".yaml"}]
-    texts = {".py", ".sh", ".toml", ".txt", ".md", ".yaml", ".json", ""}
+    texts = {".py", ".sh", ".toml", ".txt", ".md", ".yaml", ".yml", ".json", ""}
     return sorted(path for path in found if path.suffix in texts)
 
 
@@ -191,4 +191,5 @@ def test_the_wheel_carries_its_data_and_nothing_else(tmp_path: Path) -> None:
     assert expected
     assert expected <= names
     assert {"edgekit/__main__.py", "edgekit/py.typed", "edgekit/_data/calibration/demo/edgekit.toml"} <= names
+    assert {"edgekit/pages/page.html", "edgekit/pages/page.css"} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"edgekit"}

@@ -19,7 +19,7 @@ from edgekit.ratio import LatencyRatio
 from edgekit.regression import SLOWDOWN_MAX, Turns, judge_ratio, parse_turns, ratio_of, regression_findings, slower
 
 CURRENT, OTHER = "c" * 64, "0" * 64
-BLOCK, ROUNDS = 20, 50  # the default size of the probe: 1,000 runs of each
+BLOCK, ROUNDS = 20, 75  # the default size of the probe: 1,500 runs of each
 STATE: dict[str, Any] = {
     "time": 1.0,
     "temperature_c": {"cpu": 40.0},
@@ -79,9 +79,9 @@ def gate(rng: np.random.Generator, slow: float) -> str:
 
 def test_two_equal_releases_raise_no_alarm() -> None:
     rng = np.random.default_rng(41)
-    outcomes = [gate(rng, 1.0) for _ in range(600)]
-    assert outcomes.count("fail") <= 1  # the promise is 1 %, 6 of them
-    assert outcomes.count("pass") >= 480
+    outcomes = [gate(rng, 1.0) for _ in range(500)]
+    assert outcomes.count("fail") <= 1  # the promise is 1 %, 5 of them
+    assert outcomes.count("pass") >= 400
 
 
 def test_a_slow_down_of_five_percent_is_found() -> None:
@@ -92,11 +92,11 @@ def test_a_slow_down_of_five_percent_is_found() -> None:
 
 
 def test_a_slow_down_of_just_what_is_tolerated_is_rarely_red_and_rarely_green() -> None:
-    """Either is an error of an end of the interval, 1 %, with what memory adds; red needs it twice."""
+    """Either is an error of one end of the interval, 2.5 %, with what memory adds to it; red needs it twice."""
     rng = np.random.default_rng(47)
-    outcomes = [gate(rng, 1 + SLOWDOWN_MAX) for _ in range(200)]
-    assert outcomes.count("fail") <= 4
-    assert outcomes.count("pass") <= 30
+    outcomes = [gate(rng, 1 + SLOWDOWN_MAX) for _ in range(150)]
+    assert outcomes.count("fail") <= 8
+    assert outcomes.count("pass") <= 45
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_slow_down_of_just_what_is_tolerated_is_rarely_red_and_rarely_green() 
     ],
 )
 def test_the_interval_decides_and_says_how_many_rounds_would(value: float, low: float, high: float, outcome: str, rounds: int) -> None:
-    found, needs = judge_ratio(LatencyRatio(value, low, high, 0.98, 50), 0.02)
+    found, needs = judge_ratio(LatencyRatio(value, low, high, 0.95, 50), 0.02)
     assert found == outcome
     assert needs == pytest.approx(rounds, abs=1)
 

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
 from edgekit.errors import InputError, UsageError
 from edgekit.lazy import load
-from edgekit.measurement import Findings
+from edgekit.measurement import Findings, Verdict
 from edgekit.nearest import did_you_mean
 from edgekit.parse import into
 from edgekit.pipeline import Progress
 from edgekit.pipeline.undertest import UnderTest
 from edgekit.project import Project
 
-__all__ = ["PROBES", "Options", "Probe", "find_probe"]
+__all__ = ["PROBES", "Options", "Probe", "Unsupported", "find_probe", "unsupported"]
 
 PROBES = {
     "latency": ("edgekit.pipeline.probes.latency:PROBE", "How long one inference takes, with the bounds of each percentile."),
+    "throughput": ("edgekit.pipeline.probes.throughput:PROBE", "How many inferences a second, with streams beside each other."),
+    "soak": ("edgekit.pipeline.probes.soak:PROBE", "Latency, temperature and clocks over minutes to days, and whether they drift."),
+    "cold": ("edgekit.pipeline.probes.cold:PROBE", "From a fresh process to the first answer: import, load, first inference."),
+    "memory": ("edgekit.pipeline.probes.memory:PROBE", "The peak, and what interpreter, runtime, model and running add to it."),
+    "energy": ("edgekit.pipeline.probes.energy:PROBE", "Energy of one inference by the board's own power sensors, idle subtracted."),
+    "ops": ("edgekit.pipeline.probes.ops:PROBE", "How long each operator takes, where the runtime tells."),
     "accuracy": ("edgekit.pipeline.probes.accuracy:PROBE", "The evaluation set on the board, against the float model, sample by sample."),
+    "agreement": (
+        "edgekit.pipeline.probes.agreement:PROBE",
+        "Without labels: the board's outputs against those of the host and of float.",
+    ),
+    "consistency": ("edgekit.pipeline.probes.consistency:PROBE", "The same input gives the same bytes, and those the build foresaw."),
     "regression": ("edgekit.pipeline.probes.regression:PROBE", "Whether the current release is slower than another there, timed in turns."),
 }
 """Name -> (where it is, one line for a list)."""
@@ -61,6 +72,18 @@ class Probe(Generic[O]):
             raise InputError(f"[probe.{strange[0]}]: no probe is called so", fix="edgekit probe --list")
         declared = into(project.probe.get(self.name, {}), self.options, f"[probe.{self.name}]")
         return into({**msgspec.to_builtins(declared), **given}, self.options, f"the options of the probe {self.name}")
+
+
+class Unsupported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The agent's answer where a board, or a runtime, has nothing to measure with."""
+
+    unsupported: Annotated[str, msgspec.Meta(max_length=400)]
+
+
+def unsupported(name: str, answer: Unsupported) -> Findings:
+    """Return that nothing was measured, and why: an invalid verdict, so that nobody takes it for a pass."""
+    why = answer.unsupported
+    return Findings((), (Verdict(name, "invalid", f"unsupported: {why}", {"unsupported": why}),))
 
 
 def find_probe(name: str) -> Probe[Any]:

@@ -35,7 +35,7 @@ class RegressionOptions(Options, frozen=True):
     ] = "previous"
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="The slow-down that is tolerated, as a fraction.")] = SLOWDOWN_MAX
     min_time_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600, description="Seconds to measure each release at least.")] = 3.0
-    min_count: Annotated[int, msgspec.Meta(ge=160, le=20_000, description="Runs of each release at least, 20 a round.")] = 1000
+    min_count: Annotated[int, msgspec.Meta(ge=160, le=20_000, description="Runs of each release at least, 20 a round.")] = 1500
 
 
 def _measure(under: UnderTest, options: RegressionOptions, progress: Progress) -> Findings:

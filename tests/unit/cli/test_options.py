@@ -46,6 +46,8 @@ def test_a_version_in_the_environment_is_not_asked_for_ours(monkeypatch: pytest.
 OTHERS = re.compile(
     r"\b(pip|systemctl|systemd-run|tf2onnx|ssh-keygen|ssh-keyscan|python|pytest|scripts/\w+|docker|apt-get|dask|du|usermod)\b.*"
 )
+# What edgekit's plugin adds to pytest.
+PLUGIN = {"--edgekit-device", "--edgekit-bundle"}
 WORD = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
@@ -85,7 +87,7 @@ def unknown_words(text: str) -> list[str]:
                 break
             command = below
         takes = {flag for option in command.params for flag in option.opts} | (known if isinstance(command, click.Group) else set())
-        found += [flag for flag in flags if flag not in takes | {"--help"}]
+        found += [flag for flag in flags if flag not in takes | PLUGIN | {"--help"}]
     return found
 
 

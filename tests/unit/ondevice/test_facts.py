@@ -88,6 +88,17 @@ def test_throttling_is_asked_of_the_firmware(tmp_path: Path, monkeypatch: pytest
     assert board.state()["throttled"] == bits
 
 
+def test_the_power_chip_of_a_raspberry_pi_5_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users show its answer; the 5 V that come in have no current, and the battery has none."""
+    said = "   VDD_CORE_A current(7)=1.50000000A\n    DDR_VDD2_A current(4)=0.02000000A\n   VDD_CORE_V volt(15)=0.80000000V\n"
+    said += "   DDR_VDD2_V volt(12)=1.10000000V\n     EXT5V_V volt(24)=5.14552000V\n      BATT_V volt(25)=0.00585970V\n"
+    command = tmp_path / "vcgencmd"
+    command.write_text("#!/bin/sh\n[ $1 = pmic_read_adc ] && cat <<'E'\n" + said + "E\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert board.power(str(tmp_path)) == {"VDD_CORE": pytest.approx(1.2), "DDR_VDD2": pytest.approx(0.022)}
+
+
 def test_no_firmware_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert board.state()["throttled"] is None

@@ -165,6 +165,27 @@ def test_two_releases_take_turns_in_one_process(agent: Agent, tmp_path: Path, mo
     assert agent.refuse("probe.regression", releases=[releases[0], "0" * 64], **asked)["kind"] == "state"
 
 
+def test_what_was_fed_is_told_by_its_digest(agent: Agent, tmp_path: Path, model: bytes, images: tuple[Any, Any]) -> None:
+    release = agent.deploy("meter", contents(tmp_path, agent, model, images[0][:1]), **MANIFEST)
+
+    def ask(x: Any, **more: Any) -> dict[str, Any]:
+        samples.write(tmp_path / "set.npz", x)
+        digest = agent.push((tmp_path / "set.npz").read_bytes())
+        return agent.ask("probe.accuracy", app="meter", release=release, samples=digest, **more)
+
+    assert ask(images[0][:4])["fed"] is None
+    told = ask(images[0][:4], digests=True)
+    assert len(set(told["fed"])) == 4
+    assert all(len(one) == 32 for one in told["fed"])
+    changed = images[0][:4].copy()
+    changed[2, 0, 0, 0] ^= 0xFF
+    assert [a == b for a, b in zip(told["fed"], ask(changed, digests=True)["fed"])] == [True, True, False, True]
+    # As float32 with its layout, and nothing left to do: the same bytes reach the network.
+    ready = [image.astype(np.float32) for image in images[0][:4]]
+    again = ask(ready, digests=True, as_fed=True)
+    assert (again["fed"], again["predictions"]) == (told["fed"], told["predictions"])
+
+
 def test_accuracy_on_a_pushed_set(agent: Agent, tmp_path: Path, model: bytes, images: tuple[Any, Any]) -> None:
     release = agent.deploy("meter", contents(tmp_path, agent, model, images[0][:1]), **MANIFEST)
     expected, _ = infer(agent, tmp_path, model, *images)

@@ -7,15 +7,28 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgekit.attribution import Compared, attribute
 from edgekit.explanation import Explanation, Finding, Layer, Loss, Preprocessing, Variant
 from edgekit.measurement import Measurement, Outcome, Verdict
-from edgekit.pages.saved import Saved, SavedExplanation, SavedReport
+from edgekit.pages.saved import Saved, SavedComparison, SavedExplanation, SavedReport
 from edgekit.plan import Range
 from edgekit.report import BundleName, DeviceName, Report
 from edgekit.throttle import BoardState, GpuClock
 from edgekit.trial import Trial
 
-__all__ = ["HOSTILE", "accuracy_report", "board_state", "build_report", "explanation", "hostile_report", "latency_report", "with_words"]
+__all__ = [
+    "HOSTILE",
+    "accuracy_report",
+    "board_state",
+    "build_report",
+    "comparison",
+    "explanation",
+    "hostile_report",
+    "latency_report",
+    "sliced_report",
+    "soak_report",
+    "with_words",
+]
 
 DIGEST = "0123456789abcdef" * 4
 HOSTILE = (
@@ -117,6 +130,41 @@ def accuracy_report() -> SavedReport:
     return SavedReport("accuracy.json", report)
 
 
+def sliced_report() -> SavedReport:
+    """Return an accuracy of boxes, sliced by a column."""
+
+    def rate(name: str, value: float, n: int, **details: float | str | bool) -> Measurement:
+        return Measurement(name, value, "1", n, details={"low": value - 0.02, "high": value + 0.02, "confidence": 0.95, **details})
+
+    found = [rate("changed", 0.2, 400), rate("map_float", 0.41, 400), rate("map_artifact", 0.39, 400), rate("map_delta", -0.02, 400)]
+    for chosen, n in (("light=day", 380), ("light=night", 20)):
+        found.append(rate(f"map_artifact[{chosen}]", 0.3, n, slice=chosen, too_small=n < 30))
+        found.append(rate(f"map_delta[{chosen}]", -0.03, n, slice=chosen, too_small=n < 30))
+    report = msgspec.structs.replace(accuracy_report().report, measurements=tuple(found), verdicts=())
+    return SavedReport("boxes.json", report)
+
+
+def soak_report(windows: int = 60) -> SavedReport:
+    """Return an hour of inference, of which only windows are kept."""
+    median = [12_000_000 + 2_000 * n for n in range(windows)]
+    samples = {
+        "window_p50_ns": tuple(median),
+        "window_p99_ns": tuple(value + 900_000 for value in median),
+        "window_max_ns": tuple(value * 2 for value in median),
+        "window_start_ms": tuple(60_000 * n for n in range(windows)),
+        "window_count": (5_000,) * windows,
+    }
+    states = [msgspec.structs.replace(board_state(60.0 * n, 50 + 0.1 * n, 1800), phase="soak" if n else "before") for n in range(windows)]
+    report = msgspec.structs.replace(
+        latency_report(50).report,
+        measurements=(Measurement("window_p50", 12.06, "ms", 300_000), Measurement("drift", 0.01, "1", windows)),
+        verdicts=(Verdict("soak", "pass", "drifted by +1.0% (at most +1.2%) in 60.0 min"),),
+        samples=samples,
+        states=tuple(states),
+    )
+    return SavedReport("soak.json", report)
+
+
 def build_report() -> SavedReport:
     """Return what stands inside a bundle: the host's accuracy, what stays in float, the trials of the budget's search."""
 
@@ -175,7 +223,26 @@ def explanation(layers: int = 46) -> SavedExplanation:
     return SavedExplanation("why.json", "meter-digits", "rpi4", found)
 
 
-def with_words(saved: Saved, words: str) -> Saved:
+def comparison() -> SavedComparison:
+    """Return where a loss on a board comes from: two samples by quantization, one by the board's preprocessing."""
+    labels = [n % 10 for n in range(200)]
+    exact, int8, board = list(labels), list(labels), list(labels)
+    int8[3] = int8[4] = board[3] = board[4] = board[5] = 9
+    alike = [n != 5 for n in range(200)]
+    told = attribute(labels, exact, int8, board, fed_alike=alike, device_as_host_fed=int8)
+    found = Compared(
+        bundle=BundleName("meter-digits", "rpi4", DIGEST),
+        device="gate-07",
+        simulated=False,
+        host_runtime="ai-edge-litert 2.3.0",
+        device_runtime="ai-edge-litert 2.1.0",
+        attribution=told,
+        notes=("the board decodes JPEG by another library",),
+    )
+    return SavedComparison("compare.json", found)
+
+
+def with_words(saved: SavedReport | SavedExplanation | SavedComparison, words: str) -> Saved:
     """Return the same with every text in it replaced, as far as its type lets it."""
     if isinstance(saved, SavedExplanation):
         layer = msgspec.structs.replace(saved.explanation.layers[0], name=words, op=words, tensor=words, why=words)
@@ -183,6 +250,11 @@ def with_words(saved: Saved, words: str) -> Saved:
         silent = {words: Loss(None, None)}
         found = msgspec.structs.replace(saved.explanation, layers=(layer,), findings=(finding,), outputs=silent, notes=(words,))
         return SavedExplanation(words, words, words, found)
+    if isinstance(saved, SavedComparison):
+        bundle = BundleName(words, words, DIGEST)
+        return SavedComparison(
+            words, msgspec.structs.replace(saved.comparison, bundle=bundle, device=words, host_runtime=words, notes=(words,))
+        )
     report = saved.report
     outcomes: tuple[Outcome, ...] = ("pass", "fail", "inconclusive", "invalid")
     doubtful = [

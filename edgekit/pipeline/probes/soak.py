@@ -1,0 +1,192 @@
+"""The probe ``soak``: minutes to days of inference, window by window. What came counts, however it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from edgekit import validity
+from edgekit.errors import DeadlineError, DeviceError
+from edgekit.measurement import Findings, Measurement, Outcome, Verdict
+from edgekit.pipeline import Progress
+from edgekit.pipeline.probes import Options, Probe
+from edgekit.pipeline.undertest import UnderTest
+from edgekit.statistics import drift
+from edgekit.throttle import BoardState
+from edgekit.validity import Runtime, Warmup, Watch, Word
+
+__all__ = ["PROBE", "Begun", "Ended", "Window", "judge"]
+
+_NS_PER_MS = 1e6
+# Beside the soak itself: loading and warming up.
+_EXTRA_S = 600.0
+_WINDOWS_MIN = 7
+"""Fewer give a drift no interval, see `edgekit.statistics.drift`."""
+
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e8)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
+class SoakOptions(Options, frozen=True):
+    """Run the current release on DEVICE for a long time, and see whether it becomes slower, or the board hotter.
+
+    Fails when the windows' medians drifted by more than --drift-max from the first to the last. A lost link, or Ctrl-C, ends it early: the
+    report then holds what came, and says so.
+    """
+
+    minutes: Annotated[float, msgspec.Meta(ge=0.01, le=20_160, description="Minutes to run.")] = 10.0
+    window_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600, description="Seconds that one line of figures stands for.")] = 10.0
+    drift_max: Annotated[float, msgspec.Meta(gt=0, le=10, description="Slow-down to fail at, as a fraction.")] = 0.03
+
+
+class Begun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first part of the agent's answer."""
+
+    warmup: Warmup
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    runtime: Runtime
+    delegate: Word | None
+    state: BoardState
+    watch: Watch
+
+
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part for each window: how many inferences there were, and quantiles of their times."""
+
+    start_s: _Seconds
+    seconds: _Seconds
+    count: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+    invoke_ns: dict[str, _Nanoseconds]
+    rss_pages: _Count
+    state: BoardState | None
+
+    def __post_init__(self) -> None:
+        if set(self.invoke_ns) != {"min", "p50", "p90", "p99", "max"}:
+            raise ValueError("a window's times are min, p50, p90, p99 and max")
+
+
+class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The end of the answer, when it came."""
+
+    windows: _Count
+    state: BoardState
+
+
+def judge(
+    begun: Begun,
+    windows: Sequence[Window],
+    ended: Ended | None,
+    *,
+    options: SoakOptions,
+    cores: int,
+    simulated: bool,
+    early: str | None = None,
+) -> Findings:
+    """Return what the windows say.
+
+    Drifts are Theil-Sen slopes with Sen's 99 % interval (`edgekit.statistics.drift`): of the windows' medians, and of the temperature and
+    the clock at each window's end.
+
+    Parameters
+    ----------
+    early
+        Why it ended before its time, or None.
+    """
+    states = (begun.state, *(window.state for window in windows if window.state), *((ended.state,) if ended else ()))
+    broken = validity.broken(states, cores=cores, simulated=simulated, measured=frozenset({"soak"}))
+    broken |= begun.warmup.broken()
+    rule = next(iter(broken), None)
+    medians = [window.invoke_ns["p50"] for window in windows]
+    count, minutes = sum(window.count for window in windows), sum(window.seconds for window in windows) / 60
+    change, low, high = drift(medians)
+
+    def ms(name: str, value: float, **details: float | None) -> Measurement:
+        return Measurement(name, value / _NS_PER_MS, "ms", count, rule is None, rule, details)
+
+    ends: dict[str, float | None] = {"first_ms": medians[0] / _NS_PER_MS, "last_ms": medians[-1] / _NS_PER_MS}
+    found = [
+        ms("window_p50", float(np.median(medians)), windows=len(windows), **ends),
+        ms("window_p99_max", max(window.invoke_ns["p99"] for window in windows)),
+        ms("max", max(window.invoke_ns["max"] for window in windows)),
+        Measurement("drift", change, "1", len(windows), rule is None, rule, {"low": low, "high": high}),
+        Measurement("minutes", minutes, "min", len(windows)),
+        Measurement("rate", count / (60 * minutes), "1/s", count, rule is None, rule),
+        Measurement("memory_growth", windows[-1].rss_pages / max(1, windows[0].rss_pages) - 1, "1", len(windows)),
+    ]
+    for name, unit, values in (("temperature", "degC", _temperatures(states)), ("clock", "MHz", _clocks(states))):
+        if values:
+            moved, *bounds = (part * float(np.median(values)) for part in drift(values))
+            found.append(Measurement(f"{name}_change", moved, unit, len(values), details=dict(zip(("from", "to"), bounds, strict=True))))
+    return Findings(
+        measurements=(*found, *validity.figures(states)),
+        verdicts=(_verdict(broken, (change, low, high), len(windows), minutes, options, early),),
+        samples={
+            **{f"window_{name}_ns": tuple(window.invoke_ns[name] for window in windows) for name in ("p50", "p99", "max")},
+            "window_start_ms": tuple(int(window.start_s * 1000) for window in windows),
+            "window_count": tuple(window.count for window in windows),
+        },
+        environment={**begun.runtime.words(begun.delegate), "threads": str(begun.threads), **validity.words(states, begun.watch)},
+        states=states,
+    )
+
+
+def _verdict(
+    broken: dict[str, str], changes: tuple[float, float, float], windows: int, minutes: float, options: SoakOptions, early: str | None
+) -> Verdict:
+    change, low, high = changes
+    figures = {"drift": change, "low": low, "high": high, "drift_max": options.drift_max, "minutes": minutes, "windows": windows}
+    so_far = f"after {minutes:.1f} of {options.minutes:g} min: {early}" if early else ""
+    outcome: Outcome
+    if broken:
+        why = "; ".join([*broken.values(), *([f"ended {so_far}"] if early else [])])
+        return Verdict("soak", "invalid", why, {**broken, **figures})
+    if windows >= _WINDOWS_MIN and low > options.drift_max:
+        outcome, text = "fail", f"became slower by {change:+.1%} (at least {low:+.1%}) in {minutes:.1f} min"
+    elif early:
+        outcome, text = "inconclusive", f"ended {so_far}"
+    elif windows < _WINDOWS_MIN:
+        outcome, text = "inconclusive", f"{windows} windows are too few for a drift; {_WINDOWS_MIN} are needed"
+    elif high > options.drift_max:
+        outcome, text = "inconclusive", f"drifted by {change:+.1%}, which may be as much as {high:+.1%}: run longer"
+    else:
+        outcome, text = "pass", f"drifted by {change:+.1%} (at most {high:+.1%}) in {minutes:.1f} min"
+    return Verdict("soak", outcome, text, figures)
+
+
+def _temperatures(states: Sequence[BoardState]) -> list[float]:
+    return [max(state.temperature_c.values()) for state in states if state.temperature_c and state.phase == "soak"]
+
+
+def _clocks(states: Sequence[BoardState]) -> list[float]:
+    return [state.timed.mhz for state in states if state.timed and state.timed.mhz and state.phase == "soak"]
+
+
+def _measure(under: UnderTest, options: SoakOptions, progress: Progress) -> Findings:
+    parts: list[Any] = []
+    seconds, early, ended = 60 * options.minutes, None, None
+    window_s = max(options.window_s, seconds / 9000)
+    try:
+        answer = under.job(
+            "probe.soak", timeout_s=seconds + _EXTRA_S, progress=progress, on_part=parts.append, seconds=seconds, window_s=window_s
+        )
+        ended = under.read(answer, Ended, "probe.soak")
+    except (DeviceError, DeadlineError) as error:
+        if len(parts) < 2:
+            raise
+        early = error.message.splitlines()[0]
+    except KeyboardInterrupt:
+        if len(parts) < 2:
+            raise
+        early = "interrupted"
+    begun = under.read(parts[0] if parts else None, Begun, "probe.soak")
+    windows = under.read(parts[1:], list[Window], "probe.soak")
+    if not windows:
+        raise DeviceError(f"{under.address}: probe.soak told of no window", fix=f"edgekit deploy {under.address}")
+    return judge(begun, windows, ended, options=options, cores=under.facts.cores, simulated=under.simulated, early=early)
+
+
+PROBE = Probe("soak", SoakOptions, _measure)
