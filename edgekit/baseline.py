@@ -6,6 +6,8 @@ boot to boot and from process to process is in neither. So the verdict here is n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -13,13 +15,15 @@ from edgekit.errors import InputError, UsageError
 from edgekit.measurement import Verdict
 from edgekit.regression import SLOWDOWN_MAX
 from edgekit.report import BundleName, Report
-from edgekit.statistics import effective_count, percentile_bound
+from edgekit.statistics import PercentileBound, effective_count, percentile_bound
 
 __all__ = ["Against", "Change", "Difference", "against", "differences"]
 
 _SERIES = "invoke_ns"
 _CONFIDENCE = 0.99
 """Of each of the two medians' bounds; of both together 98 %."""
+
+_NS_MAX = 86_400 * 10**9
 
 _KEYS = ("runtime", "delegate", "threads", "affinity", "governor", "gpu_clock", "power_mode", "cuda_graph", "fed")
 """What a probe writes of how it measured, and what changes a figure."""
@@ -91,7 +95,7 @@ def against(new: Report, old: Report, *, across: bool = False, slowdown_max: flo
     UsageError
         They were not measured alike, and ``across`` is not set.
     InputError
-        They have no measurement in common.
+        They have no measurement in common, or hold impossible times.
     """
     unlike = differences(new, old)
     if unlike and not across:
@@ -110,22 +114,18 @@ def against(new: Report, old: Report, *, across: bool = False, slowdown_max: flo
 
 
 def _verdicts(new: Report, old: Report, changes: list[Change], unlike: tuple[Difference, ...], slowdown_max: float) -> list[Verdict]:
-    series = [report.samples.get(_SERIES) for report in (new, old)]
-    if not series[0] or not series[1]:
+    series = [values for report in (new, old) if (values := report.samples.get(_SERIES))]
+    if len(series) < 2:
         return []
     across = f"across environments ({', '.join(one.key for one in unlike)}): " if unlike else ""
     if not all(one.valid for one in changes if one.name.startswith("invoke_")):
         return [Verdict("against", "invalid", f"{across}one of the two runs was not valid", {"across": bool(unlike)})]
-    bounds = []
-    for values in series:
-        times = np.asarray(values, dtype=np.int64)
-        bounds.append(percentile_bound(np.sort(times), 0.5, _CONFIDENCE, effective_count(times)))
-    mine, others = bounds
-    if None in (mine.lower_ns, mine.upper_ns, others.lower_ns, others.upper_ns) or not others.lower_ns:
+    mine, others = (_median(values) for values in series)
+    if mine.lower_ns is None or mine.upper_ns is None or others.lower_ns is None or others.upper_ns is None:
         needs = max(mine.needs, others.needs)
         return [Verdict("against", "inconclusive", f"{across}{needs} more samples are needed for bounds", {"across": bool(unlike)})]
-    ratio, limit = mine.estimate_ns / others.estimate_ns, 1 + slowdown_max
-    low, high = (mine.lower_ns or 0) / (others.upper_ns or 1), (mine.upper_ns or 0) / others.lower_ns
+    ratio, low, high = mine.estimate_ns / others.estimate_ns, mine.lower_ns / others.upper_ns, mine.upper_ns / others.lower_ns
+    limit = 1 + slowdown_max
     figures = {"ratio": ratio, "low": low, "high": high, "slowdown_max": slowdown_max, "across": bool(unlike)}
     seen = f"{across}the median of invoke changed by {ratio - 1:+.2%}, between {low - 1:+.2%} and {high - 1:+.2%}"
     if high <= limit:
@@ -133,3 +133,11 @@ def _verdicts(new: Report, old: Report, changes: list[Change], unlike: tuple[Dif
     word = "it is slower, but" if low > limit else "that is too uncertain, and"
     why = f"{word} one run against one run proves nothing: edgekit probe regression takes turns on the board"
     return [Verdict("against", "inconclusive", f"{seen}; {slowdown_max:.2%} is tolerated: {why}", figures)]
+
+
+def _median(values: Sequence[int]) -> PercentileBound:
+    """Bound the median of stored times, which nobody vouches for."""
+    if not 0 < min(values) <= max(values) <= _NS_MAX:
+        raise InputError(f"{_SERIES} holds what is no time of an inference", fix="compare reports as edgekit has written them")
+    times = np.asarray(values, dtype=np.int64)
+    return percentile_bound(np.sort(times), 0.5, _CONFIDENCE, effective_count(times))

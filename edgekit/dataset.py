@@ -122,7 +122,7 @@ def open_dataset(
         Names of the model's inputs: arrays that none of them takes are left out. For a model with one input that is
         all but ``x``, where there is one. None keeps every array.
     truth
-        What the metric holds the outputs against. Truths that are no classes are written beside the container.
+        What the metric holds the outputs against. Truths that are no classes are written beside the container; ``none`` reads none.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def open_dataset(
     beside = container.with_suffix(".truth.npz")
     with ExitStack() as stack:
         writer = stack.enter_context(samples.Writer(container))
-        keeper = stack.enter_context(samples.Writer(beside)) if truth != "class" else None
+        keeper = stack.enter_context(samples.Writer(beside)) if truth not in ("class", "none") else None
         for sample in itertools.islice(source(word, folder, truth)(), skip, None if count is None else skip + count):
             sample = replace(sample, arrays=_wanted(sample.arrays, inputs))
             names[:] = names or [tuple(sorted(sample.arrays))]

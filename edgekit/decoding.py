@@ -33,6 +33,7 @@ _OF_TRUTH: dict[Truth, tuple[str | None, ...]] = {
     "boxes": ("yolo", "boxes"),
     "text": ("ctc", "argmax"),
     "any": (None, "softmax", "sigmoid", "yolo", "boxes", "ctc", "argmax"),
+    "none": (),
 }
 
 

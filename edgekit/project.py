@@ -14,7 +14,9 @@ import msgspec
 import platformdirs
 
 from edgekit.errors import InputError
+from edgekit.metrics import DEFAULT
 from edgekit.parse import into, read_toml
+from edgekit.postprocess import Postprocess
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 
@@ -48,6 +50,12 @@ class DatasetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: str | None = None
     samples: Count | None = None
     skip: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class EvaluationSection(DatasetSection, frozen=True, forbid_unknown_fields=True):
+    """``metric`` is one of `edgekit.metrics.METRICS`, or ``module:function`` of the project's folder."""
+
+    metric: str = DEFAULT
 
 
 class CalibrationSection(DatasetSection, frozen=True, forbid_unknown_fields=True):
@@ -162,7 +170,8 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     model: ModelSection = ModelSection()
     preprocess: Preprocess = Preprocess()
     calibration: CalibrationSection = CalibrationSection()
-    evaluation: DatasetSection = DatasetSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    postprocess: Postprocess = Postprocess()
     quantize: QuantizeSection = QuantizeSection()
     build: BuildSection = BuildSection()
     budget: Budget = Budget()

@@ -70,7 +70,9 @@ def edgekit_device(pytestconfig: pytest.Config) -> Iterator[Device]:
 
             project, _ = _project(pytestconfig)
             boards, wait_s = candidates(project, word, None), project.ci.lease_wait_s
-            device, _ = take_one(boards, stack, reason="hardware tests", for_s=_LEASE_S, wait_s=wait_s, progress=silent)
+            device, _ = take_one(
+                boards, stack, reason="hardware tests", for_s=_LEASE_S, wait_s=wait_s, tell=lambda what: None, progress=silent
+            )
         yield device
 
 

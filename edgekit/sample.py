@@ -99,13 +99,20 @@ def _image_folder(folder: Path, kind: Truth) -> Callable[[], Iterator[Sample]]:
                         f"{folder / _ANNOTATIONS}: it lists no image {name!r}", fix="list every image, also those without a box"
                     )
                 truth = boxes[name]
-            elif (mask := _mask_of(folder, entry)) is not None:
+            elif kind in ("mask", "any") and (mask := _mask_of(folder, entry)) is not None:
                 truth = read_truth(kind, mask, origin)
-            elif "label" in entry:
-                truth = read_truth(kind, entry["label"], origin)
+            else:
+                truth = _truth(kind, entry.get("label"), origin)
             yield Sample(arrays, None, origin, truth, columns)
 
     return read
+
+
+def _truth(kind: Truth, value: Any, origin: str) -> dict[str, Array] | None:
+    """Return a sample's truth; a class beside vectors says nothing of them."""
+    if value is None or kind == "none" or (kind == "vector" and not np.ndim(value)):
+        return None
+    return read_truth(kind, value, origin)
 
 
 def _mask_of(folder: Path, entry: Mapping[str, str]) -> Array | None:
@@ -160,7 +167,7 @@ def _npz(path: Path, kind: Truth) -> Iterator[Sample]:
         if not row:
             raise InputError(f"{path}: no array 'x' in it", fix="np.savez_compressed(path, x=samples, y=labels)")
         if kind != "class":
-            yield Sample(row, None, origin, None if value is None else read_truth(kind, value, origin), columns)
+            yield Sample(row, None, origin, _truth(kind, value, origin), columns)
             continue
         if value is not None and (value.dtype.kind not in "iu" or value.shape):
             raise InputError(f"{path}: y is {value.dtype} {list(value.shape)}", fix="y must hold whole numbers, one per sample")
@@ -187,7 +194,7 @@ def _function(word: str, folder: Path, kind: Truth) -> Callable[[], Iterator[Sam
                 if kind == "class":
                     yield Sample(arrays, None if value is None else int(value), origin, columns=known)
                 else:
-                    yield Sample(arrays, None, origin, None if value is None else read_truth(kind, value, origin), known)
+                    yield Sample(arrays, None, origin, _truth(kind, value, origin), known)
         except EdgekitError:
             raise
         except Exception as error:

@@ -19,12 +19,12 @@ from edgekit.decoding import Decoder, decoder_for
 from edgekit.errors import InputError
 from edgekit.frame import Frame
 from edgekit.lazy import load
-from edgekit.metrics import METRICS, Array, Metric, Statistics, collect, ratio, ratio_total
+from edgekit.metrics import METRICS, Array, Metric, Statistics, Truth, collect, ratio, ratio_total
 from edgekit.nearest import did_you_mean
 from edgekit.plugin import own_function
 from edgekit.postprocess import Postprocess
 
-__all__ = ["Scorer", "find_metric"]
+__all__ = ["Scorer", "find_metric", "unjudged"]
 
 _VOCABULARY_BYTES_MAX = 16 << 20
 
@@ -48,6 +48,11 @@ def find_metric(word: str, folder: Path) -> Metric:
         raise InputError(f"[evaluation] metric: none is called {word!r}", fix=fix)
     metric: Metric = load(METRICS[word][0])
     return metric
+
+
+def unjudged(metric: Metric) -> Truth:
+    """Return how a set is read that no output is held against: calibration sees inputs, and only classes may stand beside them."""
+    return "class" if metric.truth == "class" else "none"
 
 
 def _own(word: str, function: Callable[..., Any]) -> Metric:

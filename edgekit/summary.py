@@ -1,4 +1,4 @@
-"""A `Run` as Markdown, for a job's summary or a pull request. Called by ``edgekit ci``.
+"""A `Run` as Markdown, for a job's summary or a pull request. Called by ``edgekit ci``, which adds the probes' whole reports.
 
 Words of devices and files are made harmless: they neither format, nor link, nor call anybody.
 """
@@ -41,7 +41,7 @@ def _lines(run: Run) -> Iterator[str]:
             gate = markdown_words(f"{step.name}: {verdict.name}")
             yield f"| {_SIGNS[verdict.outcome]} {verdict.outcome} | {gate} | {markdown_words(verdict.text)} |"
     for step in run.steps:
-        if step.measurements:
+        if step.measurements and not step.report:
             yield from _figures(step)
     for note in run.notes:
         yield ""

@@ -23,7 +23,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     accuracy_drop_max
-        Largest loss of top-1 accuracy against float, as a fraction: 0.01 is one point.
+        Largest loss of accuracy against float, by the project's metric, as a fraction: 0.01 is one point.
     latency_p99_ms
         Largest 99th percentile of the invoke time.
     """

@@ -23,10 +23,10 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         The layers, by name, in the order in which the search took them; empty for all of them in int8.
     outcome
         Of the accuracy budget.
-    top1_delta, top1_delta_low
-        Change of top-1 against float as a fraction, and the lower bound the verdict rests on.
+    delta, delta_low
+        Change of the metric against float as a fraction, a loss being negative, and the lower bound the verdict rests on.
     disagreement
-        Share of samples whose class differs from the float model's.
+        Share of samples whose class differs from the float model's, or what the metric keeps of them.
     sqnr_db
         Of the first output; None when nothing moved.
     artifact_bytes
@@ -38,8 +38,8 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     kept: tuple[str, ...]
     outcome: Outcome
-    top1_delta: float
-    top1_delta_low: float
+    delta: float
+    delta_low: float
     disagreement: float
     sqnr_db: float | None
     artifact_bytes: int
@@ -54,7 +54,7 @@ def worthwhile(trials: Iterable[Trial]) -> list[Trial]:
     unique = list({frozenset(trial.kept): trial for trial in trials}.values())
 
     def costs(trial: Trial) -> tuple[float, ...]:
-        return (-trial.top1_delta_low, trial.disagreement, trial.artifact_bytes, trial.float_macs)
+        return (-trial.delta_low, trial.disagreement, trial.artifact_bytes, trial.float_macs)
 
     def beaten(trial: Trial) -> bool:
         mine = costs(trial)

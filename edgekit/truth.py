@@ -90,6 +90,8 @@ def _vector(value: Any) -> dict[str, Array]:
 
 
 def _boxes(value: Any) -> dict[str, Array]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a {type(value).__name__}")
     return boxes_truth(value["boxes"], value["classes"], value.get("crowd"), value.get("area"))
 
 

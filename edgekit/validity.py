@@ -38,7 +38,7 @@ _Core = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
 class Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run was warmed up: until two windows had medians, or rates, within 1 %, or as long as may be."""
+    """How a run was warmed up: until two windows had medians within 1 %, or as long as may be."""
 
     runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
     seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from edgekit.cli.words import (
     signers_option,
     target_option,
 )
-from edgekit.digest import write_atomic
+from edgekit.digest import check_folder, write_atomic
 from edgekit.errors import InputError
 from edgekit.junit import junit_xml
+from edgekit.pages.contents import contents
+from edgekit.pages.markdown import markdown as report_page
+from edgekit.pages.saved import read_saved
 from edgekit.pipeline.ci import Wanted
 from edgekit.pipeline.ci import ci as run_ci
 from edgekit.pipeline.history import record
@@ -75,27 +79,35 @@ def ci(
     declared, folder = open_project(project)
     declared = _overlaid(declared, probes=probe or None, lease_wait_s=lease_wait, timeout_s=timeout)
     wanted = Wanted(device, target, root, bundle, restore=not no_restore)
+    for place in filter(None, (junit, markdown)):
+        check_folder(place.absolute().parent)
     with progress_bars() as progress:
-        run = run_ci(declared, folder, wanted, allowed_signers=choose_signers(declared, folder, allowed_signers), progress=progress)
+        signers = choose_signers(declared, folder, allowed_signers)
+        run = run_ci(declared, folder, wanted, allowed_signers=signers, tell=_tell, progress=progress)
     code = exit_code(run)
-    if trouble := _remember(run):
-        run = msgspec.structs.replace(run, notes=(*run.notes, trouble))
-    if junit:
-        write_atomic(junit, junit_xml(run))
-    if markdown:
-        write_atomic(markdown, summary(run).encode())
+    troubles = [_kept(record, run), junit and _kept(write_atomic, junit, junit_xml(run))]
+    troubles.append(markdown and _kept(write_atomic, markdown, _markdown(run).encode()))
+    run = msgspec.structs.replace(run, notes=(*run.notes, *filter(None, troubles)))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(run)
+    if any(troubles[1:]):  # what was asked for and is not there is no success
+        code = code or InputError.exit_code
     return Answer({"exit_code": code, "run": msgspec.to_builtins(run)}, lambda page: _print(page, run), code)
 
 
-def _remember(run: Run) -> str | None:
-    """Add the run to the history; a host that cannot keep one changes no verdict, and is told."""
+def _kept(keep: Callable[..., None], *what: Any) -> str | None:
+    """Keep what a run has found; what cannot be kept changes no verdict, and is told."""
     try:
-        record(run)
+        keep(*what)
     except InputError as error:
-        return f"this run is not in the history: {error.message}"
+        return error.message
     return None
+
+
+def _markdown(run: Run) -> str:
+    """Return the run's summary, and below it what each probe has found, as `edgekit report --markdown` shows it."""
+    saved = [read_saved(Path(step.report)) for step in run.steps if step.report]
+    return summary(run) + (f"\n{report_page(contents(saved))}" if saved else "")
 
 
 def _tell_github(run: Run) -> None:
@@ -109,10 +121,14 @@ def _tell_github(run: Run) -> None:
     if place := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(place).open("a", encoding="utf-8") as file:
-                file.write(summary(run))
+                file.write(_markdown(run))
         except OSError as error:
             why = f"{place}: {error.strerror}"
             say(lambda page: page.line(("warning:", "yellow"), f" the job's summary cannot be written: {why}"))
+
+
+def _tell(what: str) -> None:
+    say(lambda page: page.line(what))
 
 
 def _overlaid(project: Project, **options: Any) -> Project:

@@ -30,7 +30,7 @@ def print_report(page: Page, report: Report) -> None:
         page.table(("nodes", "why"), [(_nodes(report, why, count), why) for why, count in Counter(report.float_nodes.values()).items()])
     if len(report.trials) > 1:
         page.line(f"What {len(report.trials)} trials found to choose from, cheapest first:")
-        columns = ("kept in float32", "multiplications in float32", "artifact", "top-1 change", "at least", "disagreement", "budget")
+        columns = ("kept in float32", "multiplications in float32", "artifact", "change", "at least", "disagreement", "budget")
         page.table(columns, [_trial(trial) for trial in worthwhile(report.trials)])
     _print_verdicts(page, report.verdicts)
 
@@ -67,8 +67,8 @@ def _trial(trial: Trial) -> tuple[str, ...]:
         f"{len(trial.kept)} layers" if trial.kept else "none",
         f"{trial.float_macs:.1%}",
         megabytes(trial.artifact_bytes),
-        f"{trial.top1_delta:+.2%}",
-        f"{trial.top1_delta_low:+.2%}",
+        f"{trial.delta:+.2%}",
+        f"{trial.delta_low:+.2%}",
         f"{trial.disagreement:.2%}",
         trial.outcome,
     )
@@ -95,6 +95,8 @@ def note(measurement: Measurement) -> str:
     low, high = details.get("low"), details.get("high")
     if isinstance(low, float) and isinstance(high, float):
         words.append(f"{100 * low:.2f} .. {100 * high:.2f} %")
+    if details.get("too_small") is True:
+        words.append("too few samples")
     if measurement.rule:
         words.append(f"invalid: {measurement.rule}")
     return ", ".join(words)

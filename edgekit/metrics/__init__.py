@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["DEFAULT", "METRICS", "Array", "Metric", "Statistics", "Total", "Truth", "collect", "ratio", "ratio_total"]
+__all__ = ["DEFAULT", "METRICS", "Array", "Metric", "Statistics", "Total", "Truth", "class_numbers", "collect", "ratio", "ratio_total"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Total = Callable[[Array], float]
-Truth = Literal["class", "text", "boxes", "mask", "vector", "any"]
+Truth = Literal["class", "text", "boxes", "mask", "vector", "any", "none"]
 
 DEFAULT = "top1"
+_CLASSES_MAX = 1 << 16
 
 METRICS: dict[str, tuple[str, str]] = {
     "top1": ("edgekit.metrics.classes:TOP1", "Share of samples whose likeliest class is the true one."),
@@ -115,6 +116,19 @@ def collect(rows: Sequence[Array]) -> Statistics:
     width = next((one.shape[1] for one in rows if len(one)), rows[0].shape[1] if rows else 1)
     values = np.concatenate([one.reshape(-1, width) for one in rows]) if rows else np.zeros((0, width))
     return Statistics(values.astype(np.float64), np.array([len(one) for one in rows], np.int64))
+
+
+def class_numbers(column: Array) -> Array:
+    """Return a column of statistics that numbers classes; they may come from a file, and tables are made as long as the largest says.
+
+    Raises
+    ------
+    ValueError
+        One is no class's number.
+    """
+    if not ((column >= 0) & (column < _CLASSES_MAX) & (column == np.floor(column))).all():
+        raise ValueError(f"a class is numbered from 0 to {_CLASSES_MAX - 1}")
+    return column.astype(np.int64)
 
 
 def ratio(numerator: float, denominator: float = 1.0) -> Array:

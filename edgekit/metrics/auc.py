@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.metrics import Array, Metric, Statistics, Total
+from edgekit.metrics import Array, Metric, Statistics, Total, class_numbers
 
 __all__ = ["AUC"]
 
@@ -31,7 +31,7 @@ def _total(statistics: Statistics) -> Total:
     Fawcett, Pattern Recognition Letters 27, 2006, 861-874; Hand and Till, Machine Learning 45, 2001, of one against the rest. Classes of
     which there is no sample, or none of the rest, have no curve and are left out.
     """
-    labels, scores = statistics.values[:, 0].astype(np.int64), statistics.values[:, 1:]
+    labels, scores = class_numbers(statistics.values[:, 0]), statistics.values[:, 1:]
     columns = [(1, 0)] if scores.shape[1] == 1 else [(number, number) for number in range(scores.shape[1])]
     curves = [_curve(labels == positive, scores[:, column]) for positive, column in columns]
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgekit.metrics import Array, Metric, Statistics, Total, ratio, ratio_total
+from edgekit.errors import InputError
+from edgekit.metrics import Array, Metric, Statistics, Total, class_numbers, ratio, ratio_total
 
 __all__ = ["F1", "TOP1", "TOP5"]
 
 
 def _top(count: int) -> Metric:
     def statistic(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Array:
-        scores, label = outputs["scores"].ravel(), int(truth["label"])
+        scores, label = outputs["scores"].ravel(), _label(outputs, truth)
         # Of equal scores the first class counts as the likelier, as with argmax: constant scores must not be right everywhere.
         before = np.count_nonzero(scores > scores[label]) + np.count_nonzero(scores[:label] == scores[label])
         return ratio(float(before < count))
@@ -22,12 +23,19 @@ def _top(count: int) -> Metric:
 
 
 def _predicted(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Array:
-    return np.array([[float(truth["label"]), float(outputs["scores"].argmax())]])
+    return np.array([[_label(outputs, truth), outputs["scores"].argmax()]], np.float64)
+
+
+def _label(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> int:
+    label, classes = int(truth["label"]), outputs["scores"].size
+    if not 0 <= label < classes:
+        raise InputError(f"its label is {label}, the output scores classes 0 to {classes - 1}", fix="labels count from 0")
+    return label
 
 
 def _f1_total(statistics: Statistics) -> Total:
     """Return the mean of 2 tp / (2 tp + fp + fn) over the classes that occur in truth or predictions, as scikit-learn's ``macro`` does."""
-    true, predicted = statistics.values.astype(np.int64).T
+    true, predicted = (class_numbers(column) for column in statistics.values.T)
     right, classes = true == predicted, int(statistics.values.max(initial=0)) + 1
 
     def total(weights: Array) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgekit.metrics import Array, Metric, Statistics, Total
+from edgekit.metrics import Array, Metric, Statistics, Total, class_numbers
 
 __all__ = ["IGNORED", "MIOU"]
 
@@ -32,7 +32,7 @@ def _total(statistics: Statistics) -> Total:
     Everingham et al., International Journal of Computer Vision 88, 2010, 303-338. Classes in neither truth nor maps are left out.
     """
     numbers, right, of_truth, of_map = statistics.values.T
-    classes, owners = numbers.astype(np.int64), statistics.owners
+    classes, owners = class_numbers(numbers), statistics.owners
     union = of_truth + of_map - right
 
     def total(weights: Array) -> float:

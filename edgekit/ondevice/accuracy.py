@@ -1,4 +1,4 @@
-"""Running an artifact over samples: the golden check of a release, its predictions on a set, and any artifact on the host.
+"""Running an artifact over samples: the golden check of a release, its answers to a set, and any artifact on the host.
 
 Jobs `golden`, `probe.accuracy`, `probe.outputs`, `infer`. Memory holds one sample.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import inputs, preprocess
 from .runner import GOLDEN, Runner, open_artifact, open_release
-from .samples import ALONE, Samples, write
+from .samples import ALONE, Sample, Samples, write
 from .store import check_blob
 from .wire import DIGEST, AgentError, Progress, integer, matching, number
 
@@ -38,7 +38,7 @@ class Pass:
         if digests and len(samples) > DIGESTS_MAX:
             raise AgentError("usage", "%d samples; up to %d digests are told" % (len(samples), DIGESTS_MAX))
 
-    def outputs(self, stage: str, progress: Progress) -> Iterator[NDArray[Any]]:
+    def outputs(self, stage: str, progress: Progress) -> Iterator[Sample]:
         told = time.monotonic()
         for index in range(len(self.samples)):
             fed = preprocess.feed(self.steps, self.samples[index], self.shapes)
@@ -46,12 +46,23 @@ class Pass:
                 self.fed.append(inputs.digest(self.runner.inputs, fed))
             self.runner.set(fed)
             self.runner.invoke()
-            output = self.runner.get()
-            self.predictions.append(int(output.argmax()))
-            yield output
+            answer = self.runner.answer()
+            self.predictions.append(int(self._first(answer).argmax()))
+            yield answer
             if time.monotonic() - told > 0.5:  # seconds
                 told = time.monotonic()
                 progress(stage, index + 1, len(self.samples))
+
+    def _first(self, answer: Sample) -> NDArray[Any]:
+        """Return the first output; which that is, the names alone do not say."""
+        first: NDArray[Any] = answer[ALONE] if len(self.runner.outputs) == 1 else answer[self.runner.output["name"]]
+        return first
+
+    def compare(self, wanted: Sample, answer: Sample) -> float:
+        """Return how many steps an answer is from a golden one, which may hold the first output alone."""
+        if wanted.keys() == answer.keys():
+            return max(steps(wanted[name], answer[name]) for name in wanted)
+        return steps(wanted[ALONE], self._first(answer))
 
     def report(self) -> dict[str, Any]:
         labels = self.samples.labels()
@@ -65,7 +76,7 @@ class Pass:
             "top1": right / len(known) if known else None,
             "runtime": self.runner.runtime,
             "inputs": self.runner.inputs,
-            "output": self.runner.output,
+            "outputs": self.runner.outputs,
         }
 
 
@@ -80,19 +91,20 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
 
 
 def outputs(job: dict[str, Any], root: str, progress: Progress, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run a release over a set, and tell the raw first output of each sample."""
+    """Run a release over a set, and tell the raw outputs of each sample, in their order."""
     path = check_blob(root, matching(job.get("samples"), DIGEST, "samples"), None, "the sample set")
     declared, _, runner = open_release(job, root)
     with Samples(path) as samples:
         count = 0
-        for output in Pass(runner, declared, samples).outputs("predict", progress):
-            tell({"output": base64.b64encode(output.tobytes()).decode("ascii")})
+        for answer in Pass(runner, declared, samples).outputs("predict", progress):
+            raw = [answer[table["name"] if table["name"] in answer else ALONE] for table in runner.outputs]
+            tell({"outputs": [base64.b64encode(output.tobytes()).decode("ascii") for output in raw]})
             count += 1
-    return {"count": count, "output": runner.output, "runtime": runner.runtime, "delegate": runner.delegate}
+    return {"count": count, "outputs": runner.outputs, "runtime": runner.runtime, "delegate": runner.delegate}
 
 
 def infer(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
-    """Run any artifact over a set and write its raw first outputs; the host's way, for a bad file may abort the process."""
+    """Run any artifact over a set and write its raw outputs; the host's way, for a bad file may abort the process."""
     artifact, container, outputs = (job.get(key) for key in ("artifact", "samples", "outputs"))
     absolute = all(isinstance(path, str) and os.path.isabs(path) for path in (artifact, container, outputs))
     if not absolute or not isinstance(job.get("preprocess"), dict):
@@ -114,10 +126,12 @@ def golden(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]
     with contextlib.ExitStack() as stack:
         samples, *expected = [stack.enter_context(Samples(kept[key])) for key in GOLDEN]
         count, worst = len(samples), [0.0] * len(expected)
-        if not count or any((len(outputs), outputs.arrays) != (count, (ALONE,)) for outputs in expected):
+        run = Pass(runner, declared, samples)
+        known = ((ALONE,), tuple(sorted(table["name"] for table in runner.outputs)))
+        if not count or any(len(outputs) != count or outputs.arrays not in known for outputs in expected):
             raise AgentError("mismatch", "%d golden samples, %s golden outputs" % (count, " and ".join(str(len(one)) for one in expected)))
-        for index, output in enumerate(Pass(runner, declared, samples).outputs("golden", progress)):
-            worst = [max(so_far, steps(outputs[index][ALONE], output)) for so_far, outputs in zip(worst, expected)]
+        for index, answer in enumerate(run.outputs("golden", progress)):
+            worst = [max(so_far, run.compare(outputs[index], answer)) for so_far, outputs in zip(worst, expected)]
     nearest = min(worst)
     return {"ok": nearest <= tolerance, "count": count, "max_diff": nearest if math.isfinite(nearest) else None, "tolerance": tolerance}
 

@@ -43,21 +43,22 @@ class OnnxRunner(Runner):
         self.load_ns = time.perf_counter_ns() - started
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.check(artifact, inputs, outputs)
-        self.inputs, self.output, self.delegate = [_describe(entry) for entry in inputs], _describe(outputs[0]), None
+        self.inputs, self.outputs = ([_describe(entry) for entry in table] for table in (inputs, outputs))
+        self.delegate, self._names = None, [table["name"] for table in self.outputs]
         self._feed: dict[str, Any] = {}
-        self._outputs: list[Any] = []
+        self._answer: list[Any] = []
 
     def set(self, sample: Sample) -> None:
         self._feed = {entry["name"]: value for entry, value in zip(self.inputs, encode(self.inputs, sample))}
 
     def invoke(self) -> None:
         try:
-            self._outputs = self._session.run([self.output["name"]], self._feed)
+            self._answer = self._session.run(self._names, self._feed)
         except self._errors as error:
             raise AgentError("runtime-failed", "the network does not run: %s" % error) from error
 
-    def get(self) -> Any:
-        return self._outputs[0]
+    def get(self, place: int = 0) -> Any:
+        return self._answer[place]
 
     def end_profile(self) -> str:
         """Return the path of the profile, which is then whole."""

@@ -7,7 +7,7 @@ import os
 from typing import Any, NamedTuple, Sequence
 
 from .releases import read_link
-from .samples import Sample
+from .samples import ALONE, Sample
 from .store import MANIFEST, read_manifest, release_path, whole
 from .wire import DIGEST, NAME, AgentError, integer, matching
 
@@ -17,16 +17,16 @@ ONNX = b"\x08"  # the tag of ir_version, field 1 of ModelProto, onnx.proto
 
 
 class Runner(abc.ABC):
-    """An artifact, opened: set its inputs, invoke it, get its first output.
+    """An artifact, opened: set its inputs, invoke it, get its outputs.
 
-    ``load_ns`` leaves the imports out. ``inputs`` and ``output`` are tables, see `edgekit.ondevice.inputs`. ``delegate`` names what took
+    ``load_ns`` leaves the imports out. ``inputs`` and ``outputs`` are tables, see `edgekit.ondevice.inputs`. ``delegate`` names what took
     part of the network over from the runtime's own kernels. ``gpu_memory_bytes`` is what opening took of a GPU's memory.
     """
 
     runtime: dict[str, Any]
     load_ns: int
     inputs: list[dict[str, Any]]
-    output: dict[str, Any]
+    outputs: list[dict[str, Any]]
     delegate: str | None
     gpu_memory_bytes: int | None = None
 
@@ -39,8 +39,19 @@ class Runner(abc.ABC):
         """Run the network once, and wait until its outputs are there."""
 
     @abc.abstractmethod
-    def get(self) -> Any:
-        """Return the first output, a copy, as it is in the artifact."""
+    def get(self, place: int = 0) -> Any:
+        """Return an output, by default the first: a copy, as it is in the artifact."""
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """The first output's table."""
+        return self.outputs[0]
+
+    def answer(self) -> Sample:
+        """Return all outputs by their names; the only one is ``x``, as in a sample container."""
+        if len(self.outputs) == 1:
+            return {ALONE: self.get()}
+        return {table["name"]: self.get(place) for place, table in enumerate(self.outputs)}
 
     def parts_ns(self) -> dict[str, int]:
         """Return how long the parts of the last `invoke` took, by name; empty where the runtime does not tell."""

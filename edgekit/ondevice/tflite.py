@@ -27,8 +27,8 @@ class TfliteRunner(Runner):
         self.load_ns = time.perf_counter_ns() - started
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.check(artifact, inputs, outputs)
-        self._input_indices, self._output_index = [details["index"] for details in inputs], outputs[0]["index"]
-        self.inputs, self.output = [_describe(details) for details in inputs], _describe(outputs[0])
+        self._input_indices, self._output_indices = ([details["index"] for details in table] for table in (inputs, outputs))
+        self.inputs, self.outputs = ([_describe(details) for details in table] for table in (inputs, outputs))
         # No delegate was asked for, so one that took over part of the graph can only be the runtime's default.
         operators: list[dict[str, Any]] = getattr(self._interpreter, "_get_ops_details", list)()
         self.delegate = "xnnpack" if any(operator.get("op_name") == "DELEGATE" for operator in operators) else None
@@ -43,8 +43,8 @@ class TfliteRunner(Runner):
         except (ValueError, RuntimeError) as error:
             raise AgentError("runtime-failed", "the network does not run: %s" % error) from error
 
-    def get(self) -> Any:
-        return self._interpreter.get_tensor(self._output_index)
+    def get(self, place: int = 0) -> Any:
+        return self._interpreter.get_tensor(self._output_indices[place])
 
 
 def _describe(details: dict[str, Any]) -> dict[str, Any]:

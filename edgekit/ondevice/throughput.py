@@ -7,28 +7,28 @@ spans of time; inputs are set once. Each stream's times are those of its invokes
 from __future__ import annotations
 
 import gc
+import statistics
 import threading
 import time
 from typing import Any
 
 from . import preprocess
-from .latency import KEPT_MAX, STEADY, WINDOW_RUNS, golden_inputs, peak_rss
+from .latency import KEPT_MAX, STEADY, WINDOW_NS, WINDOW_RUNS, golden_inputs, peak_rss
 from .runner import Runner, find_release, is_engine, open_artifact
 from .sampler import Sampler
 from .wire import AgentError, Progress, integer, number
 
 SPANS = 30
-WARM_UP_SPAN_S = 1.0
 STREAMS_MAX = 64
 
 
 class Stream(threading.Thread):
-    """Runs until it is told that it is over; ``count`` grows with each inference, ``series`` while ``keeping``."""
+    """Runs until it is told that it is over; ``count`` grows with each inference, ``series`` holds times since it was last emptied."""
 
     def __init__(self, runner: Runner, over: threading.Event) -> None:
         super().__init__(daemon=True)
         self._runner, self._over = runner, over
-        self.count, self.keeping = 0, False
+        self.count = 0
         self.failure: AgentError | None = None
         self.series: list[int] = []
 
@@ -40,8 +40,9 @@ class Stream(threading.Thread):
                 invoke()
                 ended = clock()
                 self.count += 1
-                if self.keeping and len(self.series) < KEPT_MAX:
-                    self.series.append(ended - begun)
+                series = self.series
+                if len(series) < KEPT_MAX:
+                    series.append(ended - begun)
         except AgentError as error:
             self.failure = error
             self._over.set()
@@ -68,8 +69,7 @@ def probe(job: dict[str, Any], root: str, progress: Progress) -> dict[str, Any]:
     try:
         warmup = _warm_up(workers, over, warmup_cap_s, progress)
         sampler.phase("throughput")
-        for worker in workers:
-            worker.keeping = True
+        _taken(workers)
         spans = [_span(workers, over, min_time_s / SPANS, (place, SPANS), progress) for place in range(SPANS)]
     finally:
         over.set()
@@ -102,11 +102,25 @@ def _span(workers: list[Stream], over: threading.Event, span_s: float, place: tu
     return ended - begun, after - before
 
 
+def _taken(workers: list[Stream]) -> list[int]:
+    """Empty all series; return what they held."""
+    found = []
+    for worker in workers:
+        series, worker.series = worker.series, []
+        found += series
+    return found
+
+
 def _warm_up(workers: list[Stream], over: threading.Event, cap_s: float, progress: Progress) -> dict[str, Any]:
-    """Wait until two spans in a row have rates within 1 %, or as long as may be."""
-    start, rates, steady = time.monotonic(), [0.0], False
+    """Wait until two windows in a row have medians within 1 %, or as long as may be; see `latency.warm_up`."""
+    start, steady = time.monotonic(), False
+    medians: list[float] = []
+    window: list[int] = []
     while not steady and not over.is_set() and time.monotonic() - start < cap_s:
-        span_ns, count = _span(workers, over, WARM_UP_SPAN_S, (len(rates) - 1, len(rates)), progress)
-        rates.append(count / span_ns)
-        steady = count >= WINDOW_RUNS and abs(rates[-1] - rates[-2]) <= STEADY * rates[-2]
+        over.wait(WINDOW_NS / 1e9)
+        window += _taken(workers)
+        if len(window) >= WINDOW_RUNS:
+            medians.append(statistics.median(window))
+            steady, window = len(medians) > 1 and abs(medians[-1] - medians[-2]) <= STEADY * medians[-2], []
+        progress("warm-up", int(1e3 * (time.monotonic() - start)), int(1e3 * cap_s))
     return {"runs": sum(worker.count for worker in workers), "seconds": time.monotonic() - start, "steady": steady}

@@ -55,7 +55,7 @@ def contents(saved: Sequence[Saved]) -> Contents:
         Section("operators", "Operators", "", tuple(block for one in reports for block in operators.blocks(one))),
         Section("search", "What stays in float", "", tuple(block for one in reports for block in layers.kept(one))),
         Section("figures", "Other figures", "", tuple(block for one in reports for block in _others(one))),
-        Section("provenance", "Provenance", "", tuple(_provenance(one) for one in saved)),
+        Section("provenance", "Provenance", "", _provenance(saved)),
     )
     return Contents(
         title=_subject(saved[0])[0],
@@ -133,34 +133,44 @@ def _others(one: SavedReport) -> list[Block]:
     if not rest:
         return []
     rows = [Row((_words(m.name), of_measurement(m), bounds(m) or _details(m) or "–", count(m.n)), m.rule or "") for m in rest]
-    return [Block(one.name, tables=(table("", ("Measurement", "Value", "Bounds and details", "n"), rows, words=("Bounds and details",)),))]
+    made = table("", ("Measurement", "Value", "Bounds and details", "n"), rows, words=("Bounds and details",))
+    return [Block(one.name, mark=made.mark, tables=(made,))]
 
 
 def _details(measurement: Measurement) -> str:
     """Write a measurement's details, a few of them; its raw report has all."""
-    told = [
-        f"{key} {value:g}" for key, value in measurement.details.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
-    return ", ".join(told[:3])
+    told = [(key, value) for key, value in measurement.details.items() if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    return ", ".join(f"{_words(key)} {value:.4g}".replace("-", "\N{MINUS SIGN}") for key, value in told[:3])
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _provenance(one: Saved) -> Block:
+def _provenance(saved: Sequence[Saved]) -> tuple[Block, ...]:
+    """Return what all files share, once, and what is each one's own."""
+    every = [_facts(one) for one in saved]
+    shared = [pair for pair in every[0] if all(pair in pairs for pairs in every)] if len(saved) > 1 else []
+    blocks = [Block("", "all files", tables=(_pairs(shared),))] if shared else []
+    for one, pairs in zip(saved, every, strict=True):
+        own = [pair for pair in pairs if pair not in shared]
+        notes = one.explanation.notes if isinstance(one, SavedExplanation) else ()
+        blocks.append(Block(one.name, tables=(_pairs(own),) if own else (), notes=notes))
+    return tuple(blocks)
+
+
+def _facts(one: Saved) -> list[tuple[str, str]]:
     name, target, digest, device = _subject(one)
-    rows = [("name", name), ("target", target)]
+    pairs = [("name", name), ("target", target)]
     if isinstance(one, SavedReport):
-        return Block(one.name, tables=(_pairs([*rows, *_report_provenance(one.report)]),))
-    rows += [("bundle digest", digest)] if digest else []
-    rows += [("device", device)] if device else []
+        return [*pairs, *_report_facts(one.report)]
+    pairs += [("bundle digest", digest)] if digest else []
+    pairs += [("device", device)] if device else []
     n = one.explanation.samples if isinstance(one, SavedExplanation) else one.comparison.attribution.n
-    notes = one.explanation.notes if isinstance(one, SavedExplanation) else ()
-    return Block(one.name, tables=(_pairs([*rows, ("samples compared", count(n))]),), notes=notes)
+    return [*pairs, ("samples compared", count(n))]
 
 
-def _report_provenance(report: Report) -> list[tuple[str, str]]:
+def _report_facts(report: Report) -> list[tuple[str, str]]:
     device = report.device
     rows = [("bundle digest", report.bundle.digest or "in the bundle itself")]
     if device:

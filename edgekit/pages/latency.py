@@ -25,7 +25,7 @@ def _series(report: Report) -> dict[str, dict[str, Measurement]]:
     for measurement in report.measurements:
         if (name := _STATISTIC.fullmatch(measurement.name)) and measurement.unit == "ms":
             found.setdefault(name["series"], {})[name["statistic"]] = measurement
-    return {name: statistics for name, statistics in found.items() if {"p50", "max"} <= set(statistics)}
+    return {name: statistics for name, statistics in found.items() if "p50" in statistics and len(statistics) > 1}
 
 
 def shown(report: Report) -> set[str]:
@@ -65,7 +65,7 @@ _BAND = "The line is the median of neighbouring runs, the band spans from the sh
 def courses(one: SavedReport) -> list[Block]:
     """Return the course of the first series over time, with what the board said of itself."""
     samples, series = series_of(one.report), _series(one.report)
-    known = [name for name in series if name in samples and name not in _PARTS] or list(samples)
+    known = [name for name in series if name in samples and name not in _PARTS]
     rule = next((m.rule for m in one.report.measurements if m.rule and m.unit == "ms"), "")
     title = ascii_words(f"{one.report.bundle.name} over time")
     chart = timeline(one.report, known[:2], title, _budget_ms(one.report), ascii_words(rule, 30))

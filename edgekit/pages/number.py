@@ -20,7 +20,7 @@ def decimals(value: float) -> int:
 
 def fixed(value: float | None, places: int) -> str:
     """Write a number with so many decimals, its thousands apart."""
-    return "–" if value is None else f"{value:,.{places}f}".replace(",", " ")
+    return "–" if value is None else f"{value:,.{places}f}".replace(",", " ").replace("-", "\N{MINUS SIGN}")
 
 
 def count(number: int) -> str:
@@ -34,10 +34,12 @@ def amount(value: float | None, unit: str) -> str:
         return "none"
     if unit == "1":
         return f"{fixed(100 * value, 2)} %"
-    return f"{fixed(value, min(3, decimals(value)))} {_UNITS.get(unit, unit)}".rstrip()
+    return f"{fixed(value, min(3, decimals(value)) if value else 0)} {_UNITS.get(unit, unit)}".rstrip()
 
 
-_UNITS = {"degC": "°C"}
+_UNITS = {"degC": "°C", "1/s": "per s"}
+_ENDS = (("lower_ms", "upper_ms"), ("low_per_s", "high_per_s"), ("low", "high"))
+"""How the probes call the bounds of a figure among its details."""
 
 
 def signed(value: float) -> str:
@@ -67,7 +69,7 @@ def bounds(measurement: Measurement) -> str:
         text = interval(details, sign=measurement.name.endswith("_delta"))
         if text != "–":
             return text
-    for low_key, high_key in (("lower_ms", "upper_ms"), ("low", "high")):
+    for low_key, high_key in _ENDS:
         low, high = figure_of(details, low_key), figure_of(details, high_key)
         if high is not None:
             return f"at most {amount(high, unit)}" if low is None else f"{amount(low, unit)} to {amount(high, unit)}"

@@ -96,7 +96,7 @@ def search(
         lower, upper = (lower, middle) if tried.is_met(order.first(middle)) else (middle, upper)
     best = () if tried.is_met(()) else order.first(upper) if upper is not None else None
     if best is None:
-        found = max(tried.all, key=lambda trial: (trial.top1_delta_low, -len(trial.kept)))
+        found = max(tried.all, key=lambda trial: (trial.delta_low, -len(trial.kept)))
         return Search(found, False, tuple(tried.all), {name: order.why[name] for name in found.kept})
     for name in reversed(best):
         fewer = tuple(other for other in best if other != name)
@@ -153,4 +153,4 @@ class _Tried:
         trial = self.of(kept)
         if self.provable:
             return trial.outcome == "pass"
-        return trial.outcome == "pass" or trial.top1_delta >= -self.accuracy_drop_max
+        return trial.outcome == "pass" or trial.delta >= -self.accuracy_drop_max

@@ -19,8 +19,9 @@ from edgekit._version import __version__
 from edgekit.bundle import list_files, write_bundle
 from edgekit.digest import check_folder
 from edgekit.errors import BuildError
-from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.evaluation import EVALUATION, STATISTICS, Evaluation, Kept, write_statistics
 from edgekit.manifest import Golden, Manifest, Origin, Requires
+from edgekit.metrics import DEFAULT
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.canary import canary, finding
@@ -30,12 +31,15 @@ from edgekit.pipeline.material import Material, gather
 from edgekit.pipeline.onboard import look_at
 from edgekit.pipeline.precision import Precisions
 from edgekit.pipeline.quantize import quantize
+from edgekit.pipeline.reference import Reference, float_reference
 from edgekit.pipeline.trials import Judge, meet
-from edgekit.pipeline.verify import ARTIFACT, float_reference, golden_files, wire_layout
+from edgekit.pipeline.verify import ARTIFACT, Answers, golden_files, wire_layout
+from edgekit.postprocess import Postprocess
 from edgekit.project import Project
 from edgekit.report import BundleName, Measurement, Report, encode_report
 from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.runtimes.qdq import TensorRtQdq
+from edgekit.scoring import Scorer
 from edgekit.target import Target
 
 __all__ = ["Built", "build"]
@@ -114,7 +118,8 @@ def build(
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
         warned = _check_preprocessing(material, progress)
         quantized = quantize(material, project, runtime, resume=resume, progress=progress)
-        reference = float_reference(material.proto, material.evaluation, material.feed, scratch, progress=progress)
+        scorer = _scorer(project, folder, material)
+        reference = float_reference(material.proto, material.evaluation, material.feed, scratch, scorer=scorer, progress=progress)
         judge = Judge(quantized.recovered, runtime, reference, project.build, budget, progress=progress)
         chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)
         if isinstance(runtime, TensorRtQdq):
@@ -123,10 +128,11 @@ def build(
         else:
             golden, tolerance = golden_files(chosen.artifact, reference, _GOLDEN, GOLDEN_COUNT)
             finished = Finished(chosen, runtime.artifact_name, {runtime.artifact_name: chosen.artifact.data, **golden}, tolerance)
+        proof, statistics = _evaluation(project, reference, finished.chosen.answers)
     name = project.model.name or _name_from(model_path)
     tools = _tools()
     chosen, evaluation = finished.chosen, material.evaluation
-    plan, artifact, answers = chosen.plan, chosen.artifact, chosen.answers
+    plan, artifact = chosen.plan, chosen.artifact
     sizes = {"size_float": model_path.stat().st_size, "size_artifact": len(artifact.data)}
     report = _report(name, target.name, finished, len(evaluation), tools, sizes)
     files = {
@@ -134,14 +140,8 @@ def build(
         **declared.files,
         "plan.json": _json(plan),
         "report.json": encode_report(report),
-        EVALUATION: _json(
-            Evaluation(
-                dataset_sha256=evaluation.sha256,
-                labels=evaluation.labels,
-                float_predictions=answers.float_predictions,
-                artifact_predictions=answers.artifact_predictions,
-            )
-        ),
+        EVALUATION: _json(proof),
+        **statistics,
     }
     manifest = Manifest(
         name=name,
@@ -172,6 +172,30 @@ def build(
         files=list_files(files),
     )
     return Built(write_bundle(manifest, files, output), manifest, report, (*warned, *quantized.notes, *chosen.notes, *finished.notes))
+
+
+def _scorer(project: Project, folder: Path, material: Material) -> Scorer | None:
+    """Return what scores by the project's metric; None for top-1 of the first output, which predictions are enough for."""
+    if project.evaluation.metric == DEFAULT and project.postprocess == Postprocess():
+        return None
+    names = [spec.name for spec in material.graph.outputs]
+    return Scorer.of(project.evaluation.metric, project.postprocess, folder, material.feed.to_wire(), names)
+
+
+def _evaluation(project: Project, reference: Reference, answers: Answers) -> tuple[Evaluation, dict[str, bytes]]:
+    """Return who said what on each sample, and the file of the metric's statistics where there is one."""
+    evaluation = reference.evaluation
+    proof = Evaluation(
+        dataset_sha256=evaluation.sha256,
+        labels=evaluation.labels,
+        float_predictions=answers.float_predictions,
+        artifact_predictions=answers.artifact_predictions,
+    )
+    if not (reference.scorer and reference.statistics and answers.statistics):
+        return proof, {}
+    proof = msgspec.structs.replace(proof, metric=project.evaluation.metric, method_sha256=reference.scorer.method_sha256)
+    kept = Kept(reference.statistics, answers.statistics, reference.vectors)
+    return proof, {STATISTICS: write_statistics(reference.folder / STATISTICS, kept)}
 
 
 def _check_preprocessing(material: Material, progress: Progress) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
 from edgekit.runtimes import RUNTIMES, Runtime
+from edgekit.scoring import find_metric, unjudged
 from edgekit.sources import source_for
 from edgekit.target import Target
 
@@ -135,6 +136,7 @@ def calibrate(
             section.dataset,
             folder,
             Path(scratch) / "calibration.npz",
+            truth=unjudged(find_metric(project.evaluation.metric, folder)),
             skip=section.skip,
             count=section.samples,
             inputs=[spec.name for spec in graph.inputs],

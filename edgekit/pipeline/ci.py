@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -65,7 +66,15 @@ class Wanted:
     restore: bool = True
 
 
-def ci(project: Project, folder: Path, wanted: Wanted, *, allowed_signers: Path | None = None, progress: Progress = silent) -> Run:
+def ci(
+    project: Project,
+    folder: Path,
+    wanted: Wanted,
+    *,
+    allowed_signers: Path | None = None,
+    tell: Callable[[str], None],
+    progress: Progress = silent,
+) -> Run:
     """Run the whole line on one board, and return what came of it, however it ended.
 
     Parameters
@@ -74,6 +83,8 @@ def ci(project: Project, folder: Path, wanted: Wanted, *, allowed_signers: Path 
         What the project declares, its ``[ci]`` above all, and where its paths start from.
     allowed_signers
         Whose signatures count, see `edgekit.pipeline.deploy.deploy`.
+    tell
+        Called with a line for each step that begins or is done again, and for who holds a board that is waited for.
 
     Raises
     ------
@@ -83,7 +94,7 @@ def ci(project: Project, folder: Path, wanted: Wanted, *, allowed_signers: Path 
     for name in project.ci.probes:
         find_probe(name)
     devices = candidates(project, wanted.device, wanted.target, root=wanted.root)
-    course = _Course(project, folder, wanted, devices, allowed_signers, progress)
+    course = _Course(project, folder, wanted, devices, allowed_signers, tell, progress)
     course.go()
     return course.run()
 
@@ -92,13 +103,20 @@ class _Course:
     """The steps in their order, and what each leaves for the next."""
 
     def __init__(
-        self, project: Project, folder: Path, wanted: Wanted, devices: tuple[Device, ...], signers: Path | None, progress: Progress
+        self,
+        project: Project,
+        folder: Path,
+        wanted: Wanted,
+        devices: tuple[Device, ...],
+        signers: Path | None,
+        tell: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._project, self._folder, self._wanted, self._devices = project, folder, wanted, devices
-        self._signers, self._progress = signers, progress
+        self._signers, self._tell, self._progress = signers, tell, progress
         self._terms: CiSection = project.ci
         self._begun_s, self._time = time.monotonic(), datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self._steps = Steps(self._begun_s + self._terms.timeout_s, self._terms.retries)
+        self._steps = Steps(self._begun_s + self._terms.timeout_s, self._terms.retries, tell)
         self._device: Device | None = None
         self._hold: Hold | None = None
         self._bundle: Bundle | None = None
@@ -171,7 +189,7 @@ class _Course:
     def _take(self, stack: ExitStack) -> tuple[Device, Hold]:
         reason, lasting_s = f"edgekit ci of {self._project.model.name or 'a model'}", self._lasting_s(self._terms.build_timeout_s)
         wait_s = self._terms.lease_wait_s
-        took = take_one(self._devices, stack, reason=reason, for_s=lasting_s, wait_s=wait_s, progress=self._progress)
+        took = take_one(self._devices, stack, reason=reason, for_s=lasting_s, wait_s=wait_s, tell=self._tell, progress=self._progress)
         self._device, self._hold = took
         return took
 

@@ -22,7 +22,7 @@ from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
 from edgekit.devices.transfer import send
 from edgekit.digest import sha256_file
-from edgekit.errors import BuildError, DeviceError, UsageError
+from edgekit.errors import BuildError, DeviceError, InputError, UsageError
 from edgekit.ondevice import inputs, preprocess, samples
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.evaluation import evaluation_of
@@ -31,7 +31,7 @@ from edgekit.pipeline.undertest import UnderTest, under_test
 from edgekit.project import Project
 from edgekit.report import BundleName
 
-__all__ = ["compare"]
+__all__ = ["compare", "read"]
 
 _TIMEOUT_S = 3600.0
 _COUNT_MAX = 200_000
@@ -95,13 +95,14 @@ def compare(
         under, scratch = current if bundle is None else _of_bundle(current, bundle), Path(name)
         container = scratch / "evaluation.npz"
         evaluation, record = evaluation_of(under, container)
-        count = len(record.float_predictions)
+        if not (count := len(record.float_predictions)):
+            raise InputError(f"{under.manifest.name} is no classifier: its output names no class, and classes are compared")
         sha256 = sha256_file(container)
         send(under.session, {sha256: container}, progress=progress)
         told = under.job("probe.accuracy", timeout_s=_TIMEOUT_S, progress=progress, samples=sha256, digests=True)
-        board = _read(told, count, under.address)
+        board = read(told, count, under.address)
         answer = _on_host(under, container, scratch, progress)
-        host = _read(answer, count, "this host")
+        host = read(answer, count, "this host")
         alike = [one == other for one, other in zip(host.fed, board.fed, strict=True)]
         as_fed, still = list(board.predictions), 0
         otherwise = [number for number, same in enumerate(alike) if not same]
@@ -171,10 +172,17 @@ def _as_host_fed(
     sha256 = sha256_file(container)
     send(under.session, {sha256: container}, progress=progress)
     told = under.job("probe.accuracy", timeout_s=_TIMEOUT_S, progress=progress, samples=sha256, digests=True, as_fed=True)
-    return _read(told, len(numbers), under.address)
+    return read(told, len(numbers), under.address)
 
 
-def _read(answer: object, count: int, where: str) -> _Answer:
+def read(answer: object, count: int, where: str) -> _Answer:
+    """Read what an agent says of so many samples; it is not trusted.
+
+    Raises
+    ------
+    DeviceError
+        It is not what this agent's should be.
+    """
     try:
         found = msgspec.convert(answer, _Answer)
     except msgspec.ValidationError as error:

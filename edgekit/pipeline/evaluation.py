@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edgekit.dataset import Dataset, open_dataset
 from edgekit.errors import InputError
-from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.evaluation import EVALUATION, STATISTICS, Evaluation, Kept, read_statistics
+from edgekit.manifest import FileEntry
 from edgekit.parse import from_json
 from edgekit.pipeline.undertest import UnderTest
+from edgekit.scoring import find_metric
 
-__all__ = ["evaluation_of"]
+__all__ = ["evaluation_of", "kept_of"]
 
 
 def evaluation_of(under: UnderTest, container: Path) -> tuple[Dataset, Evaluation]:
@@ -24,13 +28,15 @@ def evaluation_of(under: UnderTest, container: Path) -> tuple[Dataset, Evaluatio
     Raises
     ------
     InputError
-        There is none, or another than the bundle's, or the bundle's model is no classifier.
+        There is none, or another than the bundle's, or the bundle's model is no classifier and no metric is declared for it.
     """
     section = under.project.evaluation
     if section.dataset is None:
         raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
-    inputs = [spec.name for spec in under.manifest.inputs]
-    evaluation = open_dataset(section.dataset, under.folder, container, skip=section.skip, count=section.samples, inputs=inputs)
+    inputs, truth = [spec.name for spec in under.manifest.inputs], find_metric(section.metric, under.folder).truth
+    evaluation = open_dataset(
+        section.dataset, under.folder, container, skip=section.skip, count=section.samples, inputs=inputs, truth=truth
+    )
     record = _record(under)
     if record.dataset_sha256 != evaluation.sha256:
         raise InputError(
@@ -41,10 +47,30 @@ def evaluation_of(under: UnderTest, container: Path) -> tuple[Dataset, Evaluatio
 
 
 def _record(under: UnderTest) -> Evaluation:
-    entry = next((e for e in under.manifest.files if e.path == EVALUATION), None)
-    if entry is None:
-        raise InputError(f"the bundle {under.manifest.name} holds no {EVALUATION}", fix="edgekit build, then deploy again")
-    record = from_json(under.fetch(entry), Evaluation, EVALUATION)
-    if not record.float_predictions:
-        raise InputError(f"{under.manifest.name} is no classifier: its output names no class", fix="edgekit probe latency measures it")
+    record = from_json(under.fetch(_entry(under, EVALUATION)), Evaluation, EVALUATION)
+    if record.metric is msgspec.UNSET and not record.float_predictions:
+        raise InputError(
+            f"{under.manifest.name} is no classifier: its output names no class",
+            fix='metric = "..." under [evaluation] names what it is to be judged by (docs/metrics.md), then edgekit build',
+        )
     return record
+
+
+def kept_of(under: UnderTest, scratch: Path) -> Kept:
+    """Fetch what the bundle's metric keeps of the host's answers.
+
+    Raises
+    ------
+    InputError
+        The bundle does not hold it.
+    """
+    file = scratch / STATISTICS
+    file.write_bytes(under.fetch(_entry(under, STATISTICS)))
+    return read_statistics(file, STATISTICS)
+
+
+def _entry(under: UnderTest, path: str) -> FileEntry:
+    entry = next((e for e in under.manifest.files if e.path == path), None)
+    if entry is None:
+        raise InputError(f"the bundle {under.manifest.name} holds no {path}", fix="edgekit build, then deploy again")
+    return entry

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from edgekit.device import Device
@@ -62,7 +63,14 @@ def kind_of(project: Project, device: Device, target: str | None = None) -> str:
 
 
 def take_one(
-    devices: Sequence[Device], stack: ExitStack, *, reason: str, for_s: float, wait_s: float, progress: Progress
+    devices: Sequence[Device],
+    stack: ExitStack,
+    *,
+    reason: str,
+    for_s: float,
+    wait_s: float,
+    tell: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[Device, Hold]:
     """Take the first board that is free; wait for one while at least one is merely busy.
 
@@ -72,6 +80,8 @@ def take_one(
         Holds the board until it ends.
     for_s
         How long the lease lasts if this process dies.
+    tell
+        Told who holds the boards, when that changes.
     progress
         Told how many seconds have been waited.
 
@@ -82,7 +92,7 @@ def take_one(
     DeviceError
         None can be reached.
     """
-    begun_s = time.monotonic()
+    begun_s, told = time.monotonic(), ""
     while True:
         busy: list[BusyError] = []
         away: list[DeviceError] = []
@@ -97,8 +107,11 @@ def take_one(
             raise away[0]
         waited_s = time.monotonic() - begun_s
         progress("wait for a board", round(waited_s), round(wait_s))
+        text = "; ".join(dict.fromkeys(error.message for error in (*busy, *away)))
         if waited_s >= wait_s:
             after = f" (waited {wait_s:.0f} s)" if wait_s else ""
-            text = "; ".join(dict.fromkeys(error.message for error in (*busy, *away)))
             raise BusyError(f"{text}{after}", fix=busy[0].fix)
+        if (who := re.sub(r" \(.*?\)", "", text)) != told:  # without the time left
+            told = who
+            tell(f"waiting: {text}")
         time.sleep(min(_PAUSE_S, wait_s - waited_s))

@@ -14,6 +14,7 @@ from edgekit.dataset import Dataset, open_dataset, refuse_overlap
 from edgekit.errors import InputError
 from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Graph
+from edgekit.metrics import Truth
 from edgekit.model import Model
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.calibrate import random_samples, samples_of
@@ -21,6 +22,7 @@ from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.pipeline.verify import check_labels
 from edgekit.project import DatasetSection, Project
 from edgekit.runtimes import Runtime
+from edgekit.scoring import find_metric, unjudged
 from edgekit.sources import source_for
 
 __all__ = ["Material", "gather"]
@@ -89,14 +91,16 @@ def gather(
     graph = prepare(proto, project, runtime)
     inputs = [spec.name for spec in graph.inputs]
     progress("read the samples", 0, 2)
-    calibration = _dataset(project.calibration, folder, scratch / "calibration.npz", inputs)
+    metric = find_metric(project.evaluation.metric, folder)
+    calibration = _dataset(project.calibration, folder, scratch / "calibration.npz", inputs, unjudged(metric))
     progress("read the samples", 1, 2)
-    evaluation = _dataset(project.evaluation, folder, scratch / "evaluation.npz", inputs)
+    evaluation = _dataset(project.evaluation, folder, scratch / "evaluation.npz", inputs, metric.truth)
     progress("read the samples", 2, 2)
     assert evaluation is not None
     feed = bind(project.preprocess, graph.inputs, evaluation)
     check_samples(feed, evaluation)
-    check_labels(graph, evaluation)
+    if project.postprocess.output is None:
+        check_labels(graph, evaluation)
     if calibration is None:
         made = graph
         graph = even_out(graph, project, runtime, lambda: random_samples(made), progress=progress)
@@ -122,7 +126,7 @@ def _check_declared(project: Project, *, allow_random: bool) -> None:
         )
 
 
-def _dataset(section: DatasetSection, folder: Path, container: Path, inputs: list[str]) -> Dataset | None:
+def _dataset(section: DatasetSection, folder: Path, container: Path, inputs: list[str], truth: Truth) -> Dataset | None:
     if section.dataset is None:
         return None
-    return open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples, inputs=inputs)
+    return open_dataset(section.dataset, folder, container, skip=section.skip, count=section.samples, inputs=inputs, truth=truth)

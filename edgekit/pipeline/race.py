@@ -235,7 +235,7 @@ def _accuracy(
 def _kept(field: list[_Contender], classifies: bool, labelled: bool) -> tuple[list[_Contender], list[str]]:
     """Return who is in, and what there is to say of the others."""
     if not classifies:
-        return field, ["the output names no class: accuracy took no part in the race"]
+        return field, ["the metric is no top-1, or the output names no class: accuracy took no part in the race"]
     if not labelled:
         seen = ", ".join(f"{one.precision} {one.loss:.2%}" for one in field)
         return field, [f"the samples have no labels: only speed was raced; disagreement with float: {seen}"]

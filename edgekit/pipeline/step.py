@@ -108,11 +108,13 @@ class Steps:
         When the run's whole time is up, by `time.monotonic`.
     retries
         How often a step is done again that failed for the sake of the board or the link.
+    tell
+        Told, for a log that somebody reads later, what begins, and what is done again.
     """
 
-    def __init__(self, end_s: float, retries: int) -> None:
+    def __init__(self, end_s: float, retries: int, tell: Callable[[str], None]) -> None:
         self.done: list[Step] = []
-        self.end_s, self._retries = end_s, retries
+        self.end_s, self._retries, self._tell = end_s, retries, tell
 
     def run(
         self, name: str, work: Callable[[Found], T], *, timeout_s: float, again: bool = True, probe: bool = False, fatal: int | None = None
@@ -135,6 +137,7 @@ class Steps:
         KeyboardInterrupt
             As it came: every step that was begun is written down. So are others that are no ``Exception``.
         """
+        self._tell(name)
         retries: list[Retry] = []
         begun_s = time.monotonic()
         while True:
@@ -154,6 +157,7 @@ class Steps:
                 passing = isinstance(error, DeviceError) and not isinstance(error, (AuthError, HostKeyError))
                 if again and passing and len(retries) < self._retries and time.monotonic() < self.end_s:
                     retries.append(Retry(type(error).__name__, error.message, round(time.monotonic() - tried_s, 3)))
+                    self._tell(f"{name}, again: {error.message}")
                     continue
                 note(code=fatal or error.exit_code, error=type(error).__name__, message=error.message, fix=error.fix)
                 raise Ended(name) from error

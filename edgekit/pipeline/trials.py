@@ -15,7 +15,7 @@ import msgspec
 import platformdirs
 
 from edgekit._version import __version__
-from edgekit.accuracy import accuracy_measurements
+from edgekit.accuracy import accuracy_measurements, score_measurements
 from edgekit.digest import sha256_bytes
 from edgekit.errors import InputError
 from edgekit.graph import Graph
@@ -25,7 +25,8 @@ from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import search
 from edgekit.pipeline.journal import Journal
 from edgekit.pipeline.material import Material
-from edgekit.pipeline.verify import Answers, Reference, answers, class_count
+from edgekit.pipeline.reference import Reference
+from edgekit.pipeline.verify import Answers, answers, class_count
 from edgekit.plan import NodePrecision, QuantPlan
 from edgekit.project import BuildSection
 from edgekit.quantize.mixed import float_nodes
@@ -69,7 +70,8 @@ class Judge:
     @property
     def identity(self) -> dict[str, str]:
         """What a judgement depends on besides plan and samples."""
-        return {"runtime": type(self._runtime).__name__, **self._border}
+        metric = {"metric": self.reference.scorer.method_sha256} if self.reference.scorer else {}
+        return {"runtime": type(self._runtime).__name__, **self._border, **metric}
 
     def quantized(self, kept: Sequence[str]) -> tuple[Graph, QuantPlan]:
         """Return what ``quantize.sensitivity`` simulates."""
@@ -115,21 +117,30 @@ class Judge:
         (verdict,) = built.findings.verdicts
         figures = {measurement.name: measurement.value for measurement in built.findings.measurements}
         in_float = sum(count for name, count in self._macs.items() if built.plan.precision(name) != "int8")
-        low = verdict.figures.get("low")
         return Trial(
             kept=tuple(kept),
             outcome=verdict.outcome,
-            top1_delta=figures["top1_delta"] or 0.0,
-            top1_delta_low=float(low) if isinstance(low, (int, float)) else -1.0,
-            disagreement=figures["disagreement"] or 0.0,
+            delta=_number(verdict.figures.get("delta"), 0.0),
+            delta_low=_number(verdict.figures.get("low"), -1.0),
+            disagreement=figures.get("disagreement", figures.get("changed")) or 0.0,
             sqnr_db=built.answers.sqnr_db if math.isfinite(built.answers.sqnr_db) else None,
             artifact_bytes=len(built.artifact.data),
             float_macs=in_float / max(1, sum(self._macs.values())),
         )
 
     def findings(self, found: Answers) -> Findings:
-        """Judge answers by the labels and the promise."""
+        """Judge answers by what is true and the promise."""
         classes = class_count(self.recovered.original.outputs[0].shape)
+        reference = self.reference
+        if reference.scorer and reference.statistics and found.statistics:
+            return score_measurements(
+                reference.scorer.metric,
+                reference.statistics,
+                found.statistics,
+                accuracy_drop_max=self.budget.accuracy_drop_max,
+                classes=classes,
+                drawn_before=reference.drawn,
+            )
         if classes is None:
             text = "the output is no vector of scores, so it names no class: only its SQNR is measured"
             verdict = Verdict("accuracy", "inconclusive", text)
@@ -146,14 +157,14 @@ class Judge:
 def meet(judge: Judge, material: Material, budget: Budget, *, max_trials: int, resume: bool = False, progress: Progress = silent) -> Chosen:
     """Return the artifact with the fewest layers in float that keeps the accuracy budget, or the best there is.
 
-    Without a budget, or where top-1 cannot be judged (no labels, no classes), it is the one with every layer in int8.
+    Without a budget, or where the metric cannot be judged (no labels, no classes), it is the one with every layer in int8.
     """
     first = judge.build(())
     allowed = budget.accuracy_drop_max
-    if allowed is None or not first.findings.verdicts or "top1_delta" not in {m.name for m in first.findings.measurements}:
+    if allowed is None or not first.findings.verdicts:
         return first
     (verdict,) = first.findings.verdicts
-    if verdict.outcome == "invalid":
+    if verdict.outcome == "invalid" or "delta" not in verdict.figures:
         return first
     identity = _identity(judge, material, allowed)
     notes: tuple[str, ...] = ()
@@ -180,6 +191,10 @@ def meet(judge: Judge, material: Material, budget: Budget, *, max_trials: int, r
     built = first if not kept else judge.last(kept) or judge.build(kept)
     journal.close()
     return replace(built, plan=judge.with_float(kept, found.why).plan, trials=found.trials, notes=notes)
+
+
+def _number(figure: object, otherwise: float) -> float:
+    return float(figure) if isinstance(figure, (int, float)) else otherwise
 
 
 def _identity(judge: Judge, material: Material, accuracy_drop_max: float) -> dict[str, str]:

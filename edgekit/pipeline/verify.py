@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-import onnx
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgekit.dataset import Dataset
 from edgekit.device import Address, Device
@@ -27,23 +25,15 @@ from edgekit.errors import BuildError, DeviceError, InputError
 from edgekit.feed import Feed
 from edgekit.graph import Graph
 from edgekit.manifest import Golden
+from edgekit.metrics import Statistics
 from edgekit.ondevice import samples
 from edgekit.ondevice.accuracy import steps
+from edgekit.outputs import OutputTable, real_outputs
 from edgekit.pipeline import Progress, silent
+from edgekit.pipeline.reference import Reference
 from edgekit.runtimes import Artifact
 
-__all__ = [
-    "ARTIFACT",
-    "Answers",
-    "Reference",
-    "answers",
-    "check_labels",
-    "class_count",
-    "float_reference",
-    "golden_files",
-    "host_outputs",
-    "wire_layout",
-]
+__all__ = ["ARTIFACT", "Answers", "answers", "check_labels", "class_count", "golden_files", "host_outputs", "wire_layout"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,12 +51,15 @@ class Answers:
         Index of the largest element of the first output; empty when that is no vector, for then it
         names no class.
     sqnr_db
-        Power of the float outputs over that of the artifact's error, over all samples.
+        Power of the first float output over that of the artifact's error, over all samples.
+    statistics
+        What the metric keeps of the artifact's answers; None where predictions are enough to judge by.
     """
 
     float_predictions: tuple[int, ...]
     artifact_predictions: tuple[int, ...]
     sqnr_db: float
+    statistics: Statistics | None = None
 
 
 def class_count(shape: tuple[int, ...]) -> int | None:
@@ -91,48 +84,6 @@ def check_labels(graph: Graph, evaluation: Dataset) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What artifacts are held against: the float network's first outputs on the evaluation set.
-
-    Attributes
-    ----------
-    container
-        The outputs, one sample each (`edgekit.ondevice.samples`).
-    folder
-        A private scratch folder; artifacts and their outputs go there.
-    """
-
-    evaluation: Dataset
-    feed: Feed
-    container: Path
-    folder: Path
-
-
-def float_reference(proto: onnx.ModelProto, evaluation: Dataset, feed: Feed, folder: Path, *, progress: Progress = silent) -> Reference:
-    """Run the float network as its author left it, one sample at a time, and keep its first outputs in a file.
-
-    Raises
-    ------
-    InputError
-        onnxruntime does not run it.
-    """
-    container = folder / "float-outputs.npz"
-    try:
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-        output = session.get_outputs()[0].name
-
-        def outputs() -> Iterator[samples.Sample]:
-            for number, sample in enumerate(evaluation, start=1):
-                yield {samples.ALONE: session.run([output], feed(sample))[0]}
-                progress("run the float model", number, len(evaluation))
-
-        samples.write(container, outputs())
-    except (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.RuntimeException, ort_errors.NotImplemented) as error:
-        raise InputError(f"onnxruntime does not run the float model: {error}", fix="try the model in onnxruntime by itself") from error
-    return Reference(evaluation, feed, container, folder)
-
-
 def answers(artifact: Artifact, reference: Reference, *, progress: Progress = silent) -> Answers:
     """Run the artifact on the evaluation set and compare with float.
 
@@ -146,15 +97,20 @@ def answers(artifact: Artifact, reference: Reference, *, progress: Progress = si
     wire = reference.feed.to_wire(layout=wire_layout(artifact, reference.feed))
     with _agent(reference.folder) as session:
         told = _infer(session, path, reference.evaluation.container, wire, outputs, progress=progress)
-    layout = artifact.layouts.get(artifact.outputs[0].name, "as-is")
+    tables = msgspec.convert(told["outputs"], tuple[OutputTable, ...])
+
+    names = (samples.ALONE,) if len(tables) == 1 else tuple(table.name for table in tables)
+
+    def real() -> Iterator[dict[str, Array]]:
+        return real_outputs(outputs, names, tables, artifact.outputs, artifact.layouts)
+
+    first, scorer = artifact.outputs[0].name, reference.scorer
     classifies = class_count(artifact.outputs[0].shape) is not None
     predictions: list[tuple[int, int]] = []
     signal = noise = 0.0
-    for want, raw in zip(_outputs(reference.container), _outputs(outputs), strict=True):
-        got = _real(raw, told["output"])
-        if layout == "nhwc" and got.ndim == 4:
-            got = got.transpose(0, 3, 1, 2)
-        got = got.reshape(want.shape)
+    for wanted, found in zip(reference.outputs(), real(), strict=True):
+        want = wanted[reference.names[0]]
+        got = found[first].reshape(want.shape)
         if classifies:
             predictions.append((int(np.argmax(want)), int(np.argmax(got))))
         signal += float(np.square(want, dtype=np.float64).sum())
@@ -163,6 +119,7 @@ def answers(artifact: Artifact, reference: Reference, *, progress: Progress = si
         float_predictions=tuple(pair[0] for pair in predictions),
         artifact_predictions=tuple(pair[1] for pair in predictions),
         sqnr_db=10 * math.log10(signal / noise) if signal and noise else math.inf,
+        statistics=scorer(real(), reference.truths()) if scorer else None,
     )
 
 
@@ -171,7 +128,7 @@ def golden_files(
 ) -> tuple[dict[str, bytes], int]:
     """Return the files of the check on the device, by path, and its tolerance.
 
-    The files are the first samples and the artifact's raw first outputs by each kind of kernels; the tolerance says how
+    The files are the first samples and the artifact's raw outputs by each kind of kernels; the tolerance says how
     many quantization steps a board's answers may be away from the nearer of the two.
 
     Parameters
@@ -193,18 +150,18 @@ def golden_files(
     wire = reference.feed.to_wire(layout=wire_layout(artifact, reference.feed))
     samples.write(first, itertools.islice(reference.evaluation, count))
     files = {golden.samples: first.read_bytes()}
-    found: list[list[Array]] = []
+    found: list[list[samples.Sample]] = []
     with _agent(folder) as session:
         for name, one in ((golden.outputs, artifact), (golden.builtin_outputs, twin or artifact)):
             outputs = folder / f"golden-outputs-{len(found)}.npz"
             path.write_bytes(one.data)
             _infer(session, path, first, wire, outputs, builtin=bool(found) and twin is None)
             files[name] = outputs.read_bytes()
-            found.append(list(_outputs(outputs)))
+            found.append(list(samples.read(outputs)))
     # Kernels of other kinds round other halves the other way, and depth amplifies it: how far the two kinds here are
     # apart says how far others may be. Measured on Arm: XNNPACK answers as here, tflite-runtime 2.14 is up to as far
     # from the nearer set as they are from each other.
-    apart = max(map(steps, *found))
+    apart = max(steps(one[name], other[name]) for one, other in zip(*found, strict=True) for name in one)
     if not math.isfinite(apart):
         raise BuildError("the artifact's answers to the first samples are not all finite numbers")
     return files, min(max(golden.tolerance, math.ceil(2 * apart)), 255)
@@ -246,8 +203,8 @@ def host_outputs(artifact: bytes, container: Path, wire: Mapping[str, Any], fold
     path, outputs = folder / ARTIFACT, folder / "host-outputs.npz"
     path.write_bytes(artifact)
     with _agent(folder) as session:
-        _infer(session, path, container, wire, outputs)
-    return _outputs(outputs)
+        first = str(_infer(session, path, container, wire, outputs)["outputs"][0]["name"])
+    return (next(iter(answer.values())) if len(answer) == 1 else answer[first] for answer in samples.read(outputs))
 
 
 @contextmanager
@@ -281,15 +238,3 @@ def _infer(
         threads=1,
         builtin=builtin,
     )
-
-
-def _outputs(container: Path) -> Iterator[Array]:
-    return (output[samples.ALONE] for output in samples.read(container))
-
-
-def _real(raw: Array, output: Mapping[str, Any]) -> Array:
-    """Return the real values that an output of the artifact stands for."""
-    if raw.dtype.kind not in "iu":
-        return raw
-    values: Array = (raw.astype(np.float32) - output["zero_point"]) * output["scale"]
-    return values

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import strategies as st
 
 from edgekit.bundle import Bundle
@@ -17,12 +18,15 @@ from edgekit.devices.python import DevicePython, find_python
 from edgekit.devices.session import AgentSession
 from edgekit.errors import EdgekitError
 from edgekit.latency import latency_measurements
-from edgekit.pipeline import activate, releases, service, trust
+from edgekit.pipeline import activate, compare, releases, service, trust
+from edgekit.regression import parse_turns, regression_findings
 from tests.fuzz.mutation import broken_json, broken_value
 from tests.fuzz.surface import Surface
 from tests.unit.bundles import small_manifest
 from tests.unit.test_device import FACTS
 from tests.unit.test_latency import answer as latency_answer
+from tests.unit.test_regression import CURRENT, OTHER
+from tests.unit.test_regression import answer as turns_answer
 
 BOARD = Device(name="board", address=Address.parse("pi@board"), root="~/.edgekit")
 BUNDLE = Bundle(Path(), "0" * 64, small_manifest(), None, None)
@@ -64,6 +68,16 @@ def measure(session: AgentSession) -> None:
     latency_measurements(data, address="board", cores=4, simulated=False, p99_budget_ms=20.0)
 
 
+def take_turns(session: AgentSession) -> None:
+    answer = session.job("probe.regression", timeout_s=1)
+    turns = parse_turns(answer, (OTHER, CURRENT), "board")
+    regression_findings([turns], CURRENT, OTHER, slowdown_max=0.02, cores=4, simulated=False)
+
+
+def tell_fed(session: AgentSession) -> None:
+    compare.read(session.job("probe.accuracy", timeout_s=1), 2, "board")
+
+
 APP = {
     "name": "meter",
     "current": "0" * 64,
@@ -93,12 +107,14 @@ LOOK = {"systemd": 252, "why": None, "linger": True, "user": "pi", "port_taken":
 ANSWERS: dict[str, tuple[Any, Callable[[AgentSession], object]]] = {
     "activate": ({"app": "meter", "changed": True}, lambda session: activate.activate(session, DEPLOYMENT)),
     "admit": ({"signer": "anna", "key": "SHA256:x", "serial": 7}, lambda session: trust.admit(session, BUNDLE)),
+    "compare": ({"predictions": [1, 2], "fed": ["0" * 32, "1" * 32], "runtime": {"name": "x", "version": None}}, tell_fed),
     "commit": ({"app": "meter", "pruned": ["0" * 64]}, lambda session: activate.commit(session, DEPLOYMENT, 3)),
     "facts": (msgspec.to_builtins(FACTS), AgentSession.facts),
     "golden": (GOLDEN, lambda session: activate.check_golden(session, DEPLOYMENT)),
     "latency": (LATENCY, measure),
     "lease": ({"lease": {"owner": "anna", "reason": "a test", "left_s": 5.5}, "forced": None}, lease.show),
     "prove": ({"proof": {"golden": GOLDEN, "latency_p99_ms": None}}, lambda session: activate.prove(session, DEPLOYMENT, lambda *_: None)),
+    "regression": (turns_answer(np.random.default_rng(1), 1.1, rounds=9), take_turns),
     "service": (LOOK, lambda session: service.look_for_service(session, "meter", 8080)),
     "status": ({"apps": [APP, APP], "free_bytes": 1}, lambda session: releases.ask_status(session, None)),
     "transfer": ({"missing": [PART], "free_bytes": 1 << 30, "links": True}, lambda session: transfer.ask(session, {"1" * 64: FILE})),

@@ -64,7 +64,9 @@ def test_the_whole_line_on_an_empty_board(here: Device, tmp_path: Path, monkeypa
     assert list((Path(here.root) / "apps" / APP / "releases").iterdir()) == []
     assert trial.cases.properties["revision"] == "0123abcd"
     assert float(trial.cases.properties["accuracy.top1_artifact"]) > 0.97
-    assert summary.read_text() == (folder / "run.md").read_text()
+    text = summary.read_text()
+    assert text == (folder / "run.md").read_text()
+    assert text.index("every gate passed") < text.index("top1"), "the verdict first, the reports below"
     assert "::error" not in trial.said.err
     (report,) = (folder / "build" / "reports").iterdir()
     assert trial.steps["accuracy"]["report"] == str(report)
@@ -116,6 +118,7 @@ def test_busy_boards(lab: Lab, built: Path, tmp_path: Path) -> None:
     assert two.said.code == 9, two
     assert two.cases["lease"] == "error"
     assert "ann@laptop holds the board: measuring" in two.cases.messages["lease"]
+    assert two.said.err.count("waiting: ") == 1, "a log says who holds it, once"
     three = ci("--bundle", str(built), "--target", "local", cwd=project(tmp_path / "three", *boards))
     assert (three.said.code, three.said.document["run"]["device"]) == (0, "b3"), three
     restored(three, boards[2], None)
@@ -133,3 +136,12 @@ def test_nothing_to_run_on(tmp_path: Path) -> None:
     folder = project(tmp_path / "project")
     edgekit("ci", cwd=folder).refused(2, "which device?")
     edgekit("ci", "local", "--probe", "latncy", cwd=folder).refused(2, "latency")
+    edgekit("ci", "local", "--junit", "edgekit.toml/junit.xml", cwd=folder).refused(3, "cannot be made")
+
+
+def test_a_document_that_cannot_be_written_hides_no_verdict(lab: Lab, built: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", lab.device(free_port()))
+    name = "j" * 250  # too long for the temporary file that becomes it
+    said = edgekit("ci", "--bundle", str(built), "--junit", name, "--json", cwd=folder)
+    assert said.code == 5, said
+    assert any(f"{name}: cannot be written" in note for note in said.document["run"]["notes"])

@@ -33,7 +33,7 @@ def test_accuracy_gates_and_latency_is_invalid(tmp_path: Path, monkeypatch: pyte
     toml.write_text(fewer.replace("accuracy_drop_max = 0.01", "accuracy_drop_max = 0.03"))
     try:
         bring_up("rpi4", monkeypatch, folder)
-        setup = edgekit("device", "setup", "virtual-rpi4", "--json", cwd=folder)
+        setup = edgekit("device", "setup", "virtual-rpi4", "--json", cwd=folder, timeout_s=400)
         if "cannot be fetched" in setup.err or "did not arrive" in setup.err:
             pytest.skip(f"no wheels here: {setup.err}")
         trial = ci(cwd=folder, timeout_s=500)

@@ -235,7 +235,7 @@ def steps_apart(said: Said, folder: Path, *, step: float = 1.0) -> tuple[float, 
         pairs = [(got[index]["x"], wanted[index]["x"]) for index in range(len(wanted))]
     assert all((mine.shape, mine.dtype) == (theirs.shape, theirs.dtype) for mine, theirs in pairs)
     worst = max(float(np.abs(mine.astype(np.float64) - theirs).max()) for mine, theirs in pairs)
-    return answer["output"]["scale"], worst / step
+    return answer["outputs"][0]["scale"], worst / step
 
 
 @pytest.mark.models

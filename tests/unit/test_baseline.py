@@ -107,6 +107,9 @@ def test_a_run_that_was_not_valid_proves_nothing(tmp_path: Path, monkeypatch: py
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing, code = compared(tmp_path, monkeypatch, report(2), report(1, measurements=()))
     assert (code, "no measurement in common" in nothing["error"]["message"]) == (3, True)
+    for wrong in ((0,) * 20, (-5,) * 20, (90_000 * 10**9,) * 20):
+        impossible, code = compared(tmp_path, monkeypatch, report(2, samples={"invoke_ns": wrong}), report(1))
+        assert (code, "no time of an inference" in impossible["error"]["message"]) == (3, True)
     path = str(tmp_path / "new.json")
     assert run(monkeypatch, "report", path, path, "--against", path)[1] == 2
     assert run(monkeypatch, "report", path, "--across")[1] == 2

@@ -7,8 +7,8 @@ def trial(*kept: str, low: float = 0.0, size: int = 100, macs: float = 0.0, disa
     return Trial(
         kept=kept,
         outcome="fail",
-        top1_delta=low,
-        top1_delta_low=low,
+        delta=low,
+        delta_low=low,
         disagreement=disagreement,
         sqnr_db=20.0,
         artifact_bytes=size,

@@ -69,7 +69,7 @@ class TensorRtRunner(Runner):
                 likeliest = engine.get_tensor_profile_shape(name, 0)[1]
                 self._do(self._context.set_input_shape(name, tuple(likeliest)), "the shape %s of %s" % (tuple(likeliest), name))
         tables = {name: _describe(name, engine.get_tensor_dtype(name), tuple(self._context.get_tensor_shape(name))) for name in names}
-        self.inputs, self.output = [tables[name] for name in ins], tables[outs[0]]
+        self.inputs, self.outputs = ([tables[name] for name in names] for names in (ins, outs))
         arrays = {name: self._cuda.pinned(tuple(table["shape"]), table["dtype"]) for name, table in tables.items()}
         addresses = {name: self._cuda.reserve(array.nbytes) for name, array in arrays.items()}
         for name, address in addresses.items():
@@ -109,8 +109,8 @@ class TensorRtRunner(Runner):
         cuda.record(end)
         cuda.synchronize()
 
-    def get(self) -> Any:
-        return self._outs[0][0].copy()
+    def get(self, place: int = 0) -> Any:
+        return self._outs[place][0].copy()
 
     def parts_ns(self) -> dict[str, int]:
         """Return how long the parts of the last `invoke` took on the device, between CUDA events."""

@@ -26,8 +26,9 @@ from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.ondevice import samples
 from edgekit.pipeline import Progress
 from edgekit.pipeline.probes import Options, Probe
+from edgekit.pipeline.reference import float_reference
 from edgekit.pipeline.undertest import UnderTest
-from edgekit.pipeline.verify import class_count, float_reference, host_outputs
+from edgekit.pipeline.verify import class_count, host_outputs
 from edgekit.quantize.normalise import normalise
 from edgekit.sources import source_for
 from edgekit.validity import Runtime, Word
@@ -57,7 +58,7 @@ class _Output(msgspec.Struct, frozen=True):
 
 class _End(msgspec.Struct, frozen=True):
     count: int
-    output: _Output
+    outputs: Annotated[tuple[_Output, ...], msgspec.Meta(min_length=1, max_length=1000)]
     runtime: Runtime
     delegate: Word | None
 
@@ -105,7 +106,7 @@ def _measure(under: UnderTest, options: AgreementOptions, progress: Progress) ->
         container, folder = Path(scratch) / "evaluation.npz", Path(scratch)
         count = min(options.samples, section.samples or options.samples)
         inputs = [spec.name for spec in manifest.inputs]
-        evaluation = open_dataset(section.dataset, under.folder, container, skip=section.skip, count=count, inputs=inputs)
+        evaluation = open_dataset(section.dataset, under.folder, container, skip=section.skip, count=count, inputs=inputs, truth="none")
         references: dict[str, Iterator[Array]] = {}
         if manifest.recipe is None:
             entry = next(entry for entry in manifest.files if entry.path == manifest.artifact)
@@ -139,7 +140,8 @@ def _compare(under: UnderTest, sha256: str, count: int, references: dict[str, It
     parts: list[bytes] = []
     answer = under.job("probe.outputs", timeout_s=_TIMEOUT_S, progress=progress, on_part=_take(parts, count, under.address), samples=sha256)
     end = under.read(answer, _End, "probe.outputs")
-    shape, dtype = end.output.shape, _dtype(end.output.dtype, under.address)
+    output = end.outputs[0]
+    shape, dtype = output.shape, _dtype(output.dtype, under.address)
     if {len(part) for part in parts} != {math.prod(shape) * dtype.itemsize} or len(parts) != count:
         raise DeviceError(f"{under.address}: the outputs are not {count} of {list(shape)}")
     name = under.manifest.outputs[0].name
@@ -149,7 +151,7 @@ def _compare(under: UnderTest, sha256: str, count: int, references: dict[str, It
         for whom, outputs in references.items():
             wanted, got = next(outputs), raw
             if whom == "float":
-                got = _real(raw, end.output)
+                got = _real(raw, output)
                 got = (got.transpose(0, 3, 1, 2) if turned else got).reshape(wanted.shape)
             likeness[whom].add(wanted, got)
     against = {"host": "the same artifact on this host", "float": "the float model"}
@@ -171,8 +173,8 @@ def _compare(under: UnderTest, sha256: str, count: int, references: dict[str, It
 def _take(parts: list[bytes], count: int, address: str) -> Callable[[dict[str, Any]], None]:
     def take(part: dict[str, Any]) -> None:
         try:
-            parts.append(base64.b64decode(part["output"], validate=True))
-        except (KeyError, TypeError, binascii.Error) as error:
+            parts.append(base64.b64decode(part["outputs"][0], validate=True))
+        except (KeyError, IndexError, TypeError, binascii.Error) as error:
             raise DeviceError(f"{address}: an output is not as it must be: {error!r}") from error
         if len(parts) > count:
             raise DeviceError(f"{address}: more outputs came than there are samples")

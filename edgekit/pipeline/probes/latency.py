@@ -14,7 +14,9 @@ from edgekit.pipeline.undertest import UnderTest
 
 __all__ = ["PROBE"]
 
-# Beside two runs of min_time_s: loading, warming up twice at its cap of 60 s, and sending the samples.
+# An emulator never runs steadily, and none of its times counts: it is not waited for.
+_WARMUP_S, _SIMULATED_WARMUP_S = 60.0, 2.0
+# Beside two runs of min_time_s: loading, warming up twice at its cap, and sending the samples.
 _EXTRA_S = 600.0
 
 
@@ -40,6 +42,7 @@ def _measure(under: UnderTest, options: LatencyOptions, progress: Progress) -> F
         min_time_s=options.min_time_s,
         min_count=options.min_count,
         cuda_graph=options.cuda_graph,
+        warmup_cap_s=_SIMULATED_WARMUP_S if under.simulated else _WARMUP_S,
     )
     findings = latency_measurements(
         answer,

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from edgekit import validity
-from edgekit.errors import DeadlineError, DeviceError
+from edgekit.errors import DeadlineError, DeviceError, LinkError
 from edgekit.measurement import Findings, Measurement, Outcome, Verdict
 from edgekit.pipeline import Progress
 from edgekit.pipeline.probes import Options, Probe
@@ -35,7 +35,7 @@ class SoakOptions(Options, frozen=True):
     """Run the current release on DEVICE for a long time, and see whether it becomes slower, or the board hotter.
 
     Fails when the windows' medians drifted by more than --drift-max from the first to the last. A lost link, or Ctrl-C, ends it early: the
-    report then holds what came, and says so.
+    report then holds what came, and says so. A release that does not go on has failed.
     """
 
     minutes: Annotated[float, msgspec.Meta(ge=0.01, le=20_160, description="Minutes to run.")] = 10.0
@@ -85,6 +85,7 @@ def judge(
     cores: int,
     simulated: bool,
     early: str | None = None,
+    died: bool = False,
 ) -> Findings:
     """Return what the windows say.
 
@@ -95,6 +96,8 @@ def judge(
     ----------
     early
         Why it ended before its time, or None.
+    died
+        It ended early because the release did not go on: a failure, where a lost link proves nothing.
     """
     states = (begun.state, *(window.state for window in windows if window.state), *((ended.state,) if ended else ()))
     broken = validity.broken(states, cores=cores, simulated=simulated, measured=frozenset({"soak"}))
@@ -123,7 +126,7 @@ def judge(
             found.append(Measurement(f"{name}_change", moved, unit, len(values), details=dict(zip(("from", "to"), bounds, strict=True))))
     return Findings(
         measurements=(*found, *validity.figures(states)),
-        verdicts=(_verdict(broken, (change, low, high), len(windows), minutes, options, early),),
+        verdicts=(_verdict(broken, (change, low, high), len(windows), minutes, options, early, died),),
         samples={
             **{f"window_{name}_ns": tuple(window.invoke_ns[name] for window in windows) for name in ("p50", "p99", "max")},
             "window_start_ms": tuple(int(window.start_s * 1000) for window in windows),
@@ -135,12 +138,20 @@ def judge(
 
 
 def _verdict(
-    broken: dict[str, str], changes: tuple[float, float, float], windows: int, minutes: float, options: SoakOptions, early: str | None
+    broken: dict[str, str],
+    changes: tuple[float, float, float],
+    windows: int,
+    minutes: float,
+    options: SoakOptions,
+    early: str | None,
+    died: bool,
 ) -> Verdict:
     change, low, high = changes
     figures = {"drift": change, "low": low, "high": high, "drift_max": options.drift_max, "minutes": minutes, "windows": windows}
     so_far = f"after {minutes:.1f} of {options.minutes:g} min: {early}" if early else ""
     outcome: Outcome
+    if died:
+        return Verdict("soak", "fail", f"ended {so_far}", figures)
     if broken:
         why = "; ".join([*broken.values(), *([f"ended {so_far}"] if early else [])])
         return Verdict("soak", "invalid", why, {**broken, **figures})
@@ -167,26 +178,26 @@ def _clocks(states: Sequence[BoardState]) -> list[float]:
 
 def _measure(under: UnderTest, options: SoakOptions, progress: Progress) -> Findings:
     parts: list[Any] = []
-    seconds, early, ended = 60 * options.minutes, None, None
+    seconds, early, died, answer = 60 * options.minutes, None, False, None
     window_s = max(options.window_s, seconds / 9000)
     try:
         answer = under.job(
             "probe.soak", timeout_s=seconds + _EXTRA_S, progress=progress, on_part=parts.append, seconds=seconds, window_s=window_s
         )
-        ended = under.read(answer, Ended, "probe.soak")
     except (DeviceError, DeadlineError) as error:
         if len(parts) < 2:
             raise
-        early = error.message.splitlines()[0]
+        early, died = error.message.splitlines()[0], not isinstance(error, (LinkError, DeadlineError))
     except KeyboardInterrupt:
         if len(parts) < 2:
             raise
         early = "interrupted"
+    ended = under.read(answer, Ended, "probe.soak") if early is None else None
     begun = under.read(parts[0] if parts else None, Begun, "probe.soak")
     windows = under.read(parts[1:], list[Window], "probe.soak")
     if not windows:
         raise DeviceError(f"{under.address}: probe.soak told of no window", fix=f"edgekit deploy {under.address}")
-    return judge(begun, windows, ended, options=options, cores=under.facts.cores, simulated=under.simulated, early=early)
+    return judge(begun, windows, ended, options=options, cores=under.facts.cores, simulated=under.simulated, early=early, died=died)
 
 
 PROBE = Probe("soak", SoakOptions, _measure)

@@ -79,7 +79,7 @@ def test_infer_says_what_the_interpreter_says(agent: Agent, tmp_path: Path, mode
     assert answer["predictions"] == [int(output.argmax()) for output in outputs]
     assert answer["labels"] == y.tolist()
     assert answer["top1"] == np.mean(np.array(answer["predictions"]) == y) > 0.8
-    (entry,), leave = answer["inputs"], answer["output"]
+    (entry,), (leave,) = answer["inputs"], answer["outputs"]
     assert entry == {"name": "input_1_int8", "dtype": "int8", "scale": 1.0, "zero_point": -128, "shape": [1, 32, 32, 3]}
     assert leave == {"name": "Identity_int8", "dtype": "int8", "scale": 1 / 256, "zero_point": -128, "shape": [1, 10]}
 

@@ -79,7 +79,7 @@ def test_infer_says_what_onnxruntime_says(agent: Agent, tmp_path: Path, builtin:
         wanted = session.run(None, {"x": image.transpose(2, 0, 1)[None].astype(np.float32)})[0]
         assert np.array_equal(wanted, output)
     assert answer["inputs"] == [{"name": "x", "dtype": "float32", "scale": None, "zero_point": None, "shape": [1, 3, 8, 8]}]
-    assert answer["output"] == {"name": "y", "dtype": "float32", "scale": None, "zero_point": None, "shape": [1, 5]}
+    assert answer["outputs"] == [{"name": "y", "dtype": "float32", "scale": None, "zero_point": None, "shape": [1, 5]}]
     assert answer["runtime"] == {"name": "onnxruntime", "version": onnxruntime.__version__}
 
 

@@ -132,9 +132,9 @@ def test_outputs_come_as_the_artifact_gives_them(agent: Agent, release: Any, tmp
     code, events = agent.run("probe.outputs", samples=digest, **named)
     end = events[-1]["data"]
     assert (code, end["count"]) == (0, COUNT)
-    parts = [base64.b64decode(event["data"]["output"]) for event in events if event["event"] == "part"]
+    parts = [base64.b64decode(event["data"]["outputs"][0]) for event in events if event["event"] == "part"]
     assert parts == [output["x"].tobytes() for output in samples.read(tmp_path / "out.npz")]
-    assert len(parts[0]) == np.prod(end["output"]["shape"]) * np.dtype(end["output"]["dtype"]).itemsize
+    assert len(parts[0]) == np.prod(end["outputs"][0]["shape"]) * np.dtype(end["outputs"][0]["dtype"]).itemsize
 
 
 def test_energy_is_not_guessed(agent: Agent, release: Any) -> None:

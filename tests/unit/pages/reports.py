@@ -172,8 +172,8 @@ def build_report() -> SavedReport:
         return Trial(
             kept=kept,
             outcome="pass",
-            top1_delta=-0.001,
-            top1_delta_low=low,
+            delta=-0.001,
+            delta_low=low,
             disagreement=0.004,
             sqnr_db=31.0,
             artifact_bytes=size,

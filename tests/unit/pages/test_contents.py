@@ -103,9 +103,11 @@ def test_files_of_one_name_are_told_apart() -> None:
         (0.4123, "ms", "0.412 ms"),
         (12.3456, "ms", "12.35 ms"),
         (123456.7, "ms", "123 457 ms"),
-        (0.0, "ms", "0.00 ms"),
+        (0.0, "ms", "0 ms"),
         (61.5, "degC", "61.50 °C"),
-        (-3.2, "dB", "-3.200 dB"),
+        (-3.2, "dB", "−3.200 dB"),
+        (0.0, "steps", "0 steps"),
+        (2523.4, "1/s", "2 523 per s"),
     ],
 )
 def test_a_figure_has_the_digits_it_carries(value: float | None, unit: str, text: str) -> None:
@@ -141,3 +143,13 @@ def test_a_comparison_says_which_step_lost() -> None:
     assert lost["total"] == ("3", "3", "0", "−1.50")
     assert [(row.cells[0], row.cells[-1]) for row in changed.rows] == [("3", "quantization"), ("4", "quantization"), ("5", "preprocessing")]
     assert contents([comparison()]).about == ("for rpi4", "release 0123456789ab", "on gate-07")
+
+
+def test_what_all_files_share_is_said_once() -> None:
+    (section,) = [one for one in contents([latency_report(50), accuracy_report()]).sections if one.key == "provenance"]
+    everyone, latency, accuracy = ({row.cells[0] for table in block.tables for row in table.rows} for block in section.blocks)
+    assert {"name", "target", "bundle digest", "device", "address", "facts digest"} <= everyone
+    assert {"time", "runtime", "raw series"} <= latency
+    assert accuracy == {"time"}
+    (section,) = [one for one in contents([latency_report(50)]).sections if one.key == "provenance"]
+    assert [block.source for block in section.blocks] == ["latency.json"]

@@ -18,8 +18,8 @@ def judged(kept: Sequence[str], *, passes: bool, delta: float) -> Trial:
     return Trial(
         kept=tuple(kept),
         outcome="pass" if passes else "fail",
-        top1_delta=delta,
-        top1_delta_low=delta - 0.004,
+        delta=delta,
+        delta_low=delta - 0.004,
         disagreement=0.02,
         sqnr_db=20.0,
         artifact_bytes=1000 + len(kept),
@@ -82,7 +82,7 @@ def test_an_impossible_budget_ends_when_every_layer_is_tried() -> None:
     found = run(Judge([*LAYERS, "something else"]), steps(), max_trials=100)
     assert not found.met
     assert set(found.best.kept) == set(LAYERS)
-    assert found.best.top1_delta == pytest.approx(-0.01)
+    assert found.best.delta == pytest.approx(-0.01)
 
 
 def test_a_met_budget_asks_for_no_ranking() -> None:

@@ -19,8 +19,8 @@ def judge(kept: Sequence[str]) -> Trial:
     return Trial(
         kept=tuple(kept),
         outcome="fail",
-        top1_delta=-0.1,
-        top1_delta_low=-0.2,
+        delta=-0.1,
+        delta_low=-0.2,
         disagreement=0.1,
         sqnr_db=None,
         artifact_bytes=7,

@@ -18,9 +18,14 @@ from edgekit.pipeline.step import Ended, Found, Steps, shielded, within
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> Steps:
     monkeypatch.setattr(module, "_PAUSES_S", (0.0,))
-    return Steps(time.monotonic() + 60, retries=2)
+    return Steps(time.monotonic() + 60, 2, told.append)
 
 
 def failing(error: BaseException, times: int, tries: list[int]) -> Callable[[Found], str]:
@@ -34,12 +39,13 @@ def failing(error: BaseException, times: int, tries: list[int]) -> Callable[[Fou
 
 
 @pytest.mark.parametrize("error", [DeviceError("away"), LinkError("broke")], ids=repr)
-def test_trouble_with_the_board_is_tried_again(steps: Steps, error: EdgekitError) -> None:
+def test_trouble_with_the_board_is_tried_again(steps: Steps, told: list[str], error: EdgekitError) -> None:
     tries: list[int] = []
     assert steps.run("deploy", failing(error, 2, tries), timeout_s=5) == "done"
     (step,) = steps.done
     assert (step.code, len(tries)) == (0, 3)
     assert [(retry.error, retry.message) for retry in step.retries] == [(type(error).__name__, error.message)] * 2
+    assert told == ["deploy", *[f"deploy, again: {error.message}"] * 2]
 
 
 def test_and_no_more_often_than_allowed(steps: Steps) -> None:
@@ -83,7 +89,7 @@ def test_time_is_up(steps: Steps) -> None:
 
 
 def test_the_whole_runs_time_limits_each_step() -> None:
-    steps = Steps(time.monotonic() + 0.05, retries=2)
+    steps = Steps(time.monotonic() + 0.05, 2, print)
     for name in ("build", "deploy"):
         with pytest.raises(Ended):
             steps.run(name, lambda found: time.sleep(30), timeout_s=60)

@@ -33,7 +33,7 @@ def windows(slower: float = 0.0, warmer: float = 0.0) -> list[Data]:
     return found
 
 
-def found(parts: list[Data], *, early: str | None = None, drift_max: float = 0.03, simulated: bool = False) -> Findings:
+def found(parts: list[Data], *, early: str | None = None, died: bool = False, drift_max: float = 0.03, simulated: bool = False) -> Findings:
     begun = {"warmup": dict(STEADY), "threads": 1, "runtime": RUNTIME, "delegate": None, "state": STATES[0], "watch": WATCH}
     return judge(
         msgspec.convert(begun, Begun),
@@ -43,6 +43,7 @@ def found(parts: list[Data], *, early: str | None = None, drift_max: float = 0.0
         cores=4,
         simulated=simulated,
         early=early,
+        died=died,
     )
 
 
@@ -75,6 +76,12 @@ def test_a_lost_link_keeps_what_came_and_says_so() -> None:
     assert verdict.text == "ended after 30.0 of 60 min: board: the connection broke"
     assert {measurement.valid for measurement in findings.measurements} == {True}
     assert found(windows(0.2)[:30], early="interrupted").verdicts[0].outcome == "fail", "slower is slower, however it ended"
+
+
+def test_a_release_that_does_not_go_on_has_failed() -> None:
+    (verdict,) = found(windows()[:30], early="board: the agent was killed by signal 9 without an answer", died=True).verdicts
+    assert verdict.outcome == "fail"
+    assert "after 30.0 of 60 min: board: the agent was killed by signal 9" in verdict.text
 
 
 def test_few_windows_tell_nothing() -> None:
