@@ -36,6 +36,7 @@ def project(arm_board: Device, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_an_older_runtime_rounds_otherwise_and_passes(project: Path, arm_board: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """tflite-runtime 2.14 is what a board with an older Python or a 32-bit system gets; its kernels are nobody's on this host."""
     lock = read_lock(next(row for row in ROWS if (row.runtime, row.machine) == ("tflite", "aarch64")), "cp311")

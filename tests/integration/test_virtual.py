@@ -22,6 +22,8 @@ from tests.integration.virtual import bring_up
 
 pytestmark = [pytest.mark.arm64, pytest.mark.slow]
 
+_SLOW_S = 600  # emulated, beside other tests
+
 Up = Callable[[str], dict[str, Any]]
 
 
@@ -42,19 +44,19 @@ def project(tmp_path: Path) -> Path:
 
 def deploy(target: str, project: Path, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Build for a target, set its virtual board up and deploy there; returns what each said."""
-    built = edgekit("build", "--target", target, "--json", cwd=project)
+    built = edgekit("build", "--target", target, "--json", cwd=project, timeout_s=_SLOW_S)
     assert built.code in (0, 8), built  # 8: so few samples may prove nothing
-    setup = edgekit("device", "setup", name, "--json", cwd=project)
+    setup = edgekit("device", "setup", name, "--json", cwd=project, timeout_s=_SLOW_S)
     if "cannot be fetched" in setup.err or "did not arrive" in setup.err:
         pytest.skip(f"no wheels here: {setup.err}")
-    deployed = edgekit("deploy", name, "--json", cwd=project)
+    deployed = edgekit("deploy", name, "--json", cwd=project, timeout_s=_SLOW_S)
     assert deployed.code == 0, deployed
     return built.document, setup.document["facts"], deployed.document
 
 
 def measured(built: dict[str, Any], project: Path, name: str) -> None:
     """Check that the board scores what the host has scored."""
-    accuracy = edgekit("probe", "accuracy", name, "--json", cwd=project)
+    accuracy = edgekit("probe", "accuracy", name, "--json", cwd=project, timeout_s=_SLOW_S)
     assert accuracy.code in (0, 8), accuracy
     assert accuracy.document["report"]["simulated"] is True
     board, host = ({m["name"]: m["value"] for m in report["measurements"]} for report in (accuracy.document["report"], built["report"]))
@@ -124,16 +126,21 @@ def test_the_whole_way(up: Up, project: Path, target: str, cpu: str, model: str)
     assert 0 < deployed["bytes_sent"] <= deployed["bytes_total"]
     assert answers_there(board["name"], "BUILTIN") == answers_here(built, "BUILTIN", project)
     measured(built, project, board["name"])
+    if target == "rpi4":
+        no_time_is_believed(board, project)
 
+
+def no_time_is_believed(board: dict[str, Any], project: Path) -> None:
+    """Check that its times are invalid, also because the files that stand in for its sensors say that it throttles."""
     (Path(board["folder"]) / "sys/class/thermal/thermal_zone0/temp").write_text("84000\n")
     (Path(board["folder"]) / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("4\n")
-    latency = edgekit("probe", "latency", board["name"], "--min-time", "0.1", "--min-count", "30", "--json", cwd=project)
+    latency = edgekit("probe", "latency", board["name"], "--min-time", "0.1", "--min-count", "30", "--json", cwd=project, timeout_s=_SLOW_S)
     assert latency.code == 8, latency
     report = latency.document["report"]
     assert report["simulated"] is True
     assert {(m["valid"], m["rule"]) for m in report["measurements"] if m["unit"] == "ms"} == {(False, "simulated")}
     (verdict,) = report["verdicts"]
-    assert "throttled" in verdict["text"], "bit 2, from the file that stands in for the firmware"
+    assert "throttling" in verdict["text"], "bit 2, from the file that stands in for the firmware"
 
 
 def test_a_32_bit_board(up: Up, project: Path) -> None:
@@ -144,7 +151,8 @@ def test_a_32_bit_board(up: Up, project: Path) -> None:
     assert facts["simulated"] is True
     (runtime,) = facts["runtimes"]
     assert (runtime["name"], runtime["version"], runtime["error"]) == ("tflite-runtime", "2.14.0", None)
-    assert deployed["golden"]["max_diff"] > 0, "then the optimised kernels may be compared below, too"
+    golden = deployed["golden"]
+    assert 0 < golden["max_diff"] <= golden["tolerance"], "were it 0, the optimised kernels could be compared below, too"
     there = answers_there(board["name"], "BUILTIN_REF")
     assert there == answers_here(built, "BUILTIN_REF", project)
     if older := os.environ.get("EDGEKIT_TFLITE_RUNTIME_PYTHON"):

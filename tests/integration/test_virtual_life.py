@@ -155,13 +155,13 @@ def test_interrupted_while_its_system_is_fetched(board: dict[str, Any], tmp_path
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-m", "edgekit", "virtual", "up", "rpi4"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while not list(tmp_path.glob("mmdebstrap.*")) and process.poll() is None:  # it has begun
+    while not list(tmp_path.glob("edgekit-*/mmdebstrap.*")) and process.poll() is None:  # it has begun
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert [path.suffix for path in (cache / "edgekit" / "virtual").iterdir()] == [".lock"]
     assert not list(home().iterdir())
-    assert not list(tmp_path.glob("mmdebstrap.*"))
+    assert not list(tmp_path.glob("edgekit-*"))
 
 
 def wait_for(folder: Path, process: subprocess.Popen[bytes], moment: int) -> None:

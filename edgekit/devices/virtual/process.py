@@ -123,7 +123,7 @@ def free_port() -> int:
         return port
 
 
-def run(words: Sequence[str]) -> str:
+def run(words: Sequence[str], **environment: str) -> str:
     """Run a program to its end and return what it printed; when we are interrupted it is told to end, and may clean up behind itself.
 
     Raises
@@ -131,7 +131,8 @@ def run(words: Sequence[str]) -> str:
     DeviceError
         It failed; the message ends with what it said.
     """
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe, env = subprocess.PIPE, {**os.environ, **environment}
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=env) as process:
         try:
             out, err = process.communicate()
         except BaseException:

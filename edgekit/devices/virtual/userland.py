@@ -9,6 +9,7 @@ import fcntl
 import getpass
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,7 +118,10 @@ def unpack(arch: str, packages: tuple[str, ...], folder: Path, progress: Progres
     words += ["--aptopt=APT::Install-Recommends 0", "--aptopt=Acquire::Languages none", "--aptopt=Acquire::Retries 3"]
     words += [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")]
     try:
-        run([*words, f"--include={','.join(packages)}", SUITE, str(archive), *_mirror()])
+        # Interrupted early, mmdebstrap leaves its folder of keys. A user's subordinate ids must get through ours, and may own the rest.
+        with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as scratch:
+            Path(scratch).chmod(0o755)
+            run([*words, f"--include={','.join(packages)}", SUITE, str(archive), *_mirror()], TMPDIR=scratch)
         progress(stage, 1, 2)
         run(["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", str(archive), "--directory", str(folder)])
     finally:
