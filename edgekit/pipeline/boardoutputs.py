@@ -1,4 +1,4 @@
-"""All outputs of a release on a sample set, as the board tells them, sample by sample. Called by the probes ``accuracy`` and ``agreement``."""
+"""A release's raw outputs on a board, sample by sample. Called by the probes ``accuracy`` and ``agreement``."""
 
 from __future__ import annotations
 

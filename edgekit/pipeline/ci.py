@@ -28,6 +28,7 @@ from edgekit.pipeline.hold import candidates, kind_of, take_one
 from edgekit.pipeline.probation import KEEP_ALL, Before, begin, forget, put_back
 from edgekit.pipeline.probe import probe, report_path
 from edgekit.pipeline.probes import find_probe
+from edgekit.pipeline.probes.soak import INTERRUPTED
 from edgekit.pipeline.step import Ended, Found, Steps, shielded
 from edgekit.project import CiSection, Project
 from edgekit.report import encode_report, worst
@@ -239,6 +240,8 @@ class _Course:
         write_atomic(path, encode_report(report))
         found.report, found.code, found.simulated = str(path), worst(report), report.simulated
         found.verdicts, found.measurements = report.verdicts, report.measurements
+        if report.environment.get("ended") == INTERRUPTED:
+            raise KeyboardInterrupt  # the soak has kept what came; the rest of the run is not wanted
 
     def _back(self, why: str) -> None:
         """Put the board back as it was, and give it back."""

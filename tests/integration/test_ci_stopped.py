@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgekit.device import Device
 from edgekit.inventory import find_device
 from edgekit.pipeline.deploy import deploy
 from edgekit.project import load_project
+from edgekit.report import decode_report
 from tests.integration.deployment import Place, place
 from tests.integration.trial import Trial, killed, project, stopped
 
@@ -27,11 +29,11 @@ def there(board: Device, tmp_path: Path) -> Place:
     return place(board, tmp_path / "project")
 
 
-def ready(there: Place, *, restart: str = "exit 0", check: str = "exit 0", **terms: object) -> tuple[str, str]:
+def ready(there: Place, *, restart: str = "exit 0", check: str = "exit 0", probe: str = "latency", **terms: object) -> tuple[str, str]:
     """Deploy release 1; returns its name, and the bundle of release 2, whose hooks are these."""
     there.project(restart=restart, check=check)
-    lines = ["[ci]", 'probes = ["latency"]', "retries = 0", *(f"{key} = {value}" for key, value in terms.items())]
-    lines += ["[probe.latency]", "min_time_s = 60.0"]
+    lines = ["[ci]", f'probes = ["{probe}"]', "retries = 0", *(f"{key} = {value}" for key, value in terms.items())]
+    lines += ["[probe.latency]", "min_time_s = 60.0", "[probe.soak]", "minutes = 10.0", "window_s = 0.1"]
     with (there.folder / "edgekit.toml").open("a") as file:
         file.write("\n" + "\n".join(lines) + "\n")
     project = load_project(there.folder / "edgekit.toml")
@@ -92,6 +94,23 @@ def test_in_a_probe(there: Place) -> None:
     assert (trial.cases["deploy"], trial.cases["latency"], trial.cases["restore"]) == ("pass", "error", "pass")
     as_before(there, trial, release)
     assert there.hooks()[-1] == "restart 1", "its program has taken it up again"
+
+
+def test_in_a_soak_which_keeps_what_came(there: Place) -> None:
+    release, bundle = ready(there, probe="soak", probe_timeout_s=777.0)
+    lease = there.root / "lease.json"
+    begun: list[float] = []
+
+    def some_windows_in() -> bool:
+        if lease.exists() and b'"ttl_s": 897' in lease.read_bytes():
+            begun.append(time.monotonic())
+        return bool(begun) and time.monotonic() - begun[0] > 8  # two of them are the warm-up
+
+    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=some_windows_in)
+    assert trial.said.code == 130
+    (report,) = (there.folder / "build" / "reports").glob("*-soak-*.json")
+    assert "interrupted" in next(verdict.text for verdict in decode_report(report.read_bytes(), "it").verdicts)
+    as_before(there, trial, release)
 
 
 def test_while_it_restores(there: Place) -> None:

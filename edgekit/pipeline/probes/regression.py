@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from edgekit.errors import UsageError
-from edgekit.measurement import Findings
+from edgekit.measurement import Findings, Verdict
 from edgekit.pipeline import Progress
 from edgekit.pipeline.probes import Options, Probe
 from edgekit.pipeline.releases import ask_status
@@ -40,6 +40,9 @@ class RegressionOptions(Options, frozen=True):
 
 def _measure(under: UnderTest, options: RegressionOptions, progress: Progress) -> Findings:
     other = _other(under, options.against)
+    if other is None:
+        text = f"{under.digest[:12]} is the only release there: nothing to hold it against"
+        return Findings((), (Verdict("regression", "inconclusive", text),))
     runs = [_run(under, (other, under.digest), options, progress)]
     if slower(runs[0], under.digest, other, options.threshold):
         runs.append(_run(under, (under.digest, other), options, progress))
@@ -60,14 +63,16 @@ def _run(under: UnderTest, releases: tuple[str, str], options: RegressionOptions
     return parse_turns(answer, releases, under.address)
 
 
-def _other(under: UnderTest, word: str) -> str:
-    """Find the release that a word means."""
+def _other(under: UnderTest, word: str) -> str | None:
+    """Find the release that a word means; None for the previous one of a board that has had no other."""
     app = next(one for one in ask_status(under.session, under.manifest.name).apps if one.name == under.manifest.name)
     known = [digest for digest in app.releases if digest != under.digest]
     if word == "previous":
         found = [app.previous] if app.previous in known else []
     else:
         found = [digest for digest in known if digest.startswith(word)]
+    if word == "previous" and not known:
+        return None
     if len(found) != 1 or found[0] is None:
         there = ", ".join(digest[:12] for digest in known) or "none but the current one"
         why = f"no release there is {word!r}" if not found else f"{word!r} means several releases"

@@ -18,7 +18,10 @@ from edgekit.statistics import drift
 from edgekit.throttle import BoardState
 from edgekit.validity import Runtime, Warmup, Watch, Word
 
-__all__ = ["PROBE", "Begun", "Ended", "Window", "judge"]
+__all__ = ["INTERRUPTED", "PROBE", "Begun", "Ended", "Window", "judge"]
+
+INTERRUPTED = "interrupted"
+"""Why a soak ended that its user has stopped: ``ended`` in the report's environment."""
 
 _NS_PER_MS = 1e6
 # Beside the soak itself: loading and warming up.
@@ -132,7 +135,12 @@ def judge(
             "window_start_ms": tuple(int(window.start_s * 1000) for window in windows),
             "window_count": tuple(window.count for window in windows),
         },
-        environment={**begun.runtime.words(begun.delegate), "threads": str(begun.threads), **validity.words(states, begun.watch)},
+        environment={
+            **begun.runtime.words(begun.delegate),
+            "threads": str(begun.threads),
+            **validity.words(states, begun.watch),
+            **({"ended": early} if early else {}),
+        },
         states=states,
     )
 
@@ -191,7 +199,7 @@ def _measure(under: UnderTest, options: SoakOptions, progress: Progress) -> Find
     except KeyboardInterrupt:
         if len(parts) < 2:
             raise
-        early = "interrupted"
+        early = INTERRUPTED
     ended = under.read(answer, Ended, "probe.soak") if early is None else None
     begun = under.read(parts[0] if parts else None, Begun, "probe.soak")
     windows = under.read(parts[1:], list[Window], "probe.soak")
