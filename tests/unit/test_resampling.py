@@ -11,7 +11,7 @@ from edgekit.metrics.classes import F1
 from edgekit.metrics.text import CER
 from edgekit.resampling import Drawn, draw, interval, judge
 
-RUNS, ROUNDS = 1000, 120
+RUNS, ROUNDS = 1000, 100
 
 
 def skewed(random: np.random.Generator, n: int) -> tuple[Statistics, Statistics]:
