@@ -126,6 +126,8 @@ def test_what_it_runs_cannot_be_written_to(board: dict[str, Any]) -> None:
     said = ssh(board, "echo there >/tmp/x; touch /usr/x /etc/x; cat /tmp/x; id -u")
     assert said.stdout == "there\n0\n"
     assert said.stderr.count("Read-only file system") == 2
+    assert "Read-only" in ssh(board, "read now </proc/sys/vm/swappiness; echo $now >/proc/sys/vm/swappiness").stderr
+    assert ssh(board, "ls /dev").stdout.split() == ["fd", "full", "null", "pts", "random", "shm", "tty", "urandom", "zero"]
     assert ssh(board, "cat /tmp/x").stdout == "there\n", "as on a board, /tmp is one for all sessions"
 
 

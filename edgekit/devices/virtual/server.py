@@ -21,7 +21,8 @@ from edgekit.errors import DeviceError
 __all__ = ["can_serve", "server"]
 
 # The host's /sys and /proc/cpuinfo describe another processor; LiteRT's cpuinfo crashes on the mixture. The system is shared by all boards
-# and cannot be written to: a board has its home and its /tmp.
+# and cannot be written to: a board has its home and its /tmp. Of this machine's devices it has those that harm nobody: where root runs
+# it, what it runs is root to the files of devices and to the kernel's settings.
 _ENTER = """\
 #!/bin/sh
 set -e
@@ -29,10 +30,20 @@ if [ "${{1:-}}" != inside ]; then exec unshare --user --map-root-user --mount "$
 {register}
 cd {folder}
 mount --bind {userland} root
-mount -o {read_only} root
+mount -o remount,bind,ro root
 mount --rbind /proc root/proc
 mount --bind cpuinfo root/proc/cpuinfo
-mount --rbind /dev root/dev
+mount --bind root/proc/sys root/proc/sys
+mount -o remount,bind,ro root/proc/sys
+mount -t tmpfs -o mode=755 tmpfs root/dev
+for name in null zero full random urandom tty; do
+    : >root/dev/$name
+    mount --bind /dev/$name root/dev/$name
+done
+mkdir -m 1777 root/dev/shm
+mkdir root/dev/pts
+mount --rbind /dev/pts root/dev/pts
+ln -s /proc/self/fd root/dev/fd
 mount --bind sys root/sys
 mount --bind home root/root
 mount --bind tmp root/tmp
@@ -70,8 +81,6 @@ if [ -e /etc/shadow ]; then mount --bind "$1/shadow" /etc/shadow || exit 1; fi
 exec "$2" -D -e -f "$1/sshd_config"
 """
 _AS_USER = 'exec "$2" -D -e -f "$1/sshd_config"'
-# Flags of a file system that a namespace may not take off when it makes a mount read-only (mount_namespaces(7), locked flags).
-_LOCKED = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec", os.ST_NOATIME: "noatime", os.ST_RELATIME: "relatime"}
 
 
 def can_serve(kind: Kind) -> str:
@@ -92,12 +101,10 @@ def server(kind: Kind, folder: Path, *, port: int, userland: Path, register: str
     furnish(kind, folder, cores=os.cpu_count() or 1)
     for name in ("root", "home", "tmp"):
         (folder / name).mkdir()
-    flags = os.statvfs(userland).f_flag
     words = {
         "register": register,
         "folder": quote(str(folder)),
         "userland": quote(str(userland)),
-        "read_only": ",".join(["remount", "bind", "ro", *(name for flag, name in _LOCKED.items() if flags & flag)]),
         "cpu": kind.qemu_cpu,
     }
     enter = folder / "enter"
