@@ -87,7 +87,7 @@ def _verdict(right_before: np.ndarray, right_after: np.ndarray, accuracy_drop_ma
 def _said(name: str, result: NonInferiority | PairedVerdict, *, is_error: bool = False) -> Verdict:
     """Say in a sentence what the figures allow; a result's loss is negative, also where the metric counts errors."""
     budget, sure = f"budget {result.margin:.2%}", f"{result.confidence:.0%} sure, {result.n} samples"
-    changed, lost = f"{name} changed by {-result.delta if is_error else result.delta:+.2%}", "rose by" if is_error else "lost"
+    changed, lost = f"{name} changed by {0 - result.delta if is_error else result.delta:+.2%}", "rose by" if is_error else "lost"
     ends = sorted((-result.low, -result.high)) if is_error else (result.low, result.high)
     text = {
         "pass": f"{changed} and {lost} less than {max(0.0, -result.low):.2%} ({sure}), {budget}",
@@ -146,7 +146,7 @@ def score_measurements(
     change = values[1] - values[0]
     span = {"low": _finite(delta_ends[0]), "high": _finite(delta_ends[1]), **details}
     measurements.append(Measurement(f"{name}_delta", _finite(change), "1", n, details=span))
-    if reason := _nothing_to_lose(metric, values[0], classes):
+    if reason := _nothing_to_lose(metric, values[0], values[1], classes):
         return Findings(tuple(measurements), (Verdict("accuracy", "invalid", reason),))
     if accuracy_drop_max is None:
         return Findings(tuple(measurements))
@@ -162,10 +162,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _nothing_to_lose(metric: Metric, value: float, classes: int | None) -> str | None:
+def _nothing_to_lose(metric: Metric, value: float, after: float, classes: int | None) -> str | None:
     """Return why a float model that scores so cannot be the measure of anything, or None."""
     name = metric.name.rpartition(":")[2]
-    if math.isnan(value):
+    if math.isnan(value) or math.isnan(after):
         return f"{name} has no value: the samples hold nothing that it counts"
     chance = metric.chance(classes) if metric.chance and classes else 0.0
     if metric.truth == "any" or (value < 1 if metric.is_error else value > chance):

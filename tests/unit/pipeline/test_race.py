@@ -178,7 +178,7 @@ def test_without_labels_speed_alone_is_raced_and_a_tie_goes_to_the_nearest_to_fl
 def test_an_output_that_names_no_class_is_raced_by_speed() -> None:
     result = verdict(answer(FAST, GOOD), labels=None, float_predictions=())
     assert result.winner == "mixed"
-    assert result.notes[0] == "the output names no class: accuracy took no part in the race"
+    assert result.notes[0] == "the metric is no top-1, or the output names no class: accuracy took no part in the race"
 
 
 def test_an_engine_alone_is_not_said_to_be_fastest() -> None:
