@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from edgekit.comparison import NonInferiority, agreement, non_inferiority, tango, wilson
 from edgekit.measurement import Findings, Measurement, Verdict
 from edgekit.metrics import Array, Metric, Statistics
-from edgekit.resampling import Drawn, PairedVerdict, draw, interval, judge
+from edgekit.metrics.resampling import Drawn, PairedVerdict, draw, interval, judge
 
 __all__ = ["accuracy_measurements", "score_measurements", "slice_measurements"]
 
@@ -119,7 +119,7 @@ def score_measurements(
     classes
         How many there are, where the metric has a chance level that depends on it.
     drawn_before
-        `edgekit.resampling.draw` of the float model's total, where it is known already.
+        `edgekit.metrics.resampling.draw` of the float model's total, where it is known already.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     float_predictions, artifact_predictions
         Class index by the float network and by the artifact, both on the host; empty where the first output names none.
     metric, method_sha256
-        Where predictions are not enough to judge by: the metric, and the digest of all that decides a score (`edgekit.scoring.Scorer`).
+        Where predictions are not enough to judge by: the metric, and the digest of all that decides a score (`metrics.scoring.Scorer`).
     """
 
     schema: Literal["edgekit.evaluation/1"] = "edgekit.evaluation/1"

@@ -15,8 +15,8 @@ import platformdirs
 
 from edgekit.errors import InputError
 from edgekit.metrics import DEFAULT
+from edgekit.metrics.postprocess import Postprocess
 from edgekit.parse import into, read_toml
-from edgekit.postprocess import Postprocess
 from edgekit.preprocess import Preprocess
 from edgekit.target import Budget
 

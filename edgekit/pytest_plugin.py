@@ -108,9 +108,9 @@ def edgekit_report(request: pytest.FixtureRequest, edgekit_device: Device, edgek
     if mark is None:
         pytest.fail('edgekit_report needs a mark: @pytest.mark.edgekit(probe="latency")', pytrace=False)
     with _told():
-        from edgekit.junit import figure_words
         from edgekit.parse import into
         from edgekit.pipeline.probe import probe
+        from edgekit.runs.junit import figure_words
         from edgekit.target import Budget
 
         options = dict(mark.kwargs)

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import msgspec
 
-from edgekit.annotation import workflow_commands
 from edgekit.cli.output import Answer, Page, json_option, progress_bars, say
 from edgekit.cli.root import Command
 from edgekit.cli.words import (
@@ -25,7 +24,6 @@ from edgekit.cli.words import (
 )
 from edgekit.digest import check_folder, write_atomic
 from edgekit.errors import InputError
-from edgekit.junit import junit_xml
 from edgekit.pages.contents import contents
 from edgekit.pages.markdown import markdown as report_page
 from edgekit.pages.saved import read_saved
@@ -33,8 +31,10 @@ from edgekit.pipeline.ci import Wanted
 from edgekit.pipeline.ci import ci as run_ci
 from edgekit.pipeline.history import record
 from edgekit.project import Project
-from edgekit.run import Run, Step, exit_code, outcome
-from edgekit.summary import summary
+from edgekit.runs.annotation import workflow_commands
+from edgekit.runs.junit import junit_xml
+from edgekit.runs.run import Run, Step, exit_code, outcome
+from edgekit.runs.summary import summary
 
 __all__ = ["ci"]
 

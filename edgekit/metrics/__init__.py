@@ -1,7 +1,7 @@
-"""The task metrics: one file each, and the table of them. ``edgekit.scoring`` computes them, ``edgekit.accuracy`` judges them.
+"""The task metrics: one file each, and the table of them. ``edgekit.metrics.scoring`` computes them, ``edgekit.accuracy`` judges them.
 
 A metric keeps of every sample what it needs to know of it, its *statistic*: a few rows of numbers. The total is a function of all samples'
-statistics and of how often each sample counts. So a set is judged without its outputs, and drawn again (``edgekit.resampling``) at
+statistics and of how often each sample counts. So a set is judged without its outputs, and drawn again (``edgekit.metrics.resampling``) at
 the price of a weighted sum. To add one: its file here, its line in `METRICS`, its test.
 """
 

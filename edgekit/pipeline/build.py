@@ -22,6 +22,8 @@ from edgekit.errors import BuildError
 from edgekit.evaluation import EVALUATION, STATISTICS, Evaluation, Kept, write_statistics
 from edgekit.manifest import Golden, Manifest, Origin, Requires
 from edgekit.metrics import DEFAULT
+from edgekit.metrics.postprocess import Postprocess
+from edgekit.metrics.scoring import Scorer
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.budget import MAX_TRIALS
 from edgekit.pipeline.canary import canary, finding
@@ -34,12 +36,10 @@ from edgekit.pipeline.quantize import quantize
 from edgekit.pipeline.reference import Reference, float_reference
 from edgekit.pipeline.trials import Judge, meet
 from edgekit.pipeline.verify import ARTIFACT, Answers, golden_files, wire_layout
-from edgekit.postprocess import Postprocess
 from edgekit.project import Project
 from edgekit.report import BundleName, Measurement, Report, encode_report
 from edgekit.runtimes import RUNTIMES, Runtime
 from edgekit.runtimes.qdq import TensorRtQdq
-from edgekit.scoring import Scorer
 from edgekit.target import Target
 
 __all__ = ["Built", "build"]

@@ -18,6 +18,7 @@ from edgekit.dataset import Dataset, open_dataset
 from edgekit.errors import InputError
 from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Array, Graph
+from edgekit.metrics.scoring import find_metric, unjudged
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.cache import Entry, read_observations, write_observations
 from edgekit.pipeline.prepare import even_out, prepare
@@ -26,7 +27,6 @@ from edgekit.quantize.histogram import Histogram
 from edgekit.quantize.observation import Identity, Observations, Spans, without
 from edgekit.quantize.observe import observe
 from edgekit.runtimes import RUNTIMES, Runtime
-from edgekit.scoring import find_metric, unjudged
 from edgekit.sources import source_for
 from edgekit.target import Target
 

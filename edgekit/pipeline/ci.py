@@ -32,7 +32,7 @@ from edgekit.pipeline.probes.soak import INTERRUPTED
 from edgekit.pipeline.step import Ended, Found, Steps, shielded
 from edgekit.project import CiSection, Project
 from edgekit.report import encode_report, worst
-from edgekit.run import Run
+from edgekit.runs.run import Run
 from edgekit.target import load_target
 
 __all__ = ["Wanted", "ci"]

@@ -10,9 +10,9 @@ from edgekit.dataset import Dataset, open_dataset
 from edgekit.errors import InputError
 from edgekit.evaluation import EVALUATION, STATISTICS, Evaluation, Kept, read_statistics
 from edgekit.manifest import FileEntry
+from edgekit.metrics.scoring import find_metric
 from edgekit.parse import from_json
 from edgekit.pipeline.undertest import UnderTest
-from edgekit.scoring import find_metric
 
 __all__ = ["evaluation_of", "kept_of"]
 

@@ -20,7 +20,7 @@ import platformdirs
 from edgekit.digest import make_folder
 from edgekit.errors import InputError
 from edgekit.measurement import Measurement
-from edgekit.run import Run, exit_code
+from edgekit.runs.run import Run, exit_code
 
 __all__ = ["Point", "points", "record"]
 

@@ -15,6 +15,7 @@ from edgekit.errors import InputError
 from edgekit.feed import Feed, bind, check_samples
 from edgekit.graph import Graph
 from edgekit.metrics import Truth
+from edgekit.metrics.scoring import find_metric, unjudged
 from edgekit.model import Model
 from edgekit.pipeline import Progress, silent
 from edgekit.pipeline.calibrate import random_samples, samples_of
@@ -22,7 +23,6 @@ from edgekit.pipeline.prepare import even_out, prepare
 from edgekit.pipeline.verify import check_labels
 from edgekit.project import DatasetSection, Project
 from edgekit.runtimes import Runtime
-from edgekit.scoring import find_metric, unjudged
 from edgekit.sources import source_for
 
 __all__ = ["Material", "gather"]

@@ -16,11 +16,11 @@ from edgekit.dataset import Dataset
 from edgekit.errors import InputError
 from edgekit.feed import Feed
 from edgekit.metrics import Array, Statistics
+from edgekit.metrics.resampling import Drawn, draw
+from edgekit.metrics.scoring import Scorer
 from edgekit.ondevice import samples
 from edgekit.outputs import by_name
 from edgekit.pipeline import Progress, silent
-from edgekit.resampling import Drawn, draw
-from edgekit.scoring import Scorer
 
 __all__ = ["Reference", "float_reference"]
 

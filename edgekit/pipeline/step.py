@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from edgekit.errors import AuthError, DeadlineError, DeviceError, EdgekitError, HostKeyError, UsageError
 from edgekit.measurement import Measurement, Verdict
-from edgekit.run import Retry, Step
+from edgekit.runs.run import Retry, Step
 
 __all__ = ["Ended", "Found", "Steps", "shielded", "within"]
 

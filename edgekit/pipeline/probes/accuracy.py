@@ -20,12 +20,12 @@ from edgekit.evaluation import STATISTICS, Evaluation
 from edgekit.measurement import Findings
 from edgekit.metrics import Array, Metric, Statistics, collect, ratio
 from edgekit.metrics.classes import TOP1
+from edgekit.metrics.scoring import Scorer
 from edgekit.pipeline import Progress
 from edgekit.pipeline.boardoutputs import board_outputs
 from edgekit.pipeline.evaluation import evaluation_of, kept_of
 from edgekit.pipeline.probes import Options, Probe
 from edgekit.pipeline.undertest import UnderTest
-from edgekit.scoring import Scorer
 
 __all__ = ["PROBE"]
 

@@ -17,9 +17,9 @@ from edgekit.errors import InputError
 from edgekit.measurement import Measurement
 from edgekit.pipeline.export import export, left_out
 from edgekit.pipeline.history import Point, points, record
-from edgekit.run import Run, Step
+from edgekit.runs.run import Run, Step
 from tests.unit.cli.commands import run as edgekit
-from tests.unit.test_junit import BROKEN, run_of
+from tests.unit.runs.test_junit import BROKEN, run_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 P99 = Measurement("invoke_p99", 1.25, "ms", 700, details={"lower_ms": 1.2, "upper_ms": 1.5})

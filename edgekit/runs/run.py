@@ -1,6 +1,6 @@
 """``Run``: what one ``edgekit ci`` did, step by step, and the one exit code that it comes to.
 
-`edgekit.pipeline.ci` makes it; `edgekit.junit`, `edgekit.annotation` and `edgekit.summary` say the same in the words of others,
+`edgekit.pipeline.ci` makes it; `junit`, `annotation` and `summary` beside this file say the same in the words of others,
 `edgekit.pipeline.history` remembers it.
 """
 

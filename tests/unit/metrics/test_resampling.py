@@ -8,8 +8,8 @@ import pytest
 from edgekit.comparison import tango
 from edgekit.metrics import Statistics, collect, ratio
 from edgekit.metrics.classes import F1
+from edgekit.metrics.resampling import Drawn, draw, interval, judge
 from edgekit.metrics.text import CER
-from edgekit.resampling import Drawn, draw, interval, judge
 
 RUNS, ROUNDS = 1000, 100
 

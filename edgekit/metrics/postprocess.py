@@ -1,4 +1,4 @@
-"""``Postprocess``: what a network's outputs mean, declared once in ``[postprocess]``. Its arithmetic is ``edgekit.decoding``."""
+"""``Postprocess``: what a network's outputs mean, declared once in ``[postprocess]``. Its arithmetic is ``edgekit.metrics.decoding``."""
 
 from __future__ import annotations
 

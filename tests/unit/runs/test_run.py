@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from edgekit import errors
-from edgekit.annotation import workflow_commands
 from edgekit.measurement import Verdict
-from edgekit.run import PRECEDENCE, Step, exit_code, outcome
-from edgekit.summary import summary
-from tests.unit.test_junit import BROKEN, FIGURE, run_of
+from edgekit.runs.annotation import workflow_commands
+from edgekit.runs.run import PRECEDENCE, Step, exit_code, outcome
+from edgekit.runs.summary import summary
+from tests.unit.runs.test_junit import BROKEN, FIGURE, run_of
 
 PASSED = Step(name="accuracy", probe=True, verdicts=(Verdict("accuracy", "pass", "it holds"),))
 

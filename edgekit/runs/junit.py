@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from edgekit.measurement import Measurement, Verdict
 from edgekit.printable import printable
-from edgekit.run import Run, Step, outcome
+from edgekit.runs.run import Run, Step, outcome
 
 __all__ = ["figure_words", "junit_xml"]
 

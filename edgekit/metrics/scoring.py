@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgekit.decoding import Decoder, decoder_for
 from edgekit.errors import InputError
-from edgekit.frame import Frame
 from edgekit.lazy import load
 from edgekit.metrics import METRICS, Array, Metric, Statistics, Truth, collect, ratio, ratio_total
+from edgekit.metrics.decoding import Decoder, decoder_for
+from edgekit.metrics.frame import Frame
+from edgekit.metrics.postprocess import Postprocess
 from edgekit.nearest import did_you_mean
 from edgekit.plugin import own_function
-from edgekit.postprocess import Postprocess
 
 __all__ = ["Scorer", "find_metric", "unjudged"]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.junit import junit_xml
 from edgekit.measurement import Measurement, Verdict
-from edgekit.run import Retry, Run, Step
+from edgekit.runs.junit import junit_xml
+from edgekit.runs.run import Retry, Run, Step
 from tests.integration.junit import read_junit
 
 FIGURE = Measurement("invoke_p99", 1.25, "ms", 700)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.junit import figure_words
 from edgekit.printable import markdown_words
-from edgekit.run import Run, Step, exit_code, outcome
+from edgekit.runs.junit import figure_words
+from edgekit.runs.run import Run, Step, exit_code, outcome
 
 __all__ = ["summary"]
 

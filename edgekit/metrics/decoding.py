@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.frame import Frame
 from edgekit.metrics import Truth
+from edgekit.metrics.frame import Frame
 from edgekit.metrics.masks import IGNORED
-from edgekit.postprocess import Postprocess
+from edgekit.metrics.postprocess import Postprocess
 
 __all__ = ["Decoder", "decoder_for", "nms"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from edgekit.run import Run, Step, outcome
+from edgekit.runs.run import Run, Step, outcome
 
 __all__ = ["workflow_commands"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.decoding import decoder_for, nms
 from edgekit.errors import InputError
-from edgekit.frame import Frame
 from edgekit.metrics import Truth
-from edgekit.postprocess import Postprocess
+from edgekit.metrics.decoding import decoder_for, nms
+from edgekit.metrics.frame import Frame
+from edgekit.metrics.postprocess import Postprocess
 
 WHOLE = Frame((100, 200), (50, 100), (50, 100))
 
