@@ -10,18 +10,12 @@ import pytest
 from edgekit.ondevice import samples
 
 from .conftest import Agent
+from .onnxrelease import GOLDEN, MANIFEST, images
 
 np = pytest.importorskip("numpy")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-GOLDEN: dict[str, Any] = {
-    "samples": "golden/samples.npz",
-    "outputs": "golden/outputs.npz",
-    "builtin_outputs": "golden/builtin-outputs.npz",
-    "tolerance": 2,
-}
-MANIFEST: dict[str, Any] = {"artifact": "model.onnx", "preprocess": {"layout": "nchw"}, "golden": GOLDEN}
 NETWORK = """
     xq = QuantizeLinear(x, s, z) xd = DequantizeLinear(xq, s, z)
     wd = DequantizeLinear<axis = 0>(w, ws, wz) c = Conv(xd, wd)
@@ -45,10 +39,6 @@ def model(batch: str = "1", body: str = NETWORK) -> bytes:
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
     data: bytes = proto.SerializeToString()
     return data
-
-
-def images(count: int) -> Any:
-    return np.random.default_rng(2).integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
 
 
 def infer(agent: Agent, folder: Path, artifact: bytes, x: Any, *, builtin: bool = False) -> tuple[dict[str, Any], list[Any]]:

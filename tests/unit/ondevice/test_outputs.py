@@ -11,7 +11,7 @@ import pytest
 from edgekit.ondevice import samples
 
 from .conftest import Agent
-from .test_onnx import GOLDEN, MANIFEST, images
+from .onnxrelease import GOLDEN, MANIFEST, images
 
 np = pytest.importorskip("numpy")
 onnx = pytest.importorskip("onnx")
