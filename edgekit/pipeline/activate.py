@@ -5,8 +5,7 @@ The board's side, with its states and its watchdog, is `edgekit.ondevice.deploy`
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -42,8 +41,8 @@ class Deployment:
 
     bundle: Bundle
     deadline_s: float
-    service_port: int | None = None
-    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    service_port: int | None
+    name: str
 
     @property
     def fields(self) -> dict[str, Any]:

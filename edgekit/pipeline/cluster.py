@@ -56,21 +56,21 @@ def _files(options: Options) -> _Files:
     return _Files(signers.read_bytes() if signers else None, {path.removeprefix(f"{HOOKS}/"): data for path, data in programs.items()})
 
 
-def _there(digest: str, data: bytes, files: _Files, device: Device, options: Options, doubt: bool) -> Outcome:
+def _there(digest: str, data: bytes, files: _Files, device: Device, options: Options, name: str, doubt: bool) -> Outcome:
     """Do one board's work on a worker; the bundle is checked as one that came from anywhere."""
     with tempfile.TemporaryDirectory(prefix="edgekit-worker-") as scratch:
         path, allowed, folder = Path(scratch) / "sent.edge", Path(scratch) / "allowed_signers", Path(scratch) / "project"
         path.write_bytes(data)
         folder.mkdir()
-        for name, program in files.programs.items():
-            (folder / name).write_bytes(program)
+        for place, program in files.programs.items():
+            (folder / place).write_bytes(program)
         if files.signers is not None:
             allowed.write_bytes(files.signers)
         options = {**options, "folder": folder, "allowed_signers": allowed if files.signers is not None else None}
         with open_bundle(path) as bundle:
             if bundle.digest != digest:
                 raise InputError(f"the bundle that came to this worker is {bundle.digest[:12]}, not {digest[:12]}")
-            return one_board(bundle, device, options, doubt=doubt, progress=silent)
+            return one_board(bundle, device, options, name=name, doubt=doubt, progress=silent)
 
 
 def _sent(data: bytes) -> bytes:
@@ -102,10 +102,10 @@ class Cluster:
         self._watch = threading.Thread(target=self._look, name="edgekit workers", daemon=True)
         self._watch.start()
 
-    def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
+    def start(self, device: Device, *, name: str, doubt: bool, progress: Progress) -> Future[Outcome]:
         """See `edgekit.pipeline.crew.Crew.start`; how far a board is stays with its worker."""
         future: Future[Outcome] = Future()
-        arguments = (self._digest, self._data[device.site], self._files, device, self._options, doubt)
+        arguments = (self._digest, self._data[device.site], self._files, device, self._options, name, doubt)
         task = self._client.submit(_there, *arguments, **_at(device.site), key=f"{device.name}-{time.time_ns()}")
         with self._lock:
             self._waiting[future] = (device.site, task)

@@ -19,7 +19,7 @@ from edgekit.pipeline.deploy import Deployed, deploy
 from edgekit.pipeline.outcome import Outcome, attempt
 from edgekit.pipeline.releases import ask_status
 
-__all__ = ["Crew", "Options", "Threads", "crew", "has_release", "one_board"]
+__all__ = ["Crew", "Options", "Threads", "crew", "one_board"]
 
 Options = Mapping[str, Any]
 
@@ -27,26 +27,28 @@ Options = Mapping[str, Any]
 class Crew(Protocol):
     """Takes one board after the other; how many at once is the roll-out's to say."""
 
-    def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
-        """Begin with a board; one in ``doubt`` is asked first whether it has the release."""
+    def start(self, device: Device, *, name: str, doubt: bool, progress: Progress) -> Future[Outcome]:
+        """Begin with a board, by a deployment of that name; one in ``doubt`` is asked first how it stands."""
 
 
-def one_board(bundle: Bundle, device: Device, options: Options, *, doubt: bool, progress: Progress) -> Outcome:
-    """Bring a bundle to one board."""
+def one_board(bundle: Bundle, device: Device, options: Options, *, name: str, doubt: bool, progress: Progress) -> Outcome:
+    """Bring a bundle to one board; what a lost host had begun there under that name goes on, if it is not decided yet."""
 
     def work() -> Deployed | None:
-        if doubt and has_release(bundle, device):
+        state = _state(bundle, device) if doubt else None
+        if state == "committed":
             return None
-        return deploy(bundle, device, progress=progress, **options)
+        undecided = state in ("activated", "proven")
+        return deploy(bundle, device, name=None if doubt and not undecided else name, progress=progress, **options)
 
     return attempt(work)
 
 
-def has_release(bundle: Bundle, device: Device) -> bool:
-    """Ask a board whether it runs a bundle's release, whole and proven; changes nothing there."""
+def _state(bundle: Bundle, device: Device) -> str | None:
+    """Ask a board how a bundle's release stands there; None where it is not current and whole. Changes nothing."""
     with connect(device) as connection, AgentSession(connection, device) as session:
         apps = ask_status(session, bundle.manifest.name).apps
-    return any(app.current == bundle.digest and app.whole and app.state == "committed" for app in apps)
+    return next((app.state for app in apps if app.current == bundle.digest and app.whole), None)
 
 
 class Threads:
@@ -58,12 +60,12 @@ class Threads:
     def __init__(self, bundle: Bundle, options: Options) -> None:
         self._bundle, self._options = bundle, options
 
-    def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
+    def start(self, device: Device, *, name: str, doubt: bool, progress: Progress) -> Future[Outcome]:
         """See `Crew.start`."""
         future: Future[Outcome] = Future()
 
         def run() -> None:
-            future.set_result(one_board(self._bundle, device, self._options, doubt=doubt, progress=progress))
+            future.set_result(one_board(self._bundle, device, self._options, name=name, doubt=doubt, progress=progress))
 
         threading.Thread(target=run, name=f"deploy {device.name}", daemon=True).start()
         return future

@@ -8,6 +8,7 @@ done again, so that a lost link is made anew and the deployment goes on where it
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ def deploy(
     dry_run: bool = False,
     allowed_signers: Path | None = None,
     rate_bytes_s: int | None = None,
+    name: str | None = None,
     progress: Progress = silent,
 ) -> Deployed:
     """Make a bundle the current release on a board.
@@ -113,6 +115,8 @@ def deploy(
         Whose signatures count on this host; the board has a list of its own.
     rate_bytes_s
         What its files may take of the link; None: all of it.
+    name
+        What the deployment is called on the board, 16 hex digits: one whose host was lost goes on under its name. None for a new one.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def deploy(
     signed, terms = signer(bundle, allowed_signers), terms or DeploySection()
     if signed is None or signed.name is None:
         check_hooks(bundle, terms, folder)
-    deployment = Deployment(bundle, terms.deadline_s, service_port)
+    deployment = Deployment(bundle, terms.deadline_s, service_port, name or secrets.token_hex(8))
     course = _Course(deployment, device, terms.keep, rate_bytes_s, stand_in=stand_in, dry_run=dry_run)
     try:
         return persist(device, course.run, progress=progress, fix="the same command goes on from there; edgekit status says what runs")

@@ -75,11 +75,16 @@ class Ledger:
         rows = [(self.id, device.name, _place(device), WAITING) for device in devices]
         self._connection.executemany("INSERT OR REPLACE INTO board (rollout, name, address, state) VALUES (?, ?, ?, ?)", rows)
 
-    def running(self, name: str) -> None:
-        """Write down that a board is about to be touched."""
+    def running(self, name: str) -> str:
+        """Write down that a board is about to be touched; return what its deployment is called.
+
+        One that was under way when the host was lost keeps its name: the board goes on with it.
+        """
         with self._connection as change:
-            line = "UPDATE board SET state = ?, begun_s = ?, ended_s = NULL WHERE rollout = ? AND name = ?"
-            change.execute(line, (RUNNING, time.time(), self.id, name))
+            line = "UPDATE board SET state = ?, begun_s = ?, ended_s = NULL WHERE rollout = ? AND name = ? AND state != ?"
+            change.execute(line, (RUNNING, time.time(), self.id, name, RUNNING))
+            (begun_s,) = change.execute("SELECT begun_s FROM board WHERE rollout = ? AND name = ?", (self.id, name)).fetchone()
+        return sha256_bytes(f"{self.id} {name} {begun_s!r}".encode())[:16]
 
     def ended(self, name: str, outcome: Outcome) -> None:
         """Write down how a board came out."""

@@ -114,13 +114,13 @@ class _Work:
         return busy
 
     def _begin(self, device: Device) -> None:
-        self.ledger.running(device.name)
+        name = self.ledger.running(device.name)
         self.listener(Change(device.name, states.RUNNING, "begun"))
 
         def progress(stage: str, done: int, total: int) -> None:
             self.listener(Change(device.name, "", f"{stage} {done * 100 // total} %" if total > 1 else stage))
 
-        self.under_way[self.crew.start(device, doubt=device.name in self.doubts, progress=progress)] = device
+        self.under_way[self.crew.start(device, name=name, doubt=device.name in self.doubts, progress=progress)] = device
 
     def _next(self) -> list[tuple[Device, Outcome]]:
         done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)

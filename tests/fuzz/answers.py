@@ -30,7 +30,7 @@ from tests.unit.test_regression import answer as turns_answer
 
 BOARD = Device(name="board", address=Address.parse("pi@board"), root="~/.edgekit")
 BUNDLE = Bundle(Path(), "0" * 64, small_manifest(), None, None)
-DEPLOYMENT = activate.Deployment(BUNDLE, 60.0)
+DEPLOYMENT = activate.Deployment(BUNDLE, 60.0, None, "0" * 16)
 
 
 class HostileBoard:

@@ -14,6 +14,8 @@ from edgekit.bundle import open_bundle
 from edgekit.device import Device
 from edgekit.devices import connect
 from edgekit.devices.session import AgentSession
+from edgekit.pipeline import silent
+from edgekit.pipeline.crew import one_board
 from tests.integration.command import edgekit
 from tests.integration.conftest import Lab, free_port
 from tests.integration.fleet import activations, kill_after, project_of, spoilt
@@ -44,6 +46,40 @@ def project(boards: dict[str, Device], tmp_path: Path) -> Path:
 def count(boards: dict[str, Device], bundle: Path) -> list[int]:
     with open_bundle(bundle) as opened:
         return [activations(Path(board.root), opened.digest) for board in boards.values()]
+
+
+DYING = """
+import os, sys
+from pathlib import Path
+from edgekit.bundle import open_bundle
+from edgekit.device import Address, Device
+from edgekit.devices.session import AgentSession
+from edgekit.pipeline.deploy import deploy
+genuine = AgentSession.job
+def job(session, name, **fields):
+    told = genuine(session, name, **fields)
+    if name == "deploy.activate":
+        os._exit(9)
+    return told
+AgentSession.job = job
+bundle, host, user, port, root, python = sys.argv[1:]
+with open_bundle(Path(bundle)) as opened:
+    deploy(opened, Device(name="b1", address=Address(host=host, user=user, port=int(port)), root=root, python=python), name="%s")
+"""
+
+
+def test_what_a_lost_host_had_begun_goes_on_under_its_name(boards: dict[str, Device], good: Path) -> None:
+    """Another name is told to wait for the board's deadline, ten minutes."""
+    board, name = boards["b1"], "0123456789abcdef"
+    where = [board.address.host, str(board.address.user), str(board.address.port), board.root, str(board.python)]
+    host = subprocess.run([sys.executable, "-c", DYING % name, str(good), *where], capture_output=True, text=True)
+    assert host.returncode == 9, host.stderr
+    with open_bundle(good) as bundle:
+        other = one_board(bundle, board, {}, name="f" * 16, doubt=False, progress=silent)
+        assert (other.code, "another deployment" in (other.message or "")) == (9, True)
+        assert one_board(bundle, board, {}, name=name, doubt=True, progress=silent).code == 0
+        assert activations(Path(board.root), bundle.digest) == 1
+        assert one_board(bundle, board, {}, name=name, doubt=True, progress=silent).already
 
 
 def states(document: dict[str, object]) -> list[str]:

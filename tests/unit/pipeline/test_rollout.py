@@ -31,9 +31,11 @@ class Script:
         self.codes = {name: list(given) for name, given in codes.items()}
         self.begun: list[str] = []
         self.doubted: list[str] = []
+        self.names: dict[str, list[str]] = {}
 
-    def start(self, device: Device, *, doubt: bool, progress: Progress) -> Future[Outcome]:
+    def start(self, device: Device, *, name: str, doubt: bool, progress: Progress) -> Future[Outcome]:
         self.begun.append(device.name)
+        self.names.setdefault(device.name, []).append(name)
         if doubt:
             self.doubted.append(device.name)
         left = self.codes.get(device.name, [0])
@@ -112,12 +114,13 @@ def test_resume_leaves_alone_what_is_done_and_tries_again_what_failed(bundle: Pa
 
 def test_an_interruption_carries_the_command_and_leaves_a_doubt(bundle: Path) -> None:
     with open_bundle(bundle) as opened:
+        lost, crew = Script({"b2": [INTERRUPT]}), Script({})
         with pytest.raises(KeyboardInterrupt, match="edgekit deploy --resume"):
-            run(opened, Script({"b2": [INTERRUPT]}), Plan(parallel=1))
-        crew = Script({})
+            run(opened, lost, Plan(parallel=1))
         run(opened, crew, Plan(parallel=1), resume=True, count=7)
     assert crew.begun == ["b2", "b3", "b4", "b5", "b6"], "who has joined since comes too"
     assert crew.doubted == ["b2"]
+    assert crew.names["b2"] == lost.names["b2"], "the board goes on with what it was doing"
 
 
 def test_a_new_roll_out_gives_up_the_unfinished_one(bundle: Path) -> None:
