@@ -111,7 +111,7 @@ def _options(options: type[Options]) -> Iterator[Callable[[Any], Any]]:
         shown = (
             "" if field.default in (None, False) else f" [default: {field.default:g}]" if isinstance(field.default, (int, float)) else ""
         )
-        if isinstance(field.default, str):
+        if field.default and isinstance(field.default, str):
             shown = f" [default: {field.default}]"
         yield click.option(f"--{_word(field.name).replace('_', '-')}", help=text + shown, **_type(kind))
 

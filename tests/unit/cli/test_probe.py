@@ -39,6 +39,12 @@ def test_the_probes_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one["name"] for one in json.loads(text)["probes"]] == list(PROBES)
 
 
+def test_no_default_is_told_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, code = run(monkeypatch, "probe", "accuracy", "--help")
+    assert code == 0
+    assert "[default: ]" not in text
+
+
 def test_a_project_sets_what_the_command_line_leaves_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
