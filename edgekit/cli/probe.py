@@ -24,7 +24,7 @@ from edgekit.report import Report, encode_report, worst
 
 __all__ = ["probe"]
 
-_threads = click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime [default: the target's].")
+_threads = click.option("--threads", type=click.IntRange(1, 256), help="Threads of the runtime [default: the target's].")
 _report = click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
