@@ -81,7 +81,7 @@ def against(new: Report, old: Report, *, across: bool = False, slowdown_max: flo
 
     Where both hold the times of the invocation, the ratio of their medians is bounded by the bounds of each
     (`edgekit.statistics.percentile_bound`, corrected for correlation): pass when its upper end is at most 1 + ``slowdown_max``, else
-    inconclusive.
+    inconclusive; so it is where they do not, as nothing was judged.
 
     Parameters
     ----------
@@ -115,9 +115,10 @@ def against(new: Report, old: Report, *, across: bool = False, slowdown_max: flo
 
 def _verdicts(new: Report, old: Report, changes: list[Change], unlike: tuple[Difference, ...], slowdown_max: float) -> list[Verdict]:
     series = [values for report in (new, old) if (values := report.samples.get(_SERIES))]
-    if len(series) < 2:
-        return []
     across = f"across environments ({', '.join(one.key for one in unlike)}): " if unlike else ""
+    if len(series) < 2:
+        text = f"{across}the two do not both hold times of the invocation: what changed is listed, and not judged"
+        return [Verdict("against", "inconclusive", text, {"across": bool(unlike)})]
     if not all(one.valid for one in changes if one.name.startswith("invoke_")):
         return [Verdict("against", "invalid", f"{across}one of the two runs was not valid", {"across": bool(unlike)})]
     mine, others = (_median(values) for values in series)

@@ -18,7 +18,7 @@ from edgekit.measurement import Findings, Measurement, Outcome, Verdict
 from edgekit.parse import Sha256
 from edgekit.ratio import ROUNDS_MIN, LatencyRatio, latency_ratio
 from edgekit.statistics import summary
-from edgekit.validity import States, Watch
+from edgekit.validity import Runtime, States, Warmup, Watch, Word
 
 __all__ = ["SLOWDOWN_MAX", "Turns", "judge_ratio", "parse_turns", "ratio_of", "regression_findings", "slower"]
 
@@ -33,26 +33,14 @@ _MEASURED = frozenset({"invoke"})
 _NS_PER_MS = 1e6
 _ROUNDS_MAX = 1_000_000
 
-_Word = Annotated[str, msgspec.Meta(max_length=200)]
 _Series = Annotated[list[Annotated[int, msgspec.Meta(ge=1, le=86_400 * 10**9)]], msgspec.Meta(min_length=1, max_length=100_000)]
-
-
-class _Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: _Word
-    version: _Word | None
-
-
-class _Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    runs: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-    steady: bool
 
 
 class _Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release: Sha256
-    runtime: _Runtime
-    delegate: _Word | None
-    warmup: _Warmup
+    runtime: Runtime
+    delegate: Word | None
+    warmup: Warmup
     invoke_ns: _Series
 
 

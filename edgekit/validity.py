@@ -117,13 +117,13 @@ def clock_step(board: _Board) -> str | None:
 
 
 def busy(board: _Board) -> str | None:
-    """Other work shared the cores: a one-minute load before the run over half of them.
+    """Other work shared the cores: a one-minute load before the run over half of them, unless their own time shows that it was over.
 
-    Load counts tasks that run or wait (proc_loadavg(5)); the half is our own choice, as a
-    freshly booted or just provisioned board idles well under it.
+    Load counts tasks that run or wait (proc_loadavg(5)) and forgets slowly: it may be what a probe of ours left a moment before. The half
+    is our own choice, as a freshly booted or just provisioned board idles well under it.
     """
-    load = board.states[0].load1
-    if load is None or load <= _LOAD_PER_CORE_MAX * board.cores:
+    load, others = board.states[0].load1, _others(board)
+    if load is None or load <= _LOAD_PER_CORE_MAX * board.cores or (others is not None and others <= _OTHERS_MAX):
         return None
     return f"the board was busy before the run: load {load:.2f} on {board.cores} cores"
 
@@ -133,14 +133,18 @@ def disturbed(board: _Board) -> str | None:
 
     Interrupts and the time that a hypervisor gave to others count as such.
     """
+    others = _others(board)
+    return f"other work had {others:.0%} of the cores' time" if others is not None and others > _OTHERS_MAX else None
+
+
+def _others(board: _Board) -> float | None:
+    """Return the share of the timed cores' time that other work had; None where too little of it was seen to say."""
     total_s = others_s = 0.0
     for one, other in pairwise(board.states):
         if one.phase in board.measured and one.timed and other.timed:
             total_s += other.timed.total_s - one.timed.total_s
             others_s += (other.timed.busy_s - one.timed.busy_s) - (other.timed.own_s - one.timed.own_s)
-    if total_s < _OTHERS_COUNTED_S or others_s <= _OTHERS_MAX * total_s:
-        return None
-    return f"other work had {others_s / total_s:.0%} of the cores' time"
+    return others_s / total_s if total_s >= _OTHERS_COUNTED_S else None
 
 
 _RULES: tuple[Callable[[_Board], str | None], ...] = (simulated, throttled, gpu_throttled, clock_step, busy, disturbed)

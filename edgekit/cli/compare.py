@@ -22,7 +22,7 @@ _SHOWN_MAX = 20
 @device_argument
 @app_option
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="PATH", help="Compare this bundle's release [default: the current one].")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime [default: the target's].")
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads of the runtime [default: the target's].")
 @project_option
 @root_option
 @json_option

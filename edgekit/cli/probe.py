@@ -24,7 +24,7 @@ from edgekit.report import Report, encode_report, worst
 
 __all__ = ["probe"]
 
-_threads = click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime [default: the target's].")
+_threads = click.option("--threads", type=click.IntRange(1, 256), help="Threads of the runtime [default: the target's].")
 _report = click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -111,7 +111,7 @@ def _options(options: type[Options]) -> Iterator[Callable[[Any], Any]]:
         shown = (
             "" if field.default in (None, False) else f" [default: {field.default:g}]" if isinstance(field.default, (int, float)) else ""
         )
-        if isinstance(field.default, str):
+        if field.default and isinstance(field.default, str):
             shown = f" [default: {field.default}]"
         yield click.option(f"--{_word(field.name).replace('_', '-')}", help=text + shown, **_type(kind))
 

@@ -99,8 +99,8 @@ def leased(session: AgentSession, *, reason: str, needed: bool = True) -> Iterat
             try:
                 with connect(session.device) as connection, AgentSession(connection, session.device) as again:
                     _give_back(again, token, kept)
-            except DeviceError:
-                return  # as after a lost link
+            except EdgekitError:
+                return  # as after a lost link: what the block has found is not lost for it
 
 
 def _give_back(session: AgentSession, token: str, kept: keep.Keep) -> bool:

@@ -38,8 +38,8 @@ def probe(job: dict[str, Any], root: str, progress: Progress, tell: Callable[[di
     tell({**began, "runtime": runner.runtime, "delegate": runner.delegate})
     sampler.phase("soak")
     turn, start, windows = itertools.cycle(fed), time.monotonic(), 0
-    while time.monotonic() - start < seconds and windows < WINDOWS_MAX:
-        window = _window(runner, turn, min(window_s, start + seconds - time.monotonic()))
+    while (left_s := start + seconds - time.monotonic()) > 0 and windows < WINDOWS_MAX:
+        window = _window(runner, turn, min(window_s, left_s))
         window["start_s"] = time.monotonic() - start - window["seconds"]
         if sampler.core is None:
             sampler.phase("soak")

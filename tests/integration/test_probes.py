@@ -74,6 +74,7 @@ def test_a_probe_is_a_command_and_its_report_is_kept(there: Place) -> None:
     assert (said.code == 8) == any(verdict.outcome == "invalid" for verdict in report.verdicts), said
     assert {"invoke_p50", "preprocess_p50", "import", "first_invoke"} <= {measurement.name for measurement in report.measurements}
     assert len(report.states) >= 5
+    edgekit("probe", "latency", "--cuda-graph", cwd=there.folder).refused(2, "is no TensorRT engine", "leave --cuda-graph out")
 
 
 def test_each_probe_brings_its_figures(there: Place) -> None:

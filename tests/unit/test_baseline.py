@@ -101,7 +101,8 @@ def test_a_run_that_was_not_valid_proves_nothing(tmp_path: Path, monkeypatch: py
     few, code = compared(tmp_path, monkeypatch, report(2, samples={"invoke_ns": (5, 6, 7)}), report(1))
     assert (code, few["verdicts"][0]["outcome"]) == (8, "inconclusive")
     without, code = compared(tmp_path, monkeypatch, report(2, samples={}), report(1))
-    assert (code, without["verdicts"]) == (0, [])
+    assert (code, without["verdicts"][0]["outcome"]) == (8, "inconclusive")
+    assert "not judged" in without["verdicts"][0]["text"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,17 @@ def throttled(before: str, after: str) -> Callable[[Data], None]:
     return change
 
 
+def loaded(load1: float) -> Callable[[Data], None]:
+    """Let a load before the run be all that the board tells of other work."""
+
+    def change(data: Data) -> None:
+        for state in data["states"]:
+            state["timed"] = None
+        data["states"][0]["load1"] = load1
+
+    return change
+
+
 def heat_up(data: Data) -> None:
     data["invoke_ns"] = [int(value * (1 + 0.06 * index / 2000)) for index, value in enumerate(data["invoke_ns"])]
 
@@ -144,7 +155,7 @@ def heat_up(data: Data) -> None:
         (throttled("0x0", "0x4"), "throttled", "throttling"),
         (throttled("0x50000", "0xD0000"), "throttled", "soft temperature limit"),
         (set_("states", 4, "alarms", to=["gpu-throttle-alert"]), "gpu_throttled", "gpu-throttle-alert"),
-        (set_("states", 0, "load1", to=2.5), "busy", "load 2.50 on 4 cores"),
+        (loaded(2.5), "busy", "load 2.50 on 4 cores"),
         (heat_up, "drifting", "invoke drifted by +5"),
     ],
 )
@@ -164,7 +175,8 @@ def test_a_broken_rule_makes_the_run_invalid(change: Callable[[Data], None], rul
     "change",
     [
         throttled("0x50000", "0x50000"),
-        set_("states", 0, "load1", to=1.9),
+        loaded(1.9),
+        set_("states", 0, "load1", to=4.0),  # of what ran before: the cores' time shows that it is over
         set_("states", -1, "load1", to=4.0),
         set_("states", 0, "throttled", to=None),
     ],
@@ -183,7 +195,7 @@ def test_a_simulated_board_is_never_measured() -> None:
 def test_every_broken_rule_is_told() -> None:
     data = answer()
     throttled("0x0", "0xF")(data)
-    set_("states", 0, "load1", to=9.0)(data)
+    loaded(9.0)(data)
     (verdict,) = measure(data).verdicts
     assert list(verdict.figures) == ["throttled", "busy"]
 

@@ -25,6 +25,15 @@ def test_the_interval_covers_the_truth(correlation: float, count: int) -> None:
     assert covered >= (975 if correlation else 985)
 
 
+@pytest.mark.parametrize(("count", "t99"), [(4, 5.841), (5, 4.604), (6, 4.032), (9, 3.355)])
+def test_few_values_have_the_interval_of_students_t(count: int, t99: float) -> None:
+    """Quantiles of 3, 4, 5 and 8 degrees of freedom, as every table has them."""
+    values = np.linspace(-1, 1, count).tolist()
+    half = t99 * float(np.std(values, ddof=1)) / math.sqrt(count)
+    assert mean(values).half_width == pytest.approx(half, rel=0.01)
+    assert mean(values[:3]).half_width == math.inf
+
+
 def test_one_value_tells_no_width() -> None:
     assert mean([3.0]).half_width == math.inf
     assert mean([2.0, 2.0, 2.0, 2.0]).half_width == 0.0

@@ -62,15 +62,20 @@ class Likeness:
         self.count += 1
         self.same += same
         self.agreed += int(want.argmax()) == int(have.argmax())
-        self._signal += float(want @ want)
-        self._power += float(have @ have)
-        self._dot += float(want @ have)
-        self._noise += float((want - have) @ (want - have))
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._signal += float(want @ want)
+            self._power += float(have @ have)
+            self._dot += float(want @ have)
+            self._noise += float((want - have) @ (want - have))
 
     def measurements(self, whom: str) -> list[Measurement]:
-        """Return what was seen, against whom: SQNR and cosine over all samples, top-1 agreement with its 95 % Wilson interval."""
-        lengths = math.sqrt(self._signal * self._power)
-        sqnr = 10 * math.log10(self._signal / self._noise) if self._signal and self._noise else None
+        """Return what was seen, against whom: SQNR and cosine over all samples, top-1 agreement with its 95 % Wilson interval.
+
+        Outputs that are not all finite have neither SQNR nor cosine.
+        """
+        finite = math.isfinite(self._signal + self._power + self._dot + self._noise)
+        lengths = math.sqrt(self._signal) * math.sqrt(self._power) if finite else 0.0
+        sqnr = 10 * math.log10(self._signal / self._noise) if finite and self._signal and self._noise else None
         found = [
             Measurement(f"sqnr_{whom}", sqnr, "dB", self.count, details={"equal": self._noise == 0}),
             Measurement(f"cosine_{whom}", self._dot / lengths if lengths else None, "1", self.count),

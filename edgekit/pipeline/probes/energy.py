@@ -42,7 +42,7 @@ class Spent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     unsupported: None
     count: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+    seconds: Annotated[float, msgspec.Meta(ge=1e-6, le=86_400)]
     warmup: Warmup
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     states: States

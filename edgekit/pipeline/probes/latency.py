@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from edgekit.errors import UsageError
 from edgekit.latency import latency_measurements
 from edgekit.measurement import Findings
 from edgekit.pipeline import Progress
@@ -35,6 +36,8 @@ class LatencyOptions(Options, frozen=True):
 
 
 def _measure(under: UnderTest, options: LatencyOptions, progress: Progress) -> Findings:
+    if options.cuda_graph and under.manifest.recipe is None:
+        raise UsageError(f"a CUDA graph is asked for, and {under.manifest.name} is no TensorRT engine", fix="leave --cuda-graph out")
     answer = under.job(
         "probe.latency",
         timeout_s=2 * options.min_time_s + _EXTRA_S,

@@ -29,8 +29,12 @@ _EXTRA_S = 600.0
 _WINDOWS_MIN = 7
 """Fewer give a drift no interval, see `edgekit.statistics.drift`."""
 
+_ABSOLUTE_C = 273.15
+"""Added to temperatures: a drift is a share of the median, which on a cold board may be 0 degrees or less."""
+
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400 * 10**9)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e8)]
+_Length = Annotated[float, msgspec.Meta(ge=1e-6, le=1e8)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
@@ -61,7 +65,7 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part for each window: how many inferences there were, and quantiles of their times."""
 
     start_s: _Seconds
-    seconds: _Seconds
+    seconds: _Length
     count: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
     invoke_ns: dict[str, _Nanoseconds]
     rss_pages: _Count
@@ -108,7 +112,7 @@ def judge(
     rule = next(iter(broken), None)
     medians = [window.invoke_ns["p50"] for window in windows]
     count, minutes = sum(window.count for window in windows), sum(window.seconds for window in windows) / 60
-    change, low, high = drift(medians)
+    enough, (change, low, high) = len(windows) >= _WINDOWS_MIN, drift(medians)
 
     def ms(name: str, value: float, **details: float | None) -> Measurement:
         return Measurement(name, value / _NS_PER_MS, "ms", count, rule is None, rule, details)
@@ -118,14 +122,17 @@ def judge(
         ms("window_p50", float(np.median(medians)), windows=len(windows), **ends),
         ms("window_p99_max", max(window.invoke_ns["p99"] for window in windows)),
         ms("max", max(window.invoke_ns["max"] for window in windows)),
-        Measurement("drift", change, "1", len(windows), rule is None, rule, {"low": low, "high": high}),
+        Measurement(
+            "drift", change if enough else None, "1", len(windows), rule is None, rule, {"low": low, "high": high} if enough else {}
+        ),
         Measurement("minutes", minutes, "min", len(windows)),
         Measurement("rate", count / (60 * minutes), "1/s", count, rule is None, rule),
         Measurement("memory_growth", windows[-1].rss_pages / max(1, windows[0].rss_pages) - 1, "1", len(windows)),
     ]
-    for name, unit, values in (("temperature", "degC", _temperatures(states)), ("clock", "MHz", _clocks(states))):
-        if values:
-            moved, *bounds = (part * float(np.median(values)) for part in drift(values))
+    for name, unit, values, above in (("temperature", "degC", _temperatures(states), _ABSOLUTE_C), ("clock", "MHz", _clocks(states), 0.0)):
+        if len(values) >= _WINDOWS_MIN:
+            lifted = np.array(values) + above
+            moved, *bounds = (part * float(np.median(lifted)) for part in drift(lifted))
             found.append(Measurement(f"{name}_change", moved, unit, len(values), details=dict(zip(("from", "to"), bounds, strict=True))))
     return Findings(
         measurements=(*found, *validity.figures(states)),

@@ -88,10 +88,16 @@ def judge(load: Load, *, address: str, cores: int, simulated: bool) -> Findings:
         details = {f"{end}_ms": ns and ns / _NS_PER_MS for end, ns in (("lower", bound.lower_ns), ("upper", bound.upper_ns))}
         figures = {**details, "needs": bound.needs}
         found.append(Measurement(f"loaded_{name}", bound.estimate_ns / _NS_PER_MS, "ms", len(merged), rule is None, rule, figures))
+    if broken:
+        verdict = [Verdict("throughput", "invalid", "; ".join(broken.values()), broken)]
+    elif not total:
+        verdict = [Verdict("throughput", "inconclusive", "no inference ended while it was measured: raise --min-time")]
+    else:
+        verdict = []
     found.append(Measurement("peak_rss", load.peak_rss_bytes / (1 << 20), "MiB", 1))
     return Findings(
         measurements=(*found, *validity.figures(load.states)),
-        verdicts=(Verdict("throughput", "invalid", "; ".join(broken.values()), broken),) if broken else (),
+        verdicts=tuple(verdict),
         samples={f"stream{place}_ns": tuple(series) for place, series in enumerate(load.invoke_ns) if series},
         environment={
             **load.runtime.words(load.delegate),

@@ -39,6 +39,17 @@ def test_the_probes_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one["name"] for one in json.loads(text)["probes"]] == list(PROBES)
 
 
+def test_no_default_is_told_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, code = run(monkeypatch, "probe", "accuracy", "--help")
+    assert code == 0
+    assert "[default: ]" not in text
+
+
+@pytest.mark.parametrize("command", [("probe", "latency"), ("compare",)])
+def test_more_threads_than_an_agent_takes_are_the_users_mistake(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, *command, "nobody@127.0.0.1:1", "--threads", "257")[1] == 2
+
+
 def test_a_project_sets_what_the_command_line_leaves_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

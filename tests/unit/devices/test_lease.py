@@ -10,15 +10,15 @@ from edgekit.device import Address, Device
 from edgekit.devices import connect, keep
 from edgekit.devices import lease as leases
 from edgekit.devices.session import AgentSession
-from edgekit.errors import DeployError, DeviceError, LinkError
+from edgekit.errors import DeadlineError, DeployError, DeviceError, EdgekitError, LinkError
 from edgekit.pipeline.releases import rollback
 
 
-def _lose(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def _lose(device: Device, monkeypatch: pytest.MonkeyPatch, error: EdgekitError) -> None:
     """Work under a lease whose link breaks before it is given back, and does not come again."""
 
     def gone(_: Device) -> None:
-        raise LinkError("the link is gone")
+        raise error
 
     with connect(device) as connection, AgentSession(connection, device) as session, monkeypatch.context() as cut:
         with leases.leased(session, reason="deploy"):
@@ -37,9 +37,13 @@ def _kept(device: Device) -> keep.Kept | None:
         return kept.read()
 
 
-@pytest.mark.parametrize("command", ["rollback", "work"])
-def test_a_lease_that_was_not_given_back_is_taken_up_again(device: Device, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _lose(device, monkeypatch)
+@pytest.mark.parametrize(
+    ("command", "error"), [("rollback", LinkError("the link is gone")), ("work", DeadlineError("python3 did not end within 30 s"))]
+)
+def test_a_lease_that_was_not_given_back_is_taken_up_again(
+    device: Device, command: str, error: EdgekitError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lose(device, monkeypatch, error)
     assert _kept(device) is not None
     with connect(device) as connection, AgentSession(connection, device) as session:
         assert leases.show(session).lease is not None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from edgekit.ondevice import ops, samples
+from edgekit.ondevice.throughput import Stream
 from edgekit.ondevice.wire import AgentError
 
 from .conftest import Agent
@@ -80,6 +83,20 @@ def test_streams_beside_each_other(agent: Agent, release: Any) -> None:
     assert [bool(series) for series in data["invoke_ns"]] == [True, True]
     assert (data["streams"], data["batch"], data["warmup"]["steady"]) == (2, 1, False)
     assert phases(data) == ["before", "warm-up", "throughput", "after"]
+
+
+def test_a_stream_that_fails_in_any_way_ends_them_all() -> None:
+    """One stream fewer would be another load, and its figures look sound. No runtime can be made to run out of memory here."""
+
+    def invoke() -> None:
+        raise MemoryError
+
+    over = threading.Event()
+    stream = Stream(SimpleNamespace(invoke=invoke), over)  # type: ignore[arg-type]
+    stream.start()
+    stream.join(10)
+    assert isinstance(stream.failure, MemoryError)
+    assert over.is_set()
 
 
 def test_a_soak_tells_each_window(agent: Agent, release: Any) -> None:

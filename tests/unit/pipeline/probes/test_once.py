@@ -98,6 +98,14 @@ def test_likeness() -> None:
     assert (figures["sqnr_host"].value, figures["sqnr_host"].details["equal"]) == (None, True)
 
 
+@pytest.mark.parametrize("harm", [math.nan, math.inf])
+def test_outputs_that_are_no_numbers_have_no_likeness(harm: float) -> None:
+    likeness = agreement.Likeness(classifies=True)
+    likeness.add(np.array([1.0, 2.0]), np.array([1.0, harm]), same=False)
+    figures = {measurement.name: measurement.value for measurement in likeness.measurements("host")}
+    assert (figures["sqnr_host"], figures["cosine_host"], figures["identical_host"]) == (None, None, 0.0)
+
+
 @pytest.mark.parametrize(
     ("kind", "data"),
     [

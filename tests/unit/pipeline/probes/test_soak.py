@@ -85,9 +85,29 @@ def test_a_release_that_does_not_go_on_has_failed() -> None:
 
 
 def test_few_windows_tell_nothing() -> None:
-    (verdict,) = found(windows()[:6]).verdicts
+    findings = found(windows(0.2, warmer=60.0)[:6])
+    (verdict,) = findings.verdicts
     assert verdict.outcome == "inconclusive"
     assert "6 windows are too few" in verdict.text
+    by_name = {measurement.name: measurement for measurement in findings.measurements}
+    assert (by_name["drift"].value, by_name["drift"].details) == (None, {})
+    assert "temperature_change" not in by_name, "no change would be a claim"
+
+
+def test_a_board_in_the_cold_gets_warmer_too() -> None:
+    parts = windows(warmer=8.0)
+    for part in parts:
+        part["state"]["temperature_c"]["cpu-thermal"] -= 56.0
+    by_name = {measurement.name: measurement for measurement in found(parts).measurements}
+    assert by_name["temperature_change"].value == pytest.approx(8.0, abs=0.2)
+
+
+def test_windows_that_took_no_time_are_refused() -> None:
+    parts = windows()[:8]
+    for part in parts:
+        part["seconds"] = 0.0
+    with pytest.raises(msgspec.ValidationError, match="seconds"):
+        found(parts)
 
 
 def throttled(state: Data) -> None:

@@ -87,6 +87,12 @@ def test_a_broken_rule_makes_it_invalid(change: Callable[[Data], None], rule: st
     assert {measurement.rule for measurement in findings.measurements if measurement.unit in ("1/s", "ms")} == {rule}
 
 
+def test_a_network_slower_than_the_run_proves_nothing() -> None:
+    findings = found({**answer(), "span_count": [0] * 30, "invoke_ns": [[], []]})
+    (verdict,) = findings.verdicts
+    assert (verdict.outcome, findings.measurements[0].n) == ("inconclusive", 0)
+
+
 def test_an_answer_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(DeviceError, match="contradicts itself"):
         found({**answer(), "streams": 3})
