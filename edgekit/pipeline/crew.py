@@ -17,6 +17,7 @@ from edgekit.lazy import load
 from edgekit.pipeline import Progress
 from edgekit.pipeline.deploy import Deployed, deploy
 from edgekit.pipeline.outcome import Outcome, attempt
+from edgekit.pipeline.probation import forget
 from edgekit.pipeline.releases import ask_status
 
 __all__ = ["Crew", "Options", "Threads", "crew", "has_release", "one_board"]
@@ -35,9 +36,9 @@ def one_board(bundle: Bundle, device: Device, options: Options, *, doubt: bool, 
     """Bring a bundle to one board."""
 
     def work() -> Deployed | None:
-        if doubt and has_release(bundle, device):
-            return None
-        return deploy(bundle, device, progress=progress, **options)
+        done = None if doubt and has_release(bundle, device) else deploy(bundle, device, progress=progress, **options)
+        forget(device, bundle.manifest.name)  # should edgekit ci have been killed while it tried this very release: now it is wanted
+        return done
 
     return attempt(work)
 
