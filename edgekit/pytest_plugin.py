@@ -50,11 +50,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """Judge a marked test's report before its own words run."""
-    report = pyfuncitem.stash.get(_REPORT, None)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Judge a marked test's report before its own words run; a method of a `unittest.TestCase` comes by here, too."""
+    report = item.stash.get(_REPORT, None)
     if report is not None:
-        _judge(report, asked=_UNASKED not in pyfuncitem.stash)
+        _judge(report, asked=_UNASKED not in item.stash)
 
 
 @pytest.fixture(scope="session")

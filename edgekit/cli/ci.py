@@ -86,7 +86,7 @@ def ci(
         run = run_ci(declared, folder, wanted, allowed_signers=signers, tell=_tell, progress=progress)
     code = exit_code(run)
     troubles = [_kept(record, run), junit and _kept(write_atomic, junit, junit_xml(run))]
-    troubles.append(markdown and _kept(write_atomic, markdown, _markdown(run).encode()))
+    troubles.append(markdown and _kept(lambda: write_atomic(markdown, _markdown(run).encode())))
     run = msgspec.structs.replace(run, notes=(*run.notes, *filter(None, troubles)))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(run)
@@ -120,10 +120,11 @@ def _tell_github(run: Run) -> None:
     say(text)
     if place := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
+            words = _markdown(run)
             with Path(place).open("a", encoding="utf-8") as file:
-                file.write(_markdown(run))
-        except OSError as error:
-            why = f"{place}: {error.strerror}"
+                file.write(words)
+        except (OSError, InputError) as error:
+            why = f"{place}: {error.strerror if isinstance(error, OSError) else error.message}"
             say(lambda page: page.line(("warning:", "yellow"), f" the job's summary cannot be written: {why}"))
 
 

@@ -91,11 +91,14 @@ def ci(
     ------
     UsageError
         There is no such probe, or no board to run on; nothing was begun.
+    InputError
+        A probe's options are wrong; nor was it here.
     """
     for name in project.ci.probes:
-        find_probe(name)
-    devices = candidates(project, wanted.device, wanted.target, root=wanted.root)
-    course = _Course(project, folder, wanted, devices, allowed_signers, tell, progress)
+        find_probe(name).asked(project, {})
+    with suppress(DeviceError):  # a virtual board that is not up: the step that takes a board says so
+        candidates(project, wanted.device, wanted.target, root=wanted.root)
+    course = _Course(project, folder, wanted, allowed_signers, tell, progress)
     course.go()
     return course.run()
 
@@ -108,12 +111,11 @@ class _Course:
         project: Project,
         folder: Path,
         wanted: Wanted,
-        devices: tuple[Device, ...],
         signers: Path | None,
         tell: Callable[[str], None],
         progress: Progress,
     ) -> None:
-        self._project, self._folder, self._wanted, self._devices = project, folder, wanted, devices
+        self._project, self._folder, self._wanted = project, folder, wanted
         self._signers, self._tell, self._progress = signers, tell, progress
         self._terms: CiSection = project.ci
         self._begun_s, self._time = time.monotonic(), datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -189,8 +191,11 @@ class _Course:
 
     def _take(self, stack: ExitStack) -> tuple[Device, Hold]:
         reason, lasting_s = f"edgekit ci of {self._project.model.name or 'a model'}", self._lasting_s(self._terms.build_timeout_s)
-        wait_s = self._terms.lease_wait_s
-        took = take_one(self._devices, stack, reason=reason, for_s=lasting_s, wait_s=wait_s, tell=self._tell, progress=self._progress)
+        wait_s, devices = (
+            self._terms.lease_wait_s,
+            candidates(self._project, self._wanted.device, self._wanted.target, root=self._wanted.root),
+        )
+        took = take_one(devices, stack, reason=reason, for_s=lasting_s, wait_s=wait_s, tell=self._tell, progress=self._progress)
         self._device, self._hold = took
         return took
 

@@ -17,9 +17,10 @@ __all__ = ["FORMS", "Exported", "export", "left_out"]
 Exported = list[dict[str, Any]] | dict[str, Any]
 
 _SMALLER = {"ms", "s", "B", "MB", "MiB", "mJ", "J", "mW", "W"}
-_SMALLER_NAMES = ("disagreement",)
+_SMALLER_NAMES = ("disagreement", "changed", "different", "wer", "cer")
 _BIGGER = {"dB", "1/s", "Hz"}
 _BIGGER_NAMES = ("top1", "top5", "map", "miou", "f1", "auc", "cosine", "agreement")
+_PLAIN_MAX = 8
 _MEASURE_MAX = 64
 """Letters of a measure's name (bencher.dev, "Bencher Metric Format")."""
 
@@ -51,10 +52,13 @@ def left_out(points: Sequence[Point], *, simulated: bool) -> str:
     newest = _newest(points)
     broken = [point for point in newest if point.rule is not None]
     rules = ", ".join(sorted({str(point.rule) for point in broken}))
-    stand_ins = 0 if simulated else sum(point.rule is None and point.simulated for point in newest)
+    valid = [point for point in newest if point.rule is None]
+    stand_ins = 0 if simulated else sum(point.simulated for point in valid)
+    plain = [point.metric for point in valid if not (_smaller(point) or _bigger(point)) and (simulated or not point.simulated)]
     parts = [
         f"{len(broken)} figures are not valid ({rules})" if broken else "",
         f"{stand_ins} come from a device that stands in for a board (--simulated)" if stand_ins else "",
+        f"{len(plain)} are neither better when less nor when more ({', '.join(sorted(set(plain))[:_PLAIN_MAX])})" if plain else "",
     ]
     return "; ".join(filter(None, parts))
 

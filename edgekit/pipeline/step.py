@@ -163,7 +163,7 @@ class Steps:
                 raise Ended(name) from error
             except Exception as error:
                 traceback.print_exc()
-                note(**_stop(error))
+                note(**{**_stop(error), **({"code": fatal} if fatal else {})})
                 raise Ended(name) from error
             except BaseException as error:
                 note(**_stop(error))
@@ -173,8 +173,9 @@ class Steps:
 
     def stopped(self, error: BaseException) -> None:
         """Write down what ended the run between two steps; what ended one is written down with it."""
-        if all(not step.code for step in self.done):
-            self.done.append(Step(name="run", **_stop(error)))
+        how = _stop(error)
+        if not self.done or self.done[-1].code != how["code"]:
+            self.done.append(Step(name="run", **how))
 
     def skip(self, name: str, why: str, *, probe: bool = False) -> None:
         """Write down a step that was not run."""

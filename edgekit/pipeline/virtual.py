@@ -7,7 +7,6 @@ there is; the board counts as up once its server answers. One `up` or `down` at 
 from __future__ import annotations
 
 import fcntl
-import getpass
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ import msgspec
 from edgekit.devices.virtual.image import make_image
 from edgekit.devices.virtual.kind import KINDS, Kind
 from edgekit.devices.virtual.machine import can_run_machine, machine
-from edgekit.devices.virtual.process import begin, end, free_port, run, wait_for_ssh
+from edgekit.devices.virtual.process import begin, end, free_port, run, user_name, wait_for_ssh
 from edgekit.devices.virtual.server import can_serve, server
 from edgekit.devices.virtual.userland import make_userland
 from edgekit.digest import make_folder, write_atomic
@@ -80,7 +79,7 @@ def up(target: str, *, vm: bool = False, progress: Progress = silent) -> tuple[V
         end(folder / name)  # what an interrupted call or a server's end has left
         try:
             (folder / name).mkdir(mode=0o700)
-            return _start(name, target, folder / name, furnish, "root" if vm else getpass.getuser()), False
+            return _start(name, target, folder / name, furnish, "root" if vm else user_name()), False
         except BaseException:
             end(folder / name)
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from edgekit.runs.run import Run, Step, outcome
+from edgekit.runs.run import Run, Step, broken_rules, outcome
 
 __all__ = ["workflow_commands"]
 
@@ -29,6 +29,8 @@ def _found(run: Run) -> Iterator[tuple[Level, str]]:
     for step in run.steps:
         if outcome(step) == "error":
             yield "error", _command("error", f"edgekit ci: {step.name}", _story(step))
+        if outcome(step) == "inconclusive":
+            yield "warning", _command("warning", f"edgekit ci: {step.name} invalid", f"not valid: {broken_rules(step)}")
         for verdict in step.verdicts:
             if verdict.outcome != "pass":
                 level: Level = "error" if verdict.outcome == "fail" else "warning"

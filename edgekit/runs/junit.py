@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from edgekit.measurement import Measurement, Verdict
 from edgekit.printable import printable
-from edgekit.runs.run import Run, Step, outcome
+from edgekit.runs.run import Run, Step, broken_rules, outcome
 
 __all__ = ["figure_words", "junit_xml"]
 
@@ -79,8 +79,7 @@ def _cases(run: Run, step: Step) -> list[ET.Element]:
     elif how == "not run":
         _add(own, "skipped", "not-run", f"not run: {step.message}")
     elif how == "inconclusive":
-        broken = next(one for one in step.measurements if not one.valid)
-        _add(own, "skipped", "invalid", f"not valid: {broken.rule}")
+        _add(own, "skipped", "invalid", f"not valid: {broken_rules(step)}")
     return [own, *(_gate(run, step, verdict) for verdict in step.verdicts)]
 
 

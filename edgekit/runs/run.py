@@ -12,7 +12,7 @@ import msgspec
 
 from edgekit.measurement import Measurement, Verdict
 
-__all__ = ["PRECEDENCE", "Retry", "Run", "Step", "StepOutcome", "exit_code", "outcome"]
+__all__ = ["PRECEDENCE", "Retry", "Run", "Step", "StepOutcome", "broken_rules", "exit_code", "outcome"]
 
 StepOutcome = Literal["pass", "inconclusive", "error", "not run"]
 
@@ -114,6 +114,11 @@ def outcome(step: Step) -> StepOutcome:
         return "not run"
     if step.error is not None:
         return "error"
-    if not step.verdicts and not all(measurement.valid for measurement in step.measurements):
-        return "inconclusive"
+    if all(verdict.outcome == "pass" for verdict in step.verdicts) and not all(measurement.valid for measurement in step.measurements):
+        return "inconclusive"  # which no gate of its own says, while the exit code does
     return "pass"
+
+
+def broken_rules(step: Step) -> str:
+    """Return the rules that a step's figures broke, for people."""
+    return ", ".join(sorted({str(measurement.rule) for measurement in step.measurements if not measurement.valid}))

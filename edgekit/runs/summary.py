@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from edgekit.printable import markdown_words
 from edgekit.runs.junit import figure_words
-from edgekit.runs.run import Run, Step, exit_code, outcome
+from edgekit.runs.run import Run, Step, broken_rules, exit_code, outcome
 
 __all__ = ["summary"]
 
@@ -50,6 +50,7 @@ def _lines(run: Run) -> Iterator[str]:
 
 def _story(step: Step) -> str:
     parts = [step.message or f"{step.seconds:.1f} s", f"fix: {step.fix}" if step.fix else ""]
+    parts += [f"not valid: {broken_rules(step)}"] if outcome(step) == "inconclusive" else []
     parts += [f"tried before: {retry.error}: {retry.message}" for retry in step.retries]
     return "; ".join(filter(None, parts))
 

@@ -12,7 +12,10 @@ import pytest
 from edgekit.bundle import open_bundle
 from edgekit.device import Device
 from edgekit.inventory import find_device
+from edgekit.pipeline import silent
+from edgekit.pipeline.crew import one_board
 from edgekit.pipeline.deploy import deploy
+from edgekit.pipeline.probation import begin
 from edgekit.project import load_project
 from edgekit.report import decode_report
 from tests.integration.deployment import Place, place
@@ -134,6 +137,18 @@ def test_killed_and_then_out_of_time(there: Place) -> None:
     assert trial.said.code == 124
     assert "latency did not end within 1 s" in trial.cases.messages["latency"]
     as_before(there, trial, release)
+
+
+def test_a_release_that_is_rolled_out_later_is_there_to_stay(there: Place) -> None:
+    """A run is killed while it measures release 2; then release 2 is wanted on the rack: no later run takes it away."""
+    _, path = ready(there)
+    project = load_project(there.folder / "edgekit.toml")
+    device = find_device(project, "board")
+    with open_bundle(Path(path)) as second, open_bundle(Path(there.bundle(3))) as third:
+        begin(device, second)
+        options = {"terms": project.deploy, "folder": there.folder}
+        assert one_board(second, device, options, doubt=False, progress=silent).code == 0
+        assert begin(device, third).current == second.digest
 
 
 def test_a_board_that_cannot_go_back_needs_a_person(there: Place) -> None:

@@ -17,6 +17,8 @@ from tests.integration.trial import judged, project
 pytest_plugins = ["pytester"]
 
 TESTS = """
+import unittest
+
 import pytest
 
 @pytest.mark.edgekit(probe="accuracy", budget={"accuracy_drop_max": 0.5})
@@ -42,6 +44,11 @@ def test_misspelt():
 
 def test_unmarked():
     pass
+
+class TestOld(unittest.TestCase):
+    @pytest.mark.edgekit(probe="accuracy")
+    def test_of_unittest(self):
+        pass
 """
 
 
@@ -60,7 +67,7 @@ def test_each_verdict_has_its_place(pytester: pytest.Pytester, tmp_path: Path) -
     built = edgekit("build", "--target", "local", "--json", cwd=copy_demo(tmp_path / "demo")).document["bundle"]
     bundle = judged(Path(built), tmp_path / "bundle", "fail")
     result = run(pytester, folder, "--edgekit-device", "b1", "--edgekit-bundle", str(bundle), "--junit-xml", str(tmp_path / "j.xml"))
-    assert result.parseoutcomes() == {"passed": 2, "failed": 2, "skipped": 1, "errors": 1}
+    assert result.parseoutcomes() == {"passed": 2, "failed": 3, "skipped": 1, "errors": 1}
     said = result.stdout.str()
     for words in ("accuracy fail: top-1 changed by -1.", "more samples are needed", "own words fail it as ever", "unknown key 'budgt'"):
         assert words in said, said
@@ -77,10 +84,10 @@ def test_each_verdict_has_its_place(pytester: pytest.Pytester, tmp_path: Path) -
 def test_no_board_skips_and_no_answer_is_an_error(pytester: pytest.Pytester, tmp_path: Path) -> None:
     folder = project(tmp_path / "project", board(tmp_path, f"me@127.0.0.1:{free_port()}"))
     nobody = run(pytester, folder)
-    assert nobody.parseoutcomes() == {"passed": 1, "skipped": 5}
+    assert nobody.parseoutcomes() == {"passed": 1, "skipped": 6}
     assert "pytest --edgekit-device NAME" in nobody.stdout.str()
     away = run(pytester, folder, "--edgekit-device", "b1", "-k", "passes or unmarked")
-    assert away.parseoutcomes() == {"passed": 1, "errors": 1, "deselected": 4}
+    assert away.parseoutcomes() == {"passed": 1, "errors": 1, "deselected": 5}
 
 
 def test_it_costs_nothing_where_it_is_not_used(pytester: pytest.Pytester) -> None:

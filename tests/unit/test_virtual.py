@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgekit.devices.virtual import userland
 from edgekit.devices.virtual.emulation import _registered
 from edgekit.devices.virtual.kind import KINDS, furnish
+from edgekit.devices.virtual.server import server
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.inventory import find_device, find_devices
 from edgekit.ondevice import facts
@@ -115,6 +118,24 @@ def test_the_machines_own_registration_serves_if_it_works_after_chroot(lines: li
     assert not _registered(tmp_path, "aarch64")
     (tmp_path / "qemu-aarch64").write_text("\n".join(lines))
     assert _registered(tmp_path, "aarch64") is serves
+
+
+def test_who_may_log_in_is_who_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain su to root leaves LOGNAME as it was."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    server(KINDS["rpi4"], tmp_path, port=2222, userland=tmp_path, register="")
+    assert f"\nAllowUsers {pwd.getpwuid(os.geteuid()).pw_name}\n" in (tmp_path / "sshd_config").read_text()
+
+
+def test_without_debians_keys_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mmdebstrap").write_text("")
+    (tmp_path / "mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(userland, "_KEYRINGS", tmp_path)
+    with pytest.raises(DeviceError) as refused:
+        userland.can_unpack()
+    assert refused.value.fix == "sudo apt install debian-archive-keyring"
 
 
 def test_what_there_is_no_virtual_board_of() -> None:

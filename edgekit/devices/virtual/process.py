@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ from edgekit.digest import write_atomic
 from edgekit.errors import DeviceError
 from edgekit.virtual import Process, read_process
 
-__all__ = ["begin", "end", "free_port", "run", "wait_for_ssh"]
+__all__ = ["begin", "end", "free_port", "run", "user_name", "wait_for_ssh"]
 
 _END_TIMEOUT_S, _COLLECT_TIMEOUT_S = 20.0, 2.0
 _STOP_TIMEOUT_S = 10.0
@@ -113,6 +114,22 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def user_name() -> str:
+    """Return whose processes ours are. Not what the environment says: a plain ``su`` leaves the user's before it there (su(1)).
+
+    Raises
+    ------
+    DeviceError
+        This machine knows no name for the user.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise DeviceError(
+            f"user {os.geteuid()} has no name here, and nobody logs in without", fix="run edgekit as a user of /etc/passwd"
+        ) from None
 
 
 def free_port() -> int:

@@ -7,7 +7,6 @@ user and mount namespaces of its own.
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from edgekit.devices.shell import quote
 from edgekit.devices.virtual.emulation import registration
 from edgekit.devices.virtual.kind import Kind, furnish
+from edgekit.devices.virtual.process import user_name
 from edgekit.devices.virtual.userland import SFTP_SERVER
 from edgekit.errors import DeviceError
 
@@ -110,7 +110,7 @@ def server(kind: Kind, folder: Path, *, port: int, userland: Path, register: str
     enter = folder / "enter"
     enter.write_text(_ENTER.format(**words))
     enter.chmod(0o700)
-    user = getpass.getuser()
+    user = user_name()
     (folder / "sshd_config").write_text(_SSHD.format(port=port, folder=folder, user=user, sftp=SFTP_SERVER, enter=quote(str(enter))))
     (folder / "shadow").write_text("root:*:::::::\n")
     (folder / "shadow").chmod(0o600)

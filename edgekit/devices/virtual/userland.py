@@ -6,7 +6,6 @@ The packages' own scripts, which would run emulated for minutes, are not needed.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ import platformdirs
 
 from edgekit.devices import Progress
 from edgekit.devices.virtual.kind import VCGENCMD
-from edgekit.devices.virtual.process import run
+from edgekit.devices.virtual.process import run, user_name
 from edgekit.digest import make_folder, sha256_bytes
 from edgekit.errors import DeviceError
 
@@ -25,6 +24,7 @@ __all__ = ["SFTP_SERVER", "SUITE", "cache", "can_unpack", "made", "make_userland
 
 SUITE = "bookworm"  # Raspberry Pi OS of 2023 to 2025 is this release
 _PYTHON = "3.11"
+_KEYRINGS = Path("/usr/share/keyrings")  # where mmdebstrap looks for those of a suite it knows; not every Ubuntu has Debian's
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 _COMMON = ("base-files", "coreutils", "dash", "libc-bin", "libgcc-s1", "libstdc++6", "openssh-sftp-server", "python3", "sed")
 # There are no wheels of NumPy for 32-bit Arm: the board's own serves, as on Raspberry Pi OS.
@@ -46,10 +46,12 @@ def can_unpack() -> None:
     """
     if shutil.which("mmdebstrap") is None:
         raise DeviceError("no mmdebstrap here, which fetches the board's system", fix="sudo apt install mmdebstrap")
+    if not any((_KEYRINGS / f"debian-archive-keyring.{form}").exists() for form in ("gpg", "pgp")):
+        raise DeviceError("no keys of Debian's here, by which the board's system is checked", fix="sudo apt install debian-archive-keyring")
     if os.geteuid() != 0:
         if shutil.which("newuidmap") is None:
             raise DeviceError("no newuidmap here, which unpacks the board's system for a user", fix="sudo apt install uidmap")
-        user = getpass.getuser()
+        user = user_name()
         owners = Path("/etc/subuid").read_text().splitlines() if Path("/etc/subuid").exists() else []
         if not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
             raise DeviceError(

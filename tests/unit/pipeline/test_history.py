@@ -99,6 +99,12 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert "the history cannot be written: database or disk is full" in done.stderr
 
 
+POINT = Point(
+    run="r", time="t", app="a", device="d", release=None, revision=None, code=0, metric="m", value=0.0, unit="ms", n=1, low=None,
+    high=None, rule=None, simulated=False,
+)  # fmt: skip
+
+
 @pytest.fixture
 def kept(home: Path) -> None:
     record(measured(1.0, minute=1))
@@ -134,6 +140,30 @@ def test_others_get_the_newest_valid_figures() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("figure", "unit", "form"),
+    [
+        ("wer_artifact", "1", "github-action-benchmark"),
+        ("cer_delta", "1", "github-action-benchmark"),
+        ("changed", "1", "github-action-benchmark"),
+        ("disagreement", "1", "github-action-benchmark"),
+        ("agreement_host", "1", "github-action-benchmark-bigger"),
+        ("top1_delta", "1", "github-action-benchmark-bigger"),
+        ("temperature_max", "degC", None),
+    ],
+)
+def test_which_way_is_better(figure: str, unit: str, form: str | None) -> None:
+    """A figure of which nobody can say is in no file, and said to be left out."""
+    (one,) = [msgspec.structs.replace(POINT, metric=f"accuracy.{figure}", unit=unit)]
+    for name in ("github-action-benchmark", "github-action-benchmark-bigger"):
+        if name == form:
+            assert export([one], name, simulated=False)
+        else:
+            with pytest.raises(InputError, match="nothing to export"):
+                export([one], name, simulated=False)
+    assert left_out([one], simulated=False) == ("" if form else f"1 are neither better when less nor when more (accuracy.{figure})")
+
+
 @pytest.mark.usefixtures("kept")
 def test_what_is_simulated_says_so() -> None:
     handed = export(found(), "bencher", simulated=True)
@@ -157,16 +187,12 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_a_trend_marks_what_does_not_count() -> None:
-    point = Point(
-        run="r", time="t", app="a", device="d", release=None, revision=None, code=0, metric="m", value=0.0, unit="ms", n=1, low=None,
-        high=None, rule=None, simulated=False,
-    )  # fmt: skip
     values = ((0.0, None), (7.0, None), (99.0, "busy"), (3.5, None))
-    course = [msgspec.structs.replace(point, value=value, rule=rule) for value, rule in values]
+    course = [msgspec.structs.replace(POINT, value=value, rule=rule) for value, rule in values]
     assert trend(course, 9) == "▁█·▅"
     assert trend(course, 2) == "·▅"
     assert trend(course[2:3], 9) == "·"
-    assert trend([point, point], 9) == "▅▅"
+    assert trend([POINT, POINT], 9) == "▅▅"
 
 
 @pytest.mark.usefixtures("kept")

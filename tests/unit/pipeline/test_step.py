@@ -15,6 +15,7 @@ from edgekit.errors import AuthError, BusyError, DeadlineError, DeviceError, Edg
 from edgekit.measurement import Verdict
 from edgekit.pipeline import step as module
 from edgekit.pipeline.step import Ended, Found, Steps, shielded, within
+from edgekit.runs.run import Step
 
 
 @pytest.fixture
@@ -77,7 +78,9 @@ def test_a_verdict_is_never_asked_for_again(steps: Steps) -> None:
 def test_a_failure_may_have_a_code_of_its_own(steps: Steps) -> None:
     with pytest.raises(Ended):
         steps.run("restore", failing(DeviceError("away"), 9, []), timeout_s=5, fatal=7)
-    assert steps.done[0].code == 7
+    with pytest.raises(Ended):
+        steps.run("restore", failing(KeyError("a bug of ours leaves a board no better"), 9, []), timeout_s=5, fatal=7)
+    assert [step.code for step in steps.done] == [7, 7]
 
 
 def test_time_is_up(steps: Steps) -> None:
@@ -131,6 +134,12 @@ def test_what_ends_a_run_between_two_steps_is_too(steps: Steps) -> None:
     steps.run("lease", lambda found: None, timeout_s=5)
     steps.stopped(KeyboardInterrupt())
     assert [(step.name, step.code) for step in steps.done] == [("lease", 0), ("run", 130)]
+
+
+def test_a_stop_after_a_failed_gate_is_not_lost(steps: Steps) -> None:
+    steps.done.append(Step(name="accuracy", probe=True, code=1))
+    steps.stopped(KeyboardInterrupt())
+    assert [(step.name, step.code) for step in steps.done] == [("accuracy", 1), ("run", 130)]
 
 
 def test_the_shield_holds_both_signals_off_and_lets_go() -> None:

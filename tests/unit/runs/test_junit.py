@@ -34,6 +34,10 @@ STEPS: dict[str, tuple[Step, dict[str, str]]] = {
         Step(name="latency", probe=True, code=8, verdicts=(Verdict("latency", "invalid", "throttled"),), measurements=(BROKEN,)),
         {"latency": "pass", "latency: latency": "skipped"},
     ),
+    "invalid beside a gate that passed": (
+        Step(name="latency", probe=True, code=8, verdicts=(Verdict("peak_rss", "pass", "it is"),), measurements=(FIGURE, BROKEN)),
+        {"latency": "skipped", "latency: peak_rss": "pass"},
+    ),
     "invalid without a gate": (Step(name="memory", probe=True, code=8, measurements=(BROKEN,)), {"memory": "skipped"}),
     "unreachable": (
         Step(name="lease", code=5, error="DeviceError", message="no route", fix="plug it in", retries=(Retry("LinkError", "broke", 1.0),)),

@@ -86,6 +86,13 @@ def test_annotations_are_escaped_and_sorted() -> None:
     assert workflow_commands(run_of(PASSED)) == ()
 
 
+def test_figures_that_are_not_valid_are_told_where_no_gate_tells_of_them() -> None:
+    run = run_of(PASSED, Step(name="latency", probe=True, code=8, verdicts=PASSED.verdicts, measurements=(FIGURE, BROKEN)))
+    assert exit_code(run) == 8
+    assert workflow_commands(run) == ("::warning title=edgekit ci%3A latency invalid::not valid: throttled",)
+    assert "| ⚠️ inconclusive | latency | 0.0 s; not valid: throttled |" in summary(run)
+
+
 def test_a_summary_leads_with_the_verdict_and_calls_nobody() -> None:
     text = summary(run_of(*loud(), Step(name="soak", measurements=(BROKEN,), simulated=True), device=HOSTILE, notes=(HOSTILE,)))
     assert "**a gate failed** (exit code 1, 3 s)" in text
