@@ -147,7 +147,7 @@ def test_a_release_that_is_rolled_out_later_is_there_to_stay(there: Place) -> No
     with open_bundle(Path(path)) as second, open_bundle(Path(there.bundle(3))) as third:
         begin(device, second)
         options = {"terms": project.deploy, "folder": there.folder}
-        assert one_board(second, device, options, doubt=False, progress=silent).code == 0
+        assert one_board(second, device, options, name="0" * 16, doubt=False, progress=silent).code == 0
         assert begin(device, third).current == second.digest
 
 
