@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +12,13 @@ from edgekit.bundle import open_bundle
 from edgekit.device import Device
 from edgekit.inventory import find_device
 from edgekit.pipeline import silent
+from edgekit.pipeline.ci import Wanted, ci
 from edgekit.pipeline.crew import one_board
 from edgekit.pipeline.deploy import deploy
 from edgekit.pipeline.probation import begin
 from edgekit.project import load_project
 from edgekit.report import decode_report
+from edgekit.runs.run import exit_code
 from tests.integration.deployment import Place, place
 from tests.integration.trial import Trial, killed, project, stopped
 
@@ -100,20 +101,19 @@ def test_in_a_probe(there: Place) -> None:
 
 
 def test_in_a_soak_which_keeps_what_came(there: Place) -> None:
-    release, bundle = ready(there, probe="soak", probe_timeout_s=777.0)
-    lease = there.root / "lease.json"
-    begun: list[float] = []
+    release, path = ready(there, probe="soak")
 
-    def some_windows_in() -> bool:
-        if lease.exists() and b'"ttl_s": 897' in lease.read_bytes():
-            begun.append(time.monotonic())
-        return bool(begun) and time.monotonic() - begun[0] > 8  # two of them are the warm-up
+    def progress(stage: str, done: int, _total: int) -> None:
+        if stage == "soak" and done > 800:
+            raise KeyboardInterrupt
 
-    trial = stopped("board", "--bundle", bundle, cwd=there.folder, when=some_windows_in)
-    assert trial.said.code == 130
+    project = load_project(there.folder / "edgekit.toml")
+    run = ci(project, there.folder, Wanted(device="board", bundle=Path(path)), tell=lambda _: None, progress=progress)
+    assert exit_code(run) == 130
     (report,) = (there.folder / "build" / "reports").glob("*-soak-*.json")
     assert "interrupted" in next(verdict.text for verdict in decode_report(report.read_bytes(), "it").verdicts)
-    as_before(there, trial, release)
+    assert links(there) == {"current": release, "previous": None}
+    assert not (there.root / "lease.json").exists()
 
 
 def test_while_it_restores(there: Place) -> None:
