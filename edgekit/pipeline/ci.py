@@ -131,14 +131,16 @@ class _Course:
         with ExitStack() as stack:
             why = "what went before"
             try:
-                self._forward(stack)
-            except Ended as end:
-                why = str(end)
-            except BaseException as error:  # noqa: BLE001  # it is written down, and what was changed is put back
-                self._steps.stopped(error)
-                why = "the run"
-            with shielded() as came:
-                self._back(f"{why} did not end well")
+                try:
+                    self._forward(stack)
+                except Ended as end:
+                    why = str(end)
+                except BaseException as error:  # noqa: BLE001  # it is written down, and what was changed is put back
+                    why = "the run"
+                    self._steps.stopped(error)
+            finally:  # a second Ctrl-C, right after the first, comes before the shield
+                with shielded() as came:
+                    self._back(f"{why} did not end well")
             if came:
                 self._notes.append("told to stop while the board was put back; that came first")
 

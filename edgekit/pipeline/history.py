@@ -121,7 +121,7 @@ def points(app: str | None, device: str | None, metric: str | None, *, runs: int
         The file cannot be read, or is none of ours.
     """
     path = path or _path()
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # whoever made it was killed before anything was in it
         return ()
     query = """
         SELECT run.id, time, app, device, release, revision, code, step || '.' || name, value, unit, n, low, high, rule, simulated

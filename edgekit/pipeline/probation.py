@@ -78,17 +78,23 @@ def _before(device: Device, app: App, bundle: Bundle) -> Before:
         text = f"{device.address}: the release {app.current[:12]} of {app.name} that runs there is damaged, and could not be put back"
         raise DeployError(text, fix=f"mend it: edgekit deploy {device.name}; or --no-restore")
     current, previous, came = (left.current, left.previous, left.comes) if left else (app.current, app.previous, ())
-    comes = came if bundle.digest in app.releases else (*came, bundle.digest)
+    comes = came if bundle.digest in (*app.releases, *came) else (*came, bundle.digest)
     return Before(app.name, current, previous, bundle.digest, comes)
 
 
 def _left(device: Device, app: App) -> Before | None:
-    """Return what a probation that was killed has noted; None where its release is not current any more."""
+    """Return what a probation that was killed has noted; None where none of its releases is current any more.
+
+    A second one may have been killed before its own release was current: then the first one's still is.
+    """
+    path = _path(device, app.name)
     try:
-        left = from_json(_path(device, app.name).read_bytes(), Before, str(_path(device, app.name)))
+        left = from_json(path.read_bytes(), Before, str(path))
     except (FileNotFoundError, InputError):
         return None
-    return left if left.tried == app.current and left.app == app.name else None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", fix="it must be this user's own file") from error
+    return left if app.current in (left.tried, *left.comes) and left.app == app.name else None
 
 
 def put_back(device: Device, before: Before) -> None:

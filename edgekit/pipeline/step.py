@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
-from edgekit.errors import AuthError, DeadlineError, DeviceError, EdgekitError, HostKeyError, UsageError
+from edgekit.errors import AuthError, BusyError, DeadlineError, DeviceError, EdgekitError, HostKeyError, UsageError
 from edgekit.measurement import Measurement, Verdict
 from edgekit.runs.run import Retry, Step
 
@@ -155,6 +155,7 @@ class Steps:
                     result = work(found)
             except EdgekitError as error:
                 passing = isinstance(error, DeviceError) and not isinstance(error, (AuthError, HostKeyError))
+                passing |= fatal is not None and isinstance(error, BusyError)  # what was broken off may still be ending there
                 if again and passing and len(retries) < self._retries and time.monotonic() < self.end_s:
                     retries.append(Retry(type(error).__name__, error.message, round(time.monotonic() - tried_s, 3)))
                     self._tell(f"{name}, again: {error.message}")

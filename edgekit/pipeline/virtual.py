@@ -111,10 +111,10 @@ def down(names: Sequence[str] | None) -> list[str]:
     UsageError
         No virtual board is called so.
     DeviceError
-        A process does not end.
+        A process does not end, or a folder cannot be removed.
     """
     with _held() as folder:
-        there = sorted(path.name for path in folder.glob("virtual-*"))
+        there = sorted(path.name for path in folder.glob("virtual-*") if path.is_dir() and not path.is_symlink())
         for name in names or ():
             if name not in there:
                 near = did_you_mean(name, there)

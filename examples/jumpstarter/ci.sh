@@ -21,6 +21,14 @@ trap 'exit 143' TERM
 # Waits until the lease is granted, and switches the board on.
 jmp shell --lease "$JMP_LEASE" -- j power on
 
+# A CI service may signal this script alone: edgekit must hear of it, and the board is given back once edgekit has put it back as it was.
+edgekit ci "$device" --lease-wait 5m --timeout 1h "$@" &
+edgekit=$!
+trap 'kill -TERM "$edgekit"' INT TERM
 status=0
-edgekit ci "$device" --lease-wait 5m --timeout 1h "$@" || status=$?
+wait "$edgekit" || status=$?
+while kill -0 "$edgekit" 2>/dev/null; do  # the signal has ended the waiting, not edgekit
+    status=0
+    wait "$edgekit" || status=$?
+done
 exit "$status"

@@ -23,6 +23,14 @@ labgrid-client -p + acquire
 place=$(labgrid-client -p + show | sed -n "s/^Place '\(.*\)':.*/\1/p")
 
 # labgrid keeps others of its users out; edgekit's own lease keeps out whoever comes without labgrid.
+# A CI service may signal this script alone: edgekit must hear of it, and the board is given back once edgekit has put it back as it was.
+edgekit ci "$place" --lease-wait 1m "$@" &
+edgekit=$!
+trap 'kill -TERM "$edgekit"' INT TERM
 status=0
-edgekit ci "$place" --lease-wait 1m "$@" || status=$?
+wait "$edgekit" || status=$?
+while kill -0 "$edgekit" 2>/dev/null; do  # the signal has ended the waiting, not edgekit
+    status=0
+    wait "$edgekit" || status=$?
+done
 exit "$status"

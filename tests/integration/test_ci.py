@@ -11,6 +11,10 @@ from edgekit.device import Address, Device
 from edgekit.devices import connect
 from edgekit.devices.lease import hold
 from edgekit.devices.session import AgentSession
+from edgekit.pipeline.ci import Wanted
+from edgekit.pipeline.ci import ci as run_ci
+from edgekit.pipeline.step import Steps
+from edgekit.project import load_project
 from tests.integration.command import edgekit
 from tests.integration.conftest import Lab, free_port
 from tests.integration.test_line import copy_demo
@@ -142,6 +146,25 @@ def test_a_lease_by_hand_serves_and_no_restore_leaves_the_release(here: Device, 
     assert trial.cases["restore"] == "skipped"
     assert current(here) == trial.said.document["run"]["release"]
     assert edgekit("device", "lease", "b1", "--json", cwd=folder).document["lease"]["reason"] == "tuning"
+
+
+def test_two_signals_in_a_row(here: Device, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes while the first is written down, before the shield: the board is given back by its step all the same."""
+    folder, told = project(tmp_path / "project", here), list[str]()
+
+    def tell(what: str) -> None:
+        told.append(what)
+        if what == "deploy":
+            raise KeyboardInterrupt
+
+    def again(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Steps, "stopped", again)
+    with pytest.raises(KeyboardInterrupt):
+        run_ci(load_project(folder / "edgekit.toml"), folder, Wanted("b1", bundle=built), tell=tell)
+    assert told == ["lease", "bundle", "deploy", "release"]
+    assert not leased(here)
 
 
 def test_nothing_to_run_on(tmp_path: Path) -> None:

@@ -6,16 +6,18 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from edgekit.bundle import open_bundle
 from edgekit.device import Device
+from edgekit.errors import InputError
 from edgekit.inventory import find_device
 from edgekit.pipeline import silent
 from edgekit.pipeline.ci import Wanted, ci
 from edgekit.pipeline.crew import one_board
 from edgekit.pipeline.deploy import deploy
-from edgekit.pipeline.probation import begin
+from edgekit.pipeline.probation import begin, put_back
 from edgekit.project import load_project
 from edgekit.report import decode_report
 from edgekit.runs.run import exit_code
@@ -149,6 +151,33 @@ def test_a_release_that_is_rolled_out_later_is_there_to_stay(there: Place) -> No
         options = {"terms": project.deploy, "folder": there.folder}
         assert one_board(second, device, options, name="0" * 16, doubt=False, progress=silent).code == 0
         assert begin(device, third).current == second.digest
+
+
+def test_two_runs_that_were_killed(there: Place) -> None:
+    """The first while it measured release 2, the second before release 3 came: what ran before is still known to the next one."""
+    release, path = ready(there)
+    project = load_project(there.folder / "edgekit.toml")
+    device = find_device(project, "board")
+    with open_bundle(Path(path)) as second, open_bundle(Path(there.bundle(3))) as third:
+        begin(device, second)
+        deploy(second, device, terms=project.deploy, folder=there.folder)
+        begin(device, third)
+        before = begin(device, third)
+        assert (before.current, before.comes) == (release, (second.digest, third.digest))
+        put_back(device, before)
+        assert links(there) == {"current": release, "previous": None}
+
+
+def test_a_note_that_cannot_be_read_stops_a_run_before_anything_is_sent(there: Place) -> None:
+    _, path = ready(there)
+    device = find_device(load_project(there.folder / "edgekit.toml"), "board")
+    with open_bundle(Path(path)) as second:
+        begin(device, second)
+        (note,) = (platformdirs.user_state_path("edgekit") / "probation").iterdir()
+        note.unlink()
+        note.mkdir()
+        with pytest.raises(InputError, match="cannot be read"):
+            begin(device, second)
 
 
 def test_a_board_that_cannot_go_back_needs_a_person(there: Place) -> None:

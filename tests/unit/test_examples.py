@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ def calls(path: Path) -> Iterator[list[str]]:
     for line in text.splitlines():
         found = re.search(r"(?:^|[ /])edgekit ((?:ci|history)\b.*)", line.partition("# ")[0])
         if found:
-            words = re.sub(r'\$\{\{.*?\}\}|"\$[A-Za-z]+"', "rpi4", re.split(r" > | \|\| ", found[1])[0])
+            words = re.sub(r'\$\{\{.*?\}\}|"\$[A-Za-z]+"', "rpi4", re.split(r" > | &$", found[1])[0])
             yield shlex.split(words.replace('"$@"', ""))
 
 
@@ -122,3 +125,26 @@ def test_a_hook_hands_the_board_over_and_gives_it_back(lab: str, code: int, tmp_
     done = subprocess.run([str(script), *words, "--junit", "j.xml"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done
     assert log.read_text().splitlines() == asked
+
+
+@pytest.mark.parametrize("lab", _ASKED)
+def test_a_hook_that_is_told_to_stop_tells_edgekit_and_gives_the_board_back_after_it(lab: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stops = f'trap "sleep 0.5; echo put back >> {log}; exit 143" TERM\necho begun >> {log}\nsleep 60 & wait'
+    for name, does in {**_TOOLS, "edgekit": stops}.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n{does}\n')
+        (tmp_path / name).chmod(0o755)
+    words, asked = _ASKED[lab]
+    script = [str(ROOT / "examples" / lab / "ci.sh"), *words]
+    with subprocess.Popen(script, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, start_new_session=True) as hook:
+        try:
+            while "begun" not in (log.read_text() if log.exists() else ""):
+                assert hook.poll() is None
+                time.sleep(0.02)
+            hook.terminate()
+            assert hook.wait(30) == 143
+        finally:
+            os.killpg(hook.pid, signal.SIGKILL)
+    said = log.read_text().splitlines()
+    assert said[said.index("begun") + 1] == "put back"
+    assert said[-1] == asked[-1]

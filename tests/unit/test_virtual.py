@@ -15,10 +15,12 @@ import pytest
 from edgekit.devices.virtual import userland
 from edgekit.devices.virtual.emulation import _registered
 from edgekit.devices.virtual.kind import KINDS, furnish
+from edgekit.devices.virtual.process import end
 from edgekit.devices.virtual.server import server
 from edgekit.errors import DeviceError, InputError, UsageError
 from edgekit.inventory import find_device, find_devices
 from edgekit.ondevice import facts
+from edgekit.pipeline.virtual import down
 from edgekit.project import DeviceSection, Project
 from edgekit.target import load_target
 from edgekit.virtual import TARGETS, Process, VirtualBoard, board_name, boards, find_board, home
@@ -136,6 +138,40 @@ def test_without_debians_keys_nothing_is_fetched(tmp_path: Path, monkeypatch: py
     with pytest.raises(DeviceError) as refused:
         userland.can_unpack()
     assert refused.value.fix == "sudo apt install debian-archive-keyring"
+
+
+def test_nothing_on_a_board_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its root writes into folders that nobody may write to; `down`, called by a user, is not root. Links are not followed."""
+    (tmp_path / "mine").mkdir(mode=0o500)
+    closed = tmp_path / "board" / "home" / "closed"
+    (closed / "deep").mkdir(parents=True)
+    (closed / "deep" / "file").touch()
+    (tmp_path / "board" / "home" / "link").symlink_to(tmp_path / "mine")
+    for path in (closed / "deep", closed):
+        path.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.chown(path, 65534, -1, follow_symlinks=False)
+    monkeypatch.chdir(tmp_path)
+    try:
+        if root:
+            os.seteuid(65534)
+        end(Path("board"))
+    finally:
+        if root:
+            os.seteuid(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o500
+
+
+def test_down_takes_what_is_a_board(tmp_path: Path) -> None:
+    home().mkdir(parents=True)
+    (home() / "virtual-link").symlink_to(tmp_path)
+    (home() / "virtual-file").touch()
+    (home() / "virtual-rpi4").mkdir()
+    assert down(None) == ["virtual-rpi4"]
+    assert tmp_path.is_dir()
 
 
 def test_what_there_is_no_virtual_board_of() -> None:

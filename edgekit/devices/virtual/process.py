@@ -75,7 +75,7 @@ def end(folder: Path) -> None:
     Raises
     ------
     DeviceError
-        The kernel does not end a process.
+        The kernel does not end a process, or the folder cannot be removed.
     """
     process = read_process(folder)
     if process is not None and process.runs:
@@ -90,7 +90,20 @@ def end(folder: Path) -> None:
             if not _ended(one, _END_TIMEOUT_S):
                 raise DeviceError(f"process {one.pid} of {folder.name} does not end", fix="try again")
     if folder.exists():
-        shutil.rmtree(folder)
+        try:
+            _remove(folder)
+        except OSError as error:
+            raise DeviceError(f"{folder}: cannot be removed: {error}", fix=f"sudo rm -r {folder}") from error
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder whose owner, root on the board, had no use for permissions: we may be nobody to be let in without."""
+    for above, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(above, name)
+            if not path.is_symlink():
+                path.chmod(0o700)  # before os.walk looks into it
+    shutil.rmtree(folder)
 
 
 def _kill(process: Process) -> None:

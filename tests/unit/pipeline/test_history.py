@@ -105,6 +105,11 @@ POINT = Point(
 )  # fmt: skip
 
 
+def test_a_file_that_nothing_was_written_to(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite").touch()
+    assert points(None, None, None, runs=1, path=tmp_path / "history.sqlite") == ()
+
+
 @pytest.fixture
 def kept(home: Path) -> None:
     record(measured(1.0, minute=1))

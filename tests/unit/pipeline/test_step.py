@@ -81,6 +81,8 @@ def test_a_failure_may_have_a_code_of_its_own(steps: Steps) -> None:
     with pytest.raises(Ended):
         steps.run("restore", failing(KeyError("a bug of ours leaves a board no better"), 9, []), timeout_s=5, fatal=7)
     assert [step.code for step in steps.done] == [7, 7]
+    steps.run("restore", failing(BusyError("a job that was broken off is still ending"), 1, []), timeout_s=5, fatal=7)
+    assert [retry.error for retry in steps.done[-1].retries] == ["BusyError"]
 
 
 def test_time_is_up(steps: Steps) -> None:
