@@ -145,7 +145,14 @@ class Scorer:
                 raise InputError(f"the output {name!r} holds values that are not finite numbers")
         frame = Frame.of(self.preprocess, (int(truth["size"][0]), int(truth["size"][1]))) if "size" in truth else None
         known = {key: value for key, value in truth.items() if key != "size"}
-        return self.metric.statistic(self.decode(said, frame), known)
+        try:
+            decoded = self.decode(said, frame)
+        except (ValueError, IndexError) as error:
+            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in said.items())
+            raise InputError(
+                f"[postprocess] does not fit the outputs {shapes}: {error}", fix="docs/metrics.md says what decode reads"
+            ) from error
+        return self.metric.statistic(decoded, known)
 
 
 def _vocabulary(path: Path) -> tuple[str, ...]:
