@@ -139,6 +139,7 @@ def open_dataset(
     columns: list[Mapping[str, str]] = []
     firsts: dict[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[int, str]] = {}
     names: list[tuple[str, ...]] = []
+    kinds: list[tuple[str, ...]] = []
     beside = container.with_suffix(".truth.npz")
     with ExitStack() as stack:
         writer = stack.enter_context(samples.Writer(container))
@@ -156,6 +157,9 @@ def open_dataset(
             columns.append(sample.columns)
             if keeper is not None and sample.truth is not None:
                 known = _with_size(sample.truth, sample.arrays)
+                kinds[:] = kinds or [tuple(sorted(known))]
+                if tuple(sorted(known)) != kinds[0]:
+                    raise InputError(f"{sample.origin}: its truth holds {', '.join(sorted(known))}; the first one {', '.join(kinds[0])}")
                 keeper.add(known)
                 truths.append(_digest(known))
             writer.add(dict(sample.arrays))

@@ -108,7 +108,11 @@ class Scorer:
         vocabulary = _vocabulary(folder / declared.vocabulary) if declared.vocabulary else ()
         parts = [word.encode(), msgspec.json.encode(declared, order="sorted"), *(token.encode() for token in vocabulary)]
         if ":" in word:
-            source = inspect.getsourcefile(own_function(word, folder, "it must be a Python function"))
+            fix = "it must be a Python function"
+            try:
+                source = inspect.getsourcefile(own_function(word, folder, fix))
+            except TypeError as error:
+                raise InputError(f"{word} has no source to tell it by: {error}", fix=fix) from error
             parts.append(Path(source).read_bytes() if source else b"")
         digest = hashlib.sha256()
         for part in parts:

@@ -172,3 +172,9 @@ def test_three_rows_are_a_sample(folder: Path) -> None:
     (folder / "row_samples.py").write_text("def load():\n    yield [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]\n")
     (sample,) = read("row_samples:load", folder, "class")
     assert sample["x"].shape == (3, 2)
+
+
+def test_truths_of_two_kinds_are_refused(folder: Path) -> None:
+    (folder / "mixed_samples.py").write_text("def load():\n    yield [[1.0]], 'a'\n    yield [[1.0]], 3\n")
+    with pytest.raises(InputError, match=r"mixed_samples:load\[1\]: its truth holds label; the first one text"):
+        read("mixed_samples:load", folder, "any")

@@ -35,3 +35,8 @@ def test_a_misfit_is_named(tmp_path: Path, metric: str, declared: dict[str, Any]
         scorer([{"a": np.zeros(shape, np.float32)}], [truth])
     assert refused.value.message.startswith("sample 0: ")
     assert words in refused.value.message
+
+
+def test_a_metric_without_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="math:hypot has no source"):
+        Scorer.of("math:hypot", Postprocess(), tmp_path, {}, ["a"])
