@@ -105,6 +105,7 @@ def open_dataset(
     *,
     skip: int = 0,
     count: int | None = None,
+    at_most: int | None = None,
     inputs: Collection[str] | None = None,
     truth: Truth = "class",
 ) -> Dataset:
@@ -118,6 +119,8 @@ def open_dataset(
         The samples are written to this file.
     skip, count
         Take so many samples after the first ``skip``; None takes the rest.
+    at_most
+        Stop after so many, also where there are more.
     inputs
         Names of the model's inputs: arrays that none of them takes are left out. For a model with one input that is
         all but ``x``, where there is one. None keeps every array.
@@ -136,11 +139,14 @@ def open_dataset(
     columns: list[Mapping[str, str]] = []
     firsts: dict[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[int, str]] = {}
     names: list[tuple[str, ...]] = []
+    kinds: list[tuple[str, ...]] = []
     beside = container.with_suffix(".truth.npz")
     with ExitStack() as stack:
         writer = stack.enter_context(samples.Writer(container))
         keeper = stack.enter_context(samples.Writer(beside)) if truth not in ("class", "none") else None
-        for sample in itertools.islice(source(word, folder, truth)(), skip, None if count is None else skip + count):
+        count = count if count is None or at_most is None else min(count, at_most)
+        stop = at_most if count is None else count
+        for sample in itertools.islice(source(word, folder, truth)(), skip, None if stop is None else skip + stop):
             sample = replace(sample, arrays=_wanted(sample.arrays, inputs))
             names[:] = names or [tuple(sorted(sample.arrays))]
             _check(sample, names[0])
@@ -151,6 +157,9 @@ def open_dataset(
             columns.append(sample.columns)
             if keeper is not None and sample.truth is not None:
                 known = _with_size(sample.truth, sample.arrays)
+                kinds[:] = kinds or [tuple(sorted(known))]
+                if tuple(sorted(known)) != kinds[0]:
+                    raise InputError(f"{sample.origin}: its truth holds {', '.join(sorted(known))}; the first one {', '.join(kinds[0])}")
                 keeper.add(known)
                 truths.append(_digest(known))
             writer.add(dict(sample.arrays))

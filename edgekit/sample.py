@@ -186,7 +186,9 @@ def _function(word: str, folder: Path, kind: Truth) -> Callable[[], Iterator[Sam
         try:
             for number, item in enumerate(function()):
                 origin = f"{word}[{number}]"
-                paired = isinstance(item, (tuple, list)) and len(item) in (2, 3) and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
+                # Three members are a sample of three rows, unless the last says what else is known.
+                sized = isinstance(item, (tuple, list)) and (len(item) == 2 or (len(item) == 3 and isinstance(item[2], Mapping)))
+                paired = sized and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
                 sample, value, columns = (*item, {})[:3] if paired else (item, None, {})
                 named = sample if isinstance(sample, Mapping) else {samples.ALONE: sample}
                 arrays = {str(name): np.asarray(x) for name, x in named.items()}

@@ -19,6 +19,8 @@ def _scored(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Array:
     label = float(truth["label"])
     if len(scores) > _CLASSES_MAX:
         raise InputError(f"auc is for up to {_CLASSES_MAX} classes, the output scores {len(scores)}", fix='metric = "top1" or "f1"')
+    if not 0 <= label < max(2, len(scores)):
+        raise InputError(f"its label is {label:g}, the output scores classes 0 to {max(2, len(scores)) - 1}", fix="labels count from 0")
     if len(scores) <= 2:
         # Two scores rank samples by their difference, as the probability of class 1 made of them would.
         return np.array([[label, scores[-1] - (scores[0] if len(scores) == 2 else 0.0)]])

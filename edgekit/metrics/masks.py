@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgekit.errors import InputError
 from edgekit.metrics import Array, Metric, Statistics, Total, class_numbers
 
 __all__ = ["IGNORED", "MIOU"]
@@ -16,6 +17,10 @@ IGNORED = 255
 
 def _overlap(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Array:
     """Return class, pixels right, pixels true and pixels said, for each class in the sample's truth or map."""
+    if truth["mask"].shape != outputs["map"].shape:
+        raise InputError(
+            f"its mask is {list(truth['mask'].shape)}, its image {list(outputs['map'].shape)}", fix="give masks of the image's own size"
+        )
     counted = (truth["mask"] != IGNORED) & (outputs["map"] != IGNORED)
     true, said = truth["mask"][counted].astype(np.int64), outputs["map"][counted].astype(np.int64)
     if not true.size:

@@ -108,7 +108,11 @@ class Scorer:
         vocabulary = _vocabulary(folder / declared.vocabulary) if declared.vocabulary else ()
         parts = [word.encode(), msgspec.json.encode(declared, order="sorted"), *(token.encode() for token in vocabulary)]
         if ":" in word:
-            source = inspect.getsourcefile(own_function(word, folder, "it must be a Python function"))
+            fix = "it must be a Python function"
+            try:
+                source = inspect.getsourcefile(own_function(word, folder, fix))
+            except TypeError as error:
+                raise InputError(f"{word} has no source to tell it by: {error}", fix=fix) from error
             parts.append(Path(source).read_bytes() if source else b"")
         digest = hashlib.sha256()
         for part in parts:
@@ -145,7 +149,14 @@ class Scorer:
                 raise InputError(f"the output {name!r} holds values that are not finite numbers")
         frame = Frame.of(self.preprocess, (int(truth["size"][0]), int(truth["size"][1]))) if "size" in truth else None
         known = {key: value for key, value in truth.items() if key != "size"}
-        return self.metric.statistic(self.decode(said, frame), known)
+        try:
+            decoded = self.decode(said, frame)
+        except (ValueError, IndexError) as error:
+            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in said.items())
+            raise InputError(
+                f"[postprocess] does not fit the outputs {shapes}: {error}", fix="docs/metrics.md says what decode reads"
+            ) from error
+        return self.metric.statistic(decoded, known)
 
 
 def _vocabulary(path: Path) -> tuple[str, ...]:

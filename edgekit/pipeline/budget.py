@@ -153,4 +153,4 @@ class _Tried:
         trial = self.of(kept)
         if self.provable:
             return trial.outcome == "pass"
-        return trial.outcome == "pass" or trial.delta >= -self.accuracy_drop_max
+        return trial.outcome == "pass" or (trial.outcome != "invalid" and trial.delta >= -self.accuracy_drop_max)

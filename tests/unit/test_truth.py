@@ -159,3 +159,22 @@ def test_a_truth_for_some_samples_is_none(folder: Path) -> None:
     (folder / "images" / "masks" / "1.png").unlink()
     with pytest.raises(InputError, match="2 of 3 samples have a truth"):
         read("images", folder, "mask")
+
+
+def test_as_many_samples_as_there_are_up_to_a_number(folder: Path) -> None:
+    assert len(read("images", folder, "none", at_most=200)) == 3
+    assert len(read("images", folder, "none", count=3, at_most=2)) == 2
+    with pytest.raises(InputError, match="5 were asked for"):
+        read("images", folder, "none", count=5, at_most=200)
+
+
+def test_three_rows_are_a_sample(folder: Path) -> None:
+    (folder / "row_samples.py").write_text("def load():\n    yield [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]\n")
+    (sample,) = read("row_samples:load", folder, "class")
+    assert sample["x"].shape == (3, 2)
+
+
+def test_truths_of_two_kinds_are_refused(folder: Path) -> None:
+    (folder / "mixed_samples.py").write_text("def load():\n    yield [[1.0]], 'a'\n    yield [[1.0]], 3\n")
+    with pytest.raises(InputError, match=r"mixed_samples:load\[1\]: its truth holds label; the first one text"):
+        read("mixed_samples:load", folder, "any")

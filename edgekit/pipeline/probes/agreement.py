@@ -94,9 +94,17 @@ def _measure(under: UnderTest, options: AgreementOptions, progress: Progress) ->
         raise InputError("no evaluation set", fix='run in the project\'s folder, or write [evaluation] dataset = "..." in edgekit.toml')
     with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as scratch:
         container, folder = Path(scratch) / "evaluation.npz", Path(scratch)
-        count = min(options.samples, section.samples or options.samples)
         inputs = [spec.name for spec in manifest.inputs]
-        evaluation = open_dataset(section.dataset, under.folder, container, skip=section.skip, count=count, inputs=inputs, truth="none")
+        evaluation = open_dataset(
+            section.dataset,
+            under.folder,
+            container,
+            skip=section.skip,
+            count=section.samples,
+            at_most=options.samples,
+            inputs=inputs,
+            truth="none",
+        )
         references: dict[str, Iterator[Outputs]] = {}
         if manifest.recipe is None:
             entry = next(entry for entry in manifest.files if entry.path == manifest.artifact)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import pytest
 
 from edgekit.pipeline.budget import Search, can_be_proved, search
@@ -117,3 +118,11 @@ def test_progress_counts_trials() -> None:
     search(judge(()), steps(), judge, accuracy_drop_max=0.005, samples=5000, progress=lambda *step: seen.append(step))
     assert seen[0] == ("meet the budget", 0, 20)
     assert [done for _, done, _ in seen] == list(range(len(seen)))
+
+
+def test_a_trial_without_a_value_meets_no_budget() -> None:
+    def invalid(kept: Sequence[str]) -> Trial:
+        return msgspec.structs.replace(judged(kept, passes=False, delta=0.0), outcome="invalid")
+
+    found = search(judged((), passes=False, delta=-0.01), steps("a"), invalid, accuracy_drop_max=0.005, samples=10, max_trials=2)
+    assert not found.met

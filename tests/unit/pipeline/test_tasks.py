@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekit.bundle import open_bundle
@@ -193,3 +194,23 @@ def test_a_search_meets_the_budget_of_any_metric(classifier: Path) -> None:
     best = max(report.trials, key=lambda trial: trial.delta)
     assert best.delta >= -0.0001
     assert figures(report)["cosine_delta"].value == pytest.approx(best.delta, abs=1e-4)
+
+
+def test_one_score_tells_two_classes_apart_for_auc(tmp_path: Path) -> None:
+    pooled = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("GlobalMaxPool", ["image"], ["peaks"]),
+            onnx.helper.make_node("ReduceMean", ["peaks"], ["y"], axes=[1, 2, 3], keepdims=1),
+        ],
+        "net",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1, 1, 1])],
+    )
+    onnx.save(onnx.helper.make_model(pooled, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    random = np.random.default_rng(7)
+    labels = random.integers(0, 2, 40)
+    pixels = (random.integers(0, 100, (40, 8, 8, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "cal.npz", x=pixels[:10] // 2)
+    np.savez(tmp_path / "eval.npz", x=pixels, y=labels)
+    found = figures(built(tmp_path, declared_for("auc")).report)
+    assert found["auc_float"].value == 1
