@@ -103,7 +103,7 @@ def _explain(error: msgspec.ValidationError, noun: Any, where: str) -> InputErro
 def _fields_at(noun: Any, path: str) -> set[str]:
     """Walk ``calibration.dataset``-like paths through the noun's types to the keys known there."""
     kinds = [msgspec.inspect.type_info(noun)]
-    for step in filter(None, re.split(r"\.|(\[\.\.\.\])", path)):
+    for step in filter(None, re.split(r"\.|(\[(?:\.\.\.|[0-9]+)\])", path)):
         kinds = [inner for kind in kinds for inner in _step(kind, step)]
     return {field.encode_name for kind in kinds for field in getattr(kind, "fields", ())}
 

@@ -79,12 +79,15 @@ class Scorer:
 
     Attributes
     ----------
+    output
+        Name of the network's output that is judged, or of the first of several.
     method_sha256
         Digest of all that decides a score but outputs and truth: figures with different ones are of different things.
     """
 
     metric: Metric
     preprocess: Mapping[str, Any]
+    output: str
     decode: Decoder
     method_sha256: str
 
@@ -117,7 +120,8 @@ class Scorer:
         digest = hashlib.sha256()
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)
-        return cls(metric, preprocess, decoder_for(declared, metric.truth, outputs, vocabulary), digest.hexdigest())
+        decode = decoder_for(declared, metric.truth, outputs, vocabulary)
+        return cls(metric, preprocess, declared.output or outputs[0], decode, digest.hexdigest())
 
     def __call__(self, outputs: Iterable[Mapping[str, Array]], truths: Iterable[Mapping[str, Array]]) -> Statistics:
         """Score samples, one at a time.

@@ -117,8 +117,8 @@ def build(
     with _scratch() as scratch:
         material = gather(project, folder, runtime, model_path=model_path, scratch=scratch, allow_random=allow_random, progress=progress)
         warned = _check_preprocessing(material, progress)
-        quantized = quantize(material, project, runtime, resume=resume, progress=progress)
         scorer = _scorer(project, folder, material)
+        quantized = quantize(material, project, runtime, resume=resume, progress=progress)
         reference = float_reference(material.proto, material.evaluation, material.feed, scratch, scorer=scorer, progress=progress)
         judge = Judge(quantized.recovered, runtime, reference, project.build, budget, progress=progress)
         chosen = meet(judge, material, budget, max_trials=max_trials, resume=resume, progress=progress)

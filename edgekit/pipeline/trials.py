@@ -130,8 +130,9 @@ class Judge:
 
     def findings(self, found: Answers) -> Findings:
         """Judge answers by what is true and the promise."""
-        classes = class_count(self.recovered.original.outputs[0].shape)
-        reference = self.reference
+        reference, outputs = self.reference, self.recovered.original.outputs
+        judged = reference.scorer.output if reference.scorer else outputs[0].name
+        classes = class_count(next(one for one in outputs if one.name == judged).shape)
         if reference.scorer and reference.statistics and found.statistics:
             return score_measurements(
                 reference.scorer.metric,

@@ -18,6 +18,7 @@ from edgekit.project import Project
         ({"calibration": {"datset": "x"}}, "edgekit.toml: unknown key 'calibration.datset'", "did you mean 'dataset'?"),
         ({"calibratoin": {}}, "edgekit.toml: unknown key 'calibratoin'", "did you mean 'calibration'?"),
         ({"budget": {"zzz": 1}}, "edgekit.toml: unknown key 'budget.zzz'", "known keys: accuracy_drop_max, latency_p99_ms"),
+        ({"ci": {"probes": ["latency"], "proves": []}}, "edgekit.toml: unknown key 'ci.proves'", "did you mean 'probes'?"),
         ({"devices": {"pi": {"adress": "x"}}}, "edgekit.toml: unknown key 'devices[...].adress'", "did you mean 'address'?"),
     ],
 )

@@ -103,3 +103,11 @@ def test_no_bytes_do_worse_than_an_input_error(data: bytes) -> None:
 def test_a_measurement_is_finite(value: float) -> None:
     with pytest.raises(ValueError, match="without an end"):
         Measurement("sqnr", value, "dB", 1)
+
+
+def test_what_an_older_edgekit_wrote_is_refused_with_the_keys_there_are() -> None:
+    trial = {"kept": [], "outcome": "pass", "top1_delta": 0.0}
+    old = {**msgspec.to_builtins(report(["pass"])), "trials": [trial]}
+    with pytest.raises(InputError, match=r"unknown key 'trials\[0\]\.top1_delta'") as refused:
+        decode_report(msgspec.json.encode(old), "old.json")
+    assert "delta" in (refused.value.fix or "")
