@@ -26,6 +26,7 @@ from edgekit.pipeline.boardoutputs import board_outputs
 from edgekit.pipeline.evaluation import evaluation_of, kept_of
 from edgekit.pipeline.probes import Options, Probe
 from edgekit.pipeline.undertest import UnderTest
+from edgekit.pipeline.verify import class_count
 
 __all__ = ["PROBE"]
 
@@ -85,7 +86,9 @@ def _predicted(under: UnderTest, record: Evaluation, sha256: str, progress: Prog
     answer = under.job("probe.accuracy", timeout_s=_TIMEOUT_S, progress=progress, samples=sha256)
     predictions = _predictions(answer, len(record.float_predictions), under.address)
     drop = under.manifest.budget.accuracy_drop_max
-    findings = accuracy_measurements(record.labels, record.float_predictions, predictions, accuracy_drop_max=drop)
+    classes = _classes(under, under.manifest.outputs[0].name)
+    chance = 1 / classes if classes else None
+    findings = accuracy_measurements(record.labels, record.float_predictions, predictions, accuracy_drop_max=drop, chance=chance)
     if record.labels is None:
         return _Scored(TOP1, None, None, findings)
     before, after = (
@@ -111,10 +114,16 @@ def _answered(under: UnderTest, record: Evaluation, evaluation: Dataset, sha256:
     truths = evaluation.truths or ({"vector": vector} for vector in (kept.vectors if kept.vectors is not None else ()))
     after = scorer(board_outputs(under, sha256, len(evaluation), scratch, progress), truths)
     try:
-        findings = score_measurements(scorer.metric, kept.before, after, accuracy_drop_max=manifest.budget.accuracy_drop_max)
+        drop, classes = manifest.budget.accuracy_drop_max, _classes(under, scorer.output)
+        findings = score_measurements(scorer.metric, kept.before, after, accuracy_drop_max=drop, classes=classes)
     except (ValueError, IndexError) as error:
         raise InputError(f"{STATISTICS} is not what {record.metric} keeps: {error}", fix="edgekit build, then deploy again") from error
     return _Scored(scorer.metric, kept.before, after, findings)
+
+
+def _classes(under: UnderTest, output: str) -> int | None:
+    """Return how many classes an output scores; None where it names none."""
+    return class_count(next(spec for spec in under.manifest.outputs if spec.name == output).shape)
 
 
 class _Answer(msgspec.Struct, frozen=True):

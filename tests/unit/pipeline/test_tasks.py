@@ -13,7 +13,8 @@ import pytest
 from edgekit.bundle import open_bundle
 from edgekit.device import Address, Device
 from edgekit.errors import InputError
-from edgekit.parse import into
+from edgekit.evaluation import EVALUATION, Evaluation
+from edgekit.parse import from_json, into
 from edgekit.pipeline.build import Built, build
 from edgekit.pipeline.deploy import deploy
 from edgekit.pipeline.probe import probe
@@ -143,6 +144,20 @@ def test_a_classifier_by_several_metrics(classifier: Path, metric: str) -> None:
     if metric == "cosine":
         assert found["cosine_float"].value == pytest.approx(1)
         assert 0.99 < (found["cosine_artifact"].value or 0) < 1
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5", "f1"])
+def test_a_float_model_at_chance_proves_nothing_on_a_board_either(classifier: Path, metric: str) -> None:
+    first = built(classifier, declared_for("top1"))
+    with open_bundle(first.path) as bundle:
+        said = from_json(bundle.read(EVALUATION), Evaluation, "here").float_predictions
+    with np.load(classifier / "eval.npz") as kept:
+        arrays = {**kept, "y": (np.array(said) + 1) % CLASSES}
+    np.savez(classifier / "eval.npz", **arrays)
+    declared = declared_for(metric, budget={"accuracy_drop_max": 0.1})
+    check_board(classifier, declared, built(classifier, declared))
+    (verdict,) = probed(classifier, declared).verdicts
+    assert (verdict.outcome, "no better than chance" in verdict.text) == ("invalid", True)
 
 
 def test_top1_of_another_output_than_the_first(tmp_path: Path) -> None:
