@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import BinaryIO
 
 from edgekit.devices import OUTPUT_BYTES_MAX, STDERR_BYTES_MAX, Completed
 from edgekit.errors import DeviceError
 
-__all__ = ["Output", "too_large"]
+__all__ = ["Fetched", "Output", "too_large"]
 
 
 def too_large(where: str, remote: str, max_bytes: int) -> DeviceError:
@@ -58,3 +59,32 @@ class Output:
             self._on_line(bytes(self._stdout))
             self._stdout.clear()
         return Completed(rc=rc, stdout=bytes(self._stdout), stderr=bytes(self._stderr))
+
+
+class Fetched(Output):
+    """Writes stdout to a file as it comes.
+
+    Parameters
+    ----------
+    remote
+        What is fetched, for messages.
+    max_bytes
+        More is no such file.
+    """
+
+    def __init__(self, where: str, remote: str, target: BinaryIO, max_bytes: int) -> None:
+        super().__init__(where, None)
+        self._remote, self._target, self._max_bytes, self._left = remote, target, max_bytes, max_bytes
+
+    def take(self, data: bytes) -> None:
+        """Write a piece.
+
+        Raises
+        ------
+        DeviceError
+            There is more than the file may have.
+        """
+        self._left -= len(data)
+        if self._left < 0:
+            raise too_large(self._where, self._remote, self._max_bytes)
+        self._target.write(data)

@@ -14,15 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import paramiko
 
 from edgekit.device import Device
 from edgekit.devices import Completed, pieces_of
 from edgekit.devices.login import link_error, open_transport
-from edgekit.devices.output import Output, too_large
-from edgekit.devices.sftp import open_to_read
+from edgekit.devices.output import Fetched, Output
 from edgekit.devices.shell import command
 from edgekit.devices.watch import Pulse, Watch
 from edgekit.digest import fsync_folder
@@ -32,7 +30,6 @@ from edgekit.printable import printable
 __all__ = ["SshConnection"]
 
 _BLOCK_BYTES = 1 << 18
-_REQUESTS_MAX = 64
 # Output wakes the loop by itself; an opening send window and an exit status do not.
 _READ_WAIT_MS, _SEND_WAIT_MS, _STATUS_WAIT_S = 200, 20, 0.002
 # A command may be silent for hours, but its server answers: after so many times the timeout without an answer
@@ -48,8 +45,6 @@ class SshConnection:
     def __init__(self, device: Device, *, timeout_s: float) -> None:
         self._where = str(device.address)
         self._timeout_s = timeout_s
-        self._sftp: paramiko.SFTPClient | None = None
-        self._without_sftp = False
         with ExitStack() as stack:
             self._transport = open_transport(device.address, device.ssh_config, timeout_s=timeout_s, stack=stack)
             self._pulse = Pulse(self._transport)
@@ -73,18 +68,16 @@ class SshConnection:
             raise DeadlineError(f"{self._where}: {posixpath.basename(argv[0])} did not end within {timeout_s:g} s") from error
 
     def get(self, remote: str, local: Path, *, max_bytes: int) -> None:
-        """See `edgekit.devices.Connection.get`."""
+        """See `edgekit.devices.Connection.get`. A command sends it: not every board has SFTP, and paramiko's prefetch outlives its file."""
         part = local.with_name(f".{local.name}.part")
         try:
-            with self._watched() as watch, part.open("wb") as target:
-                sftp = self._open_sftp()
-                if sftp is None:
-                    self._get_by_shell(remote, target, watch, max_bytes)
-                else:
-                    try:
-                        self._receive(sftp, remote, target, watch, max_bytes)
-                    except OSError as error:
-                        raise self._explain(error, remote, watch) from error
+            with part.open("wb") as target:
+                into = Fetched(self._where, remote, target, max_bytes)
+                with self._watched() as watch:
+                    line = command(["head", "-c", str(max_bytes + 1), remote])
+                    done = self._execute(line, iter(()), into, watch, deadline_s=None)
+                if done.rc != 0:
+                    raise DeviceError(f"{self._where}: {remote}: {printable(done.stderr.decode(errors='replace').strip())}")
                 target.flush()
                 os.fsync(target.fileno())
             part.replace(local)
@@ -179,41 +172,3 @@ class SshConnection:
             if not self._transport.is_active():
                 raise EOFError
         return rc
-
-    def _open_sftp(self) -> paramiko.SFTPClient | None:
-        if self._sftp is None and not self._without_sftp:
-            try:
-                self._sftp = paramiko.SFTPClient.from_transport(self._transport)
-            except (paramiko.SSHException, EOFError):
-                self._transport.join(_NOTICE_S)
-                if not self._transport.is_active():
-                    raise
-                self._without_sftp = True
-        return self._sftp
-
-    def _receive(self, sftp: paramiko.SFTPClient, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
-        with open_to_read(sftp, remote) as source:
-            size = source.stat().st_size or 0
-            if size > max_bytes:
-                raise too_large(self._where, remote, max_bytes)
-            source.prefetch(size, max_concurrent_requests=_REQUESTS_MAX)
-            while block := source.read(min(_BLOCK_BYTES, max_bytes + 1 - target.tell())):
-                target.write(block)
-                watch.extend(self._timeout_s)
-        if target.tell() > max_bytes:
-            raise too_large(self._where, remote, max_bytes)
-
-    def _get_by_shell(self, remote: str, target: BinaryIO, watch: Watch, max_bytes: int) -> None:
-        line = command(["head", "-c", str(max_bytes + 1), remote])
-        done = self._execute(line, iter(()), Output(self._where, None), watch, deadline_s=None)
-        if done.rc != 0:
-            raise DeviceError(f"{self._where}: {remote}: {printable(done.stderr.decode(errors='replace').strip())}")
-        if len(done.stdout) > max_bytes:
-            raise too_large(self._where, remote, max_bytes)
-        target.write(done.stdout)
-
-    def _explain(self, error: OSError, remote: str, watch: Watch) -> Exception:
-        """Find out what an SFTP error means."""
-        if isinstance(error, TimeoutError) or watch.expired or not self._transport.is_active() or error.errno is None:
-            return self._lost(error, watch)
-        return DeviceError(f"{self._where}: {remote}: {printable(error.strerror or str(error))}")

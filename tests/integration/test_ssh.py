@@ -91,10 +91,8 @@ class TestOperations:
             assert connection.run(["wc", "-c", "~/in home"], timeout_s=10).stdout.split()[0] == b"100"
         assert (sshd.folder / "home" / "in home").stat().st_size == 100
 
-    @pytest.mark.parametrize("options", [None, ""], ids=["sftp", "shell"])
-    def test_a_file_that_is_too_large_is_not_fetched(self, lab: Lab, tmp_path: Path, options: str | None) -> None:
-        device = lab.device(lab.serve(options=options).port)
-        with connect(device) as connection:
+    def test_a_file_that_is_too_large_is_not_fetched(self, board: Device, tmp_path: Path) -> None:
+        with connect(board) as connection:
             for remote in (str(_file(tmp_path / "large", 1001)), "/dev/zero"):
                 with pytest.raises(DeviceError, match="is no file of at most 1000 bytes"):
                     connection.get(remote, tmp_path / "back", max_bytes=1000)
@@ -106,15 +104,6 @@ class TestOperations:
             with pytest.raises(DeviceError, match="No such file"):
                 connection.get("/nowhere/at/all", tmp_path / "back", max_bytes=10)
         assert not list(tmp_path.glob("*back*"))
-
-    def test_without_sftp(self, lab: Lab, tmp_path: Path) -> None:
-        device = lab.device(lab.serve(options="").port)
-        source = _file(tmp_path / "it's there", 2 << 20)
-        with connect(device) as connection:
-            connection.get(str(source), tmp_path / "back", max_bytes=2 << 20)
-            with pytest.raises(DeviceError, match="No such file"):
-                connection.get("/nowhere/at/all", tmp_path / "back2", max_bytes=10)
-        assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
     def test_agent_answers_and_is_sent_once(self, board: Device) -> None:
         with connect(board) as connection:
